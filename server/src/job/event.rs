@@ -1,0 +1,121 @@
+//! What is told about a job's moves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Failure, JobId, Progress, QueueName, State, WorkerId};
+use crate::clock::Timestamp;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// A job was enqueued.
+    Created,
+    /// An enqueue met a job with the same dedup key.
+    Deduplicated,
+    /// A job waits for its time.
+    Scheduled,
+    /// A job may be leased.
+    Ready,
+    /// A worker took a job.
+    Leased,
+    /// A worker told how far it is.
+    Progress,
+    /// An attempt failed.
+    AttemptFailed,
+    /// A failed job waits for its backoff.
+    Retrying,
+    /// A worker put a job off.
+    Snoozed,
+    /// A lease was given back, uncounted.
+    Released,
+    /// A lease ran out.
+    LeaseExpired,
+    /// A job is done.
+    Succeeded,
+    /// A job became a dead letter.
+    Dead,
+}
+
+/// One move of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// When.
+    pub at: Timestamp,
+    /// In which queue.
+    pub queue: QueueName,
+    /// To which job.
+    pub job: JobId,
+    /// The job's type; empty when its record is gone already.
+    pub job_type: String,
+    /// The job's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where the job was; `None` when it is new.
+    pub from: Option<State>,
+    /// Where the job is now.
+    pub to: State,
+    /// The attempt it was in.
+    pub attempt: u32,
+    /// Who held it.
+    pub worker: Option<WorkerId>,
+    /// How far the handler is.
+    pub progress: Option<Progress>,
+    /// Why an attempt failed.
+    pub failure: Option<Failure>,
+    /// How long the job had been ready when it was leased.
+    pub waited: Option<Duration>,
+    /// How long the attempt ran.
+    pub ran: Option<Duration>,
+    /// Why, where the kind does not say it.
+    pub reason: String,
+    /// The producer's trace context.
+    pub trace_context: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// An event that says no more than that `job` moved to `to`.
+    pub fn new(kind: EventKind, at: Timestamp, queue: QueueName, job: JobId, to: State) -> Self {
+        Self {
+            kind,
+            at,
+            queue,
+            job,
+            job_type: String::new(),
+            labels: BTreeMap::new(),
+            from: None,
+            to,
+            attempt: 0,
+            worker: None,
+            progress: None,
+            failure: None,
+            waited: None,
+            ran: None,
+            reason: String::new(),
+            trace_context: BTreeMap::new(),
+        }
+    }
+
+    /// The events that a watcher sees for one stored event: a move that reaches a state which has
+    /// an event of its own tells that too.
+    pub fn unfold(self) -> impl Iterator<Item = Self> {
+        let follows = match (self.kind, self.to) {
+            (EventKind::Created, State::Ready) => Some(EventKind::Ready),
+            (EventKind::Created | EventKind::Snoozed, State::Scheduled) => {
+                Some(EventKind::Scheduled)
+            }
+            (EventKind::AttemptFailed, State::Retrying) => Some(EventKind::Retrying),
+            (EventKind::AttemptFailed | EventKind::LeaseExpired, State::Dead) => {
+                Some(EventKind::Dead)
+            }
+            (
+                EventKind::AttemptFailed | EventKind::LeaseExpired | EventKind::Released,
+                State::Ready,
+            ) => Some(EventKind::Ready),
+            _ => None,
+        };
+        let next = follows.map(|kind| Self { kind, ..self.clone() });
+        std::iter::once(self).chain(next)
+    }
+}

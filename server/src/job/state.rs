@@ -1,0 +1,93 @@
+//! The states of a job and what its one time, `at`, means in each.
+//!
+//! | state | `at` is | when `at` passes |
+//! |---|---|---|
+//! | `Scheduled`, `Retrying` | when the job may run | it becomes `Ready` |
+//! | `Ready` | since when it may run | nothing |
+//! | `Leased` | when the visibility timeout ends | the lease is lost |
+//! | `Blocked` | when it gives up waiting for other jobs | it becomes `Expired` |
+//! | `Succeeded`, `Dead`, `Cancelled`, `Expired` | when it may be forgotten | it is purged |
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Waits for its time.
+    Scheduled,
+    /// May be leased.
+    Ready,
+    /// A worker holds it.
+    Leased,
+    /// An attempt failed; waits for its backoff.
+    Retrying,
+    /// Waits for other jobs.
+    Blocked,
+    /// Done.
+    Succeeded,
+    /// A dead letter: it will not be tried again.
+    Dead,
+    /// Called off.
+    Cancelled,
+    /// Its time ran out before it was started.
+    Expired,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 9] = [
+        Self::Scheduled,
+        Self::Ready,
+        Self::Leased,
+        Self::Retrying,
+        Self::Blocked,
+        Self::Succeeded,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// True when the job's life is over.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled | Self::Expired)
+    }
+
+    /// One ASCII letter per state: the stored form.
+    pub fn letter(self) -> u8 {
+        match self {
+            Self::Scheduled => b'S',
+            Self::Ready => b'R',
+            Self::Leased => b'L',
+            Self::Retrying => b'T',
+            Self::Blocked => b'B',
+            Self::Succeeded => b'K',
+            Self::Dead => b'D',
+            Self::Cancelled => b'C',
+            Self::Expired => b'E',
+        }
+    }
+
+    /// The state of a stored letter.
+    pub fn from_letter(letter: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.letter() == letter)
+    }
+
+    /// True when a job may move from this state to `to`.
+    pub fn may_become(self, to: Self) -> bool {
+        match self {
+            Self::Scheduled | Self::Retrying => {
+                matches!(to, Self::Ready | Self::Cancelled | Self::Expired)
+                    // A late ack: the lease expired, nobody else had the job.
+                    || (self == Self::Retrying && to == Self::Succeeded)
+            }
+            Self::Ready => {
+                matches!(to, Self::Leased | Self::Succeeded | Self::Cancelled | Self::Expired)
+            }
+            Self::Leased => !matches!(to, Self::Leased | Self::Blocked),
+            Self::Blocked => {
+                matches!(to, Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired)
+            }
+            // An operator may bring an unsuccessful job back.
+            Self::Dead | Self::Cancelled | Self::Expired => to == Self::Ready,
+            Self::Succeeded => false,
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! What a settle or a passing deadline makes of a job.
+//!
+//! Each function decides one verdict and returns it as a [`Transition`]: values, nothing applied.
+//! A store applies it if, and only if, its [`Guard`] still holds.
+
+use std::time::Duration;
+
+use super::{
+    Attempt, Counters, DedupKey, Event, EventKind, Failure, Job, JobName, Keep, LeaseSecret,
+    LeaseToken, MAX_LEASE_LOSSES, Outcome, Payload, State,
+};
+use crate::clock::Timestamp;
+
+/// A decided move of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// The job.
+    pub name: JobName,
+    /// What must still be true.
+    pub guard: Guard,
+    /// The state it goes to.
+    pub to: State,
+    /// The time of that state.
+    pub at: Timestamp,
+    /// The job's counters from now on.
+    pub counters: Counters,
+    /// When the job was first leased.
+    pub started: Option<Timestamp>,
+    /// When the job ended; set for terminal states.
+    pub ended: Option<Timestamp>,
+    /// Where it stands among the ready, when it goes to [`State::Ready`].
+    pub place: Place,
+    /// The attempt that ends here, for the history.
+    pub attempt: Option<Attempt>,
+    /// Replaces the job's last failure.
+    pub failure: Option<Failure>,
+    /// The job's result.
+    pub result: Option<Payload>,
+    /// Replaces the job's checkpoint.
+    pub checkpoint: Option<Payload>,
+    /// How long the finished job is kept; used for terminal states.
+    pub keep: Keep,
+    /// The dedup key that the job's end gives free.
+    pub free_dedup: Option<DedupKey>,
+    /// What is told about it.
+    pub event: Event,
+}
+
+/// What must still be true when a store applies a transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The job is leased, with this secret.
+    Leased(LeaseSecret),
+    /// As `Leased`, and the visibility timeout ended at or before `now`: an extension that came
+    /// between wins over the sweep that read the job before it.
+    Overdue {
+        /// The secret of the lost lease.
+        secret: LeaseSecret,
+        /// The moment of the sweep.
+        now: Timestamp,
+    },
+    /// The job waits (ready or retrying) and has not been leased since this lease number.
+    Waiting {
+        /// The lease number.
+        deliveries: u32,
+    },
+}
+
+/// Where a job that becomes ready stands within its priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Ahead of the others: it had its turn already and gives it back unused.
+    Front(i16),
+    /// Behind the others, at this priority.
+    Back(i16),
+}
+
+/// What a worker says of a job it will not finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Try again by the retry policy, or after this delay; the attempt counts.
+    Retry(Option<Duration>),
+    /// Try again later; the attempt does not count.
+    Snooze(Duration),
+    /// Give it back at once; the attempt does not count.
+    Release,
+    /// Never try again.
+    Dead,
+}
+
+/// The result of a settle that found its lease gone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The lease ran out but nobody else has the job: finish it after all.
+    Late(Box<Transition>),
+    /// The same settle was recorded before: this is a retry of it.
+    AlreadySettled,
+    /// Another settle was recorded before.
+    OtherSettle(Outcome),
+    /// Somebody else has or had the job since, or it is gone.
+    LeaseLost,
+}
+
+/// The verb of a settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Done.
+    Ack,
+    /// Not done.
+    Nack,
+}
+
+/// An ack: the job succeeded. Decided by the token alone, so it needs no read, except that
+/// the caller names the dedup key of a job that has one.
+pub fn ack(
+    token: &LeaseToken,
+    result: Option<Payload>,
+    free_dedup: Option<DedupKey>,
+    now: Timestamp,
+) -> Transition {
+    let ran = now.since(token.leased_at);
+    let mut event =
+        event_of(&token.name, EventKind::Succeeded, State::Leased, State::Succeeded, now);
+    event.attempt = token.counters.attempts;
+    event.ran = Some(ran);
+    Transition {
+        name: token.name.clone(),
+        guard: Guard::Leased(token.secret),
+        to: State::Succeeded,
+        at: now.after(token.keep.span),
+        counters: token.counters,
+        started: Some(token.first_leased_at),
+        ended: Some(now),
+        place: Place::Back(0),
+        attempt: Some(Attempt {
+            delivery: token.counters.deliveries,
+            number: token.counters.attempts,
+            secret: token.secret,
+            // The store knows the holder and writes it.
+            worker: None,
+            started: token.leased_at,
+            ended: now,
+            outcome: Outcome::Succeeded,
+            failure: None,
+        }),
+        failure: None,
+        result,
+        checkpoint: None,
+        keep: token.keep,
+        free_dedup,
+        event,
+    }
+}
+
+/// A nack: what the worker said becomes of a leased job. `random` is uniform in 0..1.
+///
+/// Returns `None` when `job` is not under the lease of `token`.
+pub fn nack(
+    job: &Job,
+    token: &LeaseToken,
+    disposition: Disposition,
+    failure: Option<Failure>,
+    checkpoint: Option<Payload>,
+    now: Timestamp,
+    random: f64,
+) -> Option<Transition> {
+    if job.lease.as_ref()?.secret != token.secret {
+        return None;
+    }
+    let mut transition = match disposition {
+        Disposition::Retry(delay) => {
+            let code = failure.as_ref().map_or("", |failure| failure.code.as_str());
+            let retry = &job.spec.retry;
+            let backoff = delay.unwrap_or_else(|| retry.backoff(job.counters.attempts, random));
+            let at = now.after(backoff);
+            let first = job.started.unwrap_or(now);
+            if retry.is_fatal(code) {
+                dead(job, Outcome::Failed, failure, "FATAL_CODE", now)
+            } else if retry.spent(job.counters.attempts) {
+                dead(job, Outcome::Failed, failure, "ATTEMPTS_SPENT", now)
+            } else if retry.too_late(first, at) {
+                dead(job, Outcome::Failed, failure, "RETRY_DURATION_SPENT", now)
+            } else {
+                wait(job, Outcome::Failed, State::Retrying, at, failure, now)
+            }
+        }
+        Disposition::Snooze(delay) => {
+            wait(job, Outcome::Released, State::Scheduled, now.after(delay), failure, now)
+        }
+        Disposition::Release => wait(job, Outcome::Released, State::Ready, now, failure, now),
+        Disposition::Dead => dead(job, Outcome::Failed, failure, "NACKED_DEAD", now),
+    };
+    if matches!(disposition, Disposition::Snooze(_)) {
+        transition.event.kind = EventKind::Snoozed;
+    }
+    transition.checkpoint = checkpoint;
+    Some(transition)
+}
+
+/// The visibility timeout of a leased job ended: it is ready again at once, behind the others of
+/// its priority, or a dead letter. The attempt counts. `None` when nobody holds the job.
+pub fn expire(job: &Job, now: Timestamp) -> Option<Transition> {
+    let lease = job.lease.as_ref()?;
+    let losses = job.counters.lease_losses.saturating_add(1);
+    let crash_loop = losses >= MAX_LEASE_LOSSES;
+    let worker = lease.worker.as_str();
+    let failure = if crash_loop {
+        let message = format!("{losses} leases ran out, the last one of worker {worker}");
+        Failure::found(Failure::CRASH_LOOP, message)
+    } else {
+        let message = format!("the lease of worker {worker} ran out");
+        Failure::found(Failure::LEASE_EXPIRED, message)
+    };
+    let mut transition = if crash_loop {
+        dead(job, Outcome::LeaseExpired, Some(failure), Failure::CRASH_LOOP, now)
+    } else if job.spec.retry.spent(job.counters.attempts) {
+        dead(job, Outcome::LeaseExpired, Some(failure), "ATTEMPTS_SPENT", now)
+    } else {
+        wait(job, Outcome::LeaseExpired, State::Ready, now, Some(failure), now)
+    };
+    transition.counters.lease_losses = losses;
+    transition.place = Place::Back(job.spec.priority);
+    transition.event.kind = EventKind::LeaseExpired;
+    transition.guard = Guard::Overdue { secret: lease.secret, now };
+    Some(transition)
+}
+
+/// A lease that never reached its worker: the job goes back to where it was, as if it had not been
+/// leased. `None` when nobody holds the job.
+pub fn give_back(job: &Job, now: Timestamp) -> Option<Transition> {
+    job.lease.as_ref()?;
+    let mut transition = wait(job, Outcome::Released, State::Ready, now, None, now);
+    transition.attempt = None;
+    "UNDELIVERED".clone_into(&mut transition.event.reason);
+    Some(transition)
+}
+
+/// What a settle means whose lease the store did not find; `job` is as it is now.
+pub fn settle_again(
+    job: Option<&Job>,
+    token: &LeaseToken,
+    verb: Verb,
+    result: Option<Payload>,
+    now: Timestamp,
+) -> Verdict {
+    let Some(job) = job else { return Verdict::LeaseLost };
+    let Some(attempt) = job.details.attempts.iter().find(|one| one.secret == token.secret) else {
+        return Verdict::LeaseLost;
+    };
+    match (attempt.outcome, verb) {
+        (Outcome::Succeeded, Verb::Ack) | (Outcome::Failed | Outcome::Released, Verb::Nack) => {
+            Verdict::AlreadySettled
+        }
+        (Outcome::LeaseExpired, Verb::Ack) if is_last(job, token) => {
+            let dedup = job.spec.dedup.as_ref().map(|dedup| dedup.key.clone());
+            let mut late = ack(token, result, dedup, now);
+            late.guard = Guard::Waiting { deliveries: token.counters.deliveries };
+            late.counters = job.counters;
+            late.event.from = Some(job.state);
+            late.event.reason = "LATE".to_owned();
+            if let Some(recorded) = &mut late.attempt {
+                recorded.worker.clone_from(&attempt.worker);
+            }
+            Verdict::Late(Box::new(late))
+        }
+        (Outcome::LeaseExpired, _) => Verdict::LeaseLost,
+        (outcome, _) => Verdict::OtherSettle(outcome),
+    }
+}
+
+fn is_last(job: &Job, token: &LeaseToken) -> bool {
+    matches!(job.state, State::Ready | State::Retrying)
+        && job.counters.deliveries == token.counters.deliveries
+}
+
+/// The job waits again, in `to`, until `at`.
+fn wait(
+    job: &Job,
+    outcome: Outcome,
+    to: State,
+    at: Timestamp,
+    failure: Option<Failure>,
+    now: Timestamp,
+) -> Transition {
+    let (to, at) = if at <= now { (State::Ready, now) } else { (to, at) };
+    let counts = outcome != Outcome::Released;
+    let kind = if counts { EventKind::AttemptFailed } else { EventKind::Released };
+    let mut transition = leave(job, kind, outcome, to, failure, now);
+    transition.at = at;
+    if !counts {
+        transition.counters = job.counters.uncounted();
+        transition.place = Place::Front(job.spec.priority);
+    }
+    transition
+}
+
+/// The job becomes a dead letter.
+fn dead(
+    job: &Job,
+    outcome: Outcome,
+    failure: Option<Failure>,
+    reason: &str,
+    now: Timestamp,
+) -> Transition {
+    let mut transition = leave(job, EventKind::AttemptFailed, outcome, State::Dead, failure, now);
+    transition.keep = job.spec.retention.dead;
+    transition.at = now.after(transition.keep.span);
+    transition.ended = Some(now);
+    transition.free_dedup = job.spec.dedup.as_ref().map(|dedup| dedup.key.clone());
+    reason.clone_into(&mut transition.event.reason);
+    transition
+}
+
+/// A leased job leaves its lease: what all the ways out have in common.
+fn leave(
+    job: &Job,
+    kind: EventKind,
+    outcome: Outcome,
+    to: State,
+    failure: Option<Failure>,
+    now: Timestamp,
+) -> Transition {
+    let lease = job.lease.as_ref();
+    let secret = lease.map_or(LeaseSecret(0), |lease| lease.secret);
+    let since = lease.map_or(now, |lease| lease.started);
+    let worker = lease.map(|lease| lease.worker.clone());
+    let mut event = event_of(&job.name, kind, job.state, to, now);
+    event.job_type.clone_from(&job.spec.job_type);
+    event.labels.clone_from(&job.spec.labels);
+    event.trace_context.clone_from(&job.spec.trace_context);
+    event.attempt = job.counters.attempts;
+    event.worker.clone_from(&worker);
+    event.ran = Some(now.since(since));
+    event.failure.clone_from(&failure);
+    Transition {
+        name: job.name.clone(),
+        guard: Guard::Leased(secret),
+        to,
+        at: now,
+        counters: job.counters,
+        started: job.started,
+        ended: None,
+        place: Place::Back(job.spec.priority),
+        attempt: Some(Attempt {
+            delivery: job.counters.deliveries,
+            number: job.counters.attempts,
+            secret,
+            worker,
+            started: since,
+            ended: now,
+            outcome,
+            failure: failure.clone(),
+        }),
+        failure,
+        result: None,
+        checkpoint: None,
+        keep: job.spec.retention.dead,
+        free_dedup: None,
+        event,
+    }
+}
+
+fn event_of(name: &JobName, kind: EventKind, from: State, to: State, now: Timestamp) -> Event {
+    let mut event = Event::new(kind, now, name.queue.clone(), name.id.clone(), to);
+    event.from = Some(from);
+    event
+}
