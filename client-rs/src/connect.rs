@@ -1,0 +1,238 @@
+//! The connection: one lazy HTTP/2 channel, and how every call bears deadlines and passing faults.
+
+use std::fmt;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use lessor_proto::v1::job_broker_client::JobBrokerClient;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// h2 closes a connection that holds too many small unread frames, and acks, leases and events
+/// are such frames. What it tolerates grows with this window.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Brokers keep replies under 3 MiB; more is not a broker.
+pub(crate) const REPLY_LIMIT: usize = 4 << 20;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Four tries: the first, then after 0.1, 0.4 and 1.6 s, each pause up to twice as long.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(LONGEST_PAUSE)
+    .with_factor(4.0)
+    .with_max_times(3)
+    .with_jitter();
+
+/// A client of one broker, or of the address that many replicas share.
+///
+/// Cheap to clone: clones share one connection, which is opened by the first call and opened
+/// again when it breaks. Every call has a deadline. A call that fails with `UNAVAILABLE` is
+/// repeated up to three times within that deadline; all calls are safe to repeat.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    url: String,
+    timeout: Duration,
+    worker_id: String,
+}
+
+impl Client {
+    /// A client with the defaults for `url`, such as `http://127.0.0.1:7077`.
+    ///
+    /// Fails only on a bad address, for nothing is sent yet. Call it inside a Tokio runtime.
+    pub fn connect(url: impl Into<String>) -> Result<Self> {
+        Self::builder(url).connect()
+    }
+
+    /// A client whose settings are still to be chosen.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder {
+            url: url.into(),
+            timeout: CALL_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            worker_id: None,
+        }
+    }
+
+    /// The name under which this client leases, unless a lease names another.
+    pub fn worker_id(&self) -> &str {
+        &self.worker_id
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends one call of the broker's hot path: see [`call_within`](Self::call_within).
+    pub(crate) async fn call<M, R, F>(
+        &self,
+        message: M,
+        send: impl Fn(JobBrokerClient<Channel>, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.call_within(self.timeout, message, |channel, request| send(broker(channel), request))
+            .await
+    }
+
+    /// Sends a call, and again while it fails with `UNAVAILABLE`, tries and time permitting.
+    ///
+    /// The deadline bounds all tries together; each tells the broker how much of it is left.
+    pub(crate) async fn call_within<M, R, F>(
+        &self,
+        timeout: Duration,
+        message: M,
+        send: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + timeout;
+        let attempt = || async {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            match timeout_at(deadline, send(self.channel.clone(), request)).await {
+                Ok(Ok(reply)) => Ok(reply.into_inner()),
+                Ok(Err(status)) => Err(self.error(&status)),
+                Err(_elapsed) => Err(self.late(timeout)),
+            }
+        };
+        persist(deadline, attempt).await
+    }
+
+    /// Opens a stream, in one try: the deadline is for its beginning, not for its life.
+    pub(crate) async fn open<M, R, F>(
+        &self,
+        message: M,
+        send: impl FnOnce(JobBrokerClient<Channel>, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let opening = send(broker(self.channel.clone()), Request::new(message));
+        match tokio::time::timeout(self.timeout, opening).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(self.error(&status)),
+            Err(_elapsed) => Err(self.late(self.timeout)),
+        }
+    }
+
+    pub(crate) fn error(&self, status: &Status) -> Error {
+        Error::from_call(status, &self.url)
+    }
+
+    fn late(&self, timeout: Duration) -> Error {
+        Error::local(Code::DeadlineExceeded, format!("no answer from {} in {timeout:?}", self.url))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("url", &self.url)
+            .field("timeout", &self.timeout)
+            .field("worker_id", &self.worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`]; see [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct Builder {
+    url: String,
+    timeout: Duration,
+    connect_timeout: Duration,
+    worker_id: Option<String>,
+}
+
+impl Builder {
+    /// How long a call may take, its repeats included. Default 10 s.
+    ///
+    /// A lease may take longer: as long as it waits, and 5 s more.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long opening the connection may take. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The name under which this client leases: unique per process start. Default a random UUID.
+    pub fn worker_id(mut self, id: impl Into<String>) -> Self {
+        self.worker_id = Some(id.into());
+        self
+    }
+
+    /// The client. Fails only on a bad address, for nothing is sent yet.
+    ///
+    /// Call it inside a Tokio runtime.
+    pub fn connect(self) -> Result<Client> {
+        let bad = |why: &str| {
+            let message = format!("bad broker address {:?}: {why}", self.url);
+            Error::local(Code::InvalidArgument, message)
+        };
+        let endpoint = Endpoint::from_shared(self.url.clone())
+            .map_err(|_| bad("write it as http://127.0.0.1:7077"))?;
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("this client is built without TLS")),
+            _ => return Err(bad("it must begin with http://")),
+        }
+        let channel = endpoint
+            .user_agent(concat!("lessor-rust/", env!("CARGO_PKG_VERSION")))
+            .map_err(|_| bad("it does not fit a header"))?
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect_lazy();
+        Ok(Client {
+            channel,
+            url: self.url,
+            timeout: self.timeout,
+            worker_id: self.worker_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+        })
+    }
+}
+
+pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
+    JobBrokerClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
+}
+
+/// Tries again while the fault is a passing one, as long as tries and time are left.
+pub(crate) async fn persist<R, F>(deadline: Instant, attempt: impl FnMut() -> F) -> Result<R>
+where
+    F: Future<Output = Result<R>>,
+{
+    attempt
+        .retry(PAUSES)
+        .when(Error::is_unavailable)
+        .adjust(|error, pause| affordable(pause?, error, deadline))
+        .await
+}
+
+/// The pause before the next try: what the broker asked for when that is more. None when the
+/// deadline would pass meanwhile: the caller had better hear of the fault now.
+fn affordable(pause: Duration, error: &Error, deadline: Instant) -> Option<Duration> {
+    let pause = pause.min(LONGEST_PAUSE).max(error.retry_after().unwrap_or_default());
+    (Instant::now() + pause < deadline).then_some(pause)
+}

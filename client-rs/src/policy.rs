@@ -1,0 +1,109 @@
+//! What a producer may decide about a job beside its work: when to try again, what is a duplicate.
+
+use std::time::Duration;
+
+use lessor_proto::v1::dedup::{OnDuplicate, Scope};
+use lessor_proto::v1::{Dedup as DedupMessage, RetryPolicy};
+
+use crate::span;
+
+/// How often and when a failed job is tried again. What is not set is the queue's to decide.
+///
+/// The pause after attempt *n* is `min(max, initial · multiplier^(n-1))`, less a random share.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Retry(RetryPolicy);
+
+impl Retry {
+    /// At most `count` attempts, the first one included. `-1` sets no limit.
+    pub fn attempts(count: i32) -> Self {
+        Self(RetryPolicy { max_attempts: count, ..RetryPolicy::default() })
+    }
+
+    /// The pause after the first failure; zero is at once.
+    pub fn initial_backoff(mut self, pause: Duration) -> Self {
+        self.0.initial_backoff = Some(span::to_wire(pause));
+        self
+    }
+
+    /// How much longer each pause is than the one before; 1 keeps them equal.
+    pub fn multiplier(mut self, factor: f64) -> Self {
+        self.0.multiplier = factor;
+        self
+    }
+
+    /// The longest pause.
+    pub fn max_backoff(mut self, pause: Duration) -> Self {
+        self.0.max_backoff = Some(span::to_wire(pause));
+        self
+    }
+
+    /// The share of each pause that is random, from 0 to 1.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.0.jitter = Some(share);
+        self
+    }
+
+    /// The pauses one by one instead of a formula; the last one repeats.
+    pub fn backoff_list(mut self, pauses: impl IntoIterator<Item = Duration>) -> Self {
+        self.0.backoff_list = pauses.into_iter().map(span::to_wire).collect();
+        self
+    }
+
+    /// Failure codes that are never tried again.
+    pub fn fatal_codes<S: Into<String>>(mut self, codes: impl IntoIterator<Item = S>) -> Self {
+        self.0.fatal_codes = codes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// No attempt starts later than this after the first one.
+    pub fn max_duration(mut self, duration: Duration) -> Self {
+        self.0.max_retry_duration = Some(span::to_wire(duration));
+        self
+    }
+}
+
+impl From<Retry> for RetryPolicy {
+    fn from(retry: Retry) -> Self {
+        retry.0
+    }
+}
+
+/// Which earlier job makes a new one a duplicate, and what happens then.
+///
+/// By default the earlier job counts until it has finished, and is returned instead.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Dedup(DedupMessage);
+
+impl Dedup {
+    /// Jobs of one queue with the same key are the same work.
+    pub fn key(key: impl Into<String>) -> Self {
+        Self(DedupMessage { key: key.into(), ..DedupMessage::default() })
+    }
+
+    /// The earlier job counts until a worker has started it.
+    pub fn until_started(mut self) -> Self {
+        self.0.scope = Scope::UntilStarted.into();
+        self
+    }
+
+    /// The earlier job counts for this long, finished or not.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.0.scope = Scope::Window.into();
+        self.0.window = Some(span::to_wire(window));
+        self
+    }
+
+    /// What happens to a duplicate.
+    pub fn on_duplicate(mut self, action: OnDuplicate) -> Self {
+        self.0.on_duplicate = action.into();
+        self
+    }
+}
+
+impl From<Dedup> for DedupMessage {
+    fn from(dedup: Dedup) -> Self {
+        dedup.0
+    }
+}
