@@ -1,6 +1,7 @@
 //! Works through the queue `emails`, one job at a time, with a heartbeat beside the work.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+#![expect(clippy::disallowed_methods, reason = "a heartbeat keeps the worker's own time")]
 
 use std::time::Duration;
 

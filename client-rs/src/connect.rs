@@ -1,5 +1,8 @@
 //! The connection: one lazy HTTP/2 channel, and how every call bears deadlines and passing faults.
 
+#![expect(clippy::disallowed_methods, reason = "a call's deadline is the client's own")]
+
+use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,10 +10,10 @@ use backon::{ExponentialBuilder, Retryable};
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Result, error};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,8 +109,8 @@ impl Client {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             match timeout_at(deadline, send(self.channel.clone(), request)).await {
                 Ok(Ok(reply)) => Ok(reply.into_inner()),
-                Ok(Err(status)) => Err(self.error(&status)),
-                Err(_elapsed) => Err(self.late(timeout)),
+                Ok(Err(status)) if !is_deadline(&status) => Err(self.error(&status)),
+                Ok(Err(_)) | Err(_) => Err(self.late(timeout)),
             }
         };
         persist(deadline, attempt).await
@@ -218,6 +221,16 @@ pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
     JobBrokerClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
 }
 
+/// Whether the deadline ended the call. Tonic watches it on both sides of the wire and says
+/// `CANCELLED` on both, and nothing else cancels a call whose caller still listens.
+fn is_deadline(status: &Status) -> bool {
+    if status.source().is_some() {
+        error::causes(status).any(<dyn StdError>::is::<TimeoutExpired>)
+    } else {
+        status.code() == Code::Cancelled
+    }
+}
+
 /// Tries again while the fault is a passing one, as long as tries and time are left.
 pub(crate) async fn persist<R, F>(deadline: Instant, attempt: impl FnMut() -> F) -> Result<R>
 where
@@ -235,4 +248,29 @@ where
 fn affordable(pause: Duration, error: &Error, deadline: Instant) -> Option<Duration> {
     let pause = pause.min(LONGEST_PAUSE).max(error.retry_after().unwrap_or_default());
     (Instant::now() + pause < deadline).then_some(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use backon::BackoffBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_tried_four_times() {
+        let pauses: Vec<Duration> = PAUSES.build().collect();
+        let least = [100, 400, 1600].map(Duration::from_millis);
+        assert_eq!(pauses.len(), least.len());
+        for (pause, least) in pauses.into_iter().zip(least) {
+            assert!((least..=2 * least).contains(&pause), "{pause:?} after {least:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_address_is_refused_at_once() {
+        for url in ["", "127.0.0.1:7077", "https://broker", "ftp://broker", "http://a b"] {
+            let error = Client::connect(url).err();
+            assert_eq!(error.map(|it| it.code()), Some(Code::InvalidArgument), "{url:?}");
+        }
+    }
 }

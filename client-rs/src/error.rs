@@ -1,7 +1,7 @@
 //! What a call can fail with: a gRPC code, a stable reason and what to do about it.
 
 use std::collections::HashMap;
-use std::error::Error as _;
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -82,7 +82,7 @@ impl Error {
                 details: Box::new(status.get_error_details()),
             };
         }
-        Self::local(Code::Unavailable, format!("no answer from {url}: {}", causes(status)))
+        Self::local(Code::Unavailable, format!("no answer from {url}: {}", story(status)))
     }
 
     /// An error of this side: no broker sent it, so it has no reason.
@@ -104,18 +104,16 @@ impl From<tonic_types::Status> for Error {
     }
 }
 
-/// The chain of causes in one line, without the links that only repeat the next one.
-fn causes(status: &Status) -> String {
-    let mut links: Vec<String> = Vec::new();
-    let mut next = status.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if links.last().is_none_or(|last| !last.contains(&text)) {
-            links.push(text);
-        }
-        next = cause.source();
-    }
+/// What lies behind a status that was made on this side of the wire, the outermost first.
+pub(crate) fn causes(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(status.source(), |&cause| cause.source())
+}
+
+/// The causes in one line, without the links that say nothing or only repeat the one before.
+fn story(status: &Status) -> String {
+    let mut links: Vec<String> = causes(status).map(ToString::to_string).collect();
     links.retain(|link| link != "transport error");
+    links.dedup_by(|link, before| before.contains(link.as_str()));
     links.join(": ")
 }
 

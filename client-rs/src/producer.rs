@@ -99,7 +99,7 @@ impl TryFrom<EnqueueResponse> for Enqueued {
 /// let job = NewJob::new("emails")
 ///     .job_type("welcome")
 ///     .payload_json(r#"{"to": "a@example.com"}"#)
-///     .delay(Duration::from_secs(60))
+///     .delay(Duration::from_mins(1))
 ///     .retry(Retry::attempts(5));
 /// ```
 #[derive(Clone, Debug, PartialEq)]

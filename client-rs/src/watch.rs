@@ -1,5 +1,7 @@
 //! Watching: what happens to jobs, as it happens, from now or from a cursor on.
 
+#![expect(clippy::disallowed_methods, reason = "a reconnect's pause is the client's own")]
+
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
