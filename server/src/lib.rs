@@ -1,5 +1,6 @@
 //! The Lessor broker as a library.
 
+pub mod broker;
 pub mod clock;
 pub mod job;
 pub mod store;

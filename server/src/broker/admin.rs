@@ -1,0 +1,28 @@
+//! What operators ask.
+
+use super::{Broker, Result};
+use crate::job::{Job, JobName, QueueName};
+use crate::store::{Counts, Status};
+
+impl Broker {
+    /// Reads a job.
+    pub async fn get(&self, name: &JobName) -> Result<Job> {
+        let job = self.store.get(name).await?;
+        job.ok_or_else(|| super::Error::NotFound(name.clone()))
+    }
+
+    /// The queues that ever had a job, by name.
+    pub async fn queues(&self) -> Result<Vec<QueueName>> {
+        Ok(self.store.queues().await?)
+    }
+
+    /// Counts the jobs of a queue by state.
+    pub async fn count(&self, queue: &QueueName) -> Result<Counts> {
+        Ok(self.store.count(queue).await?)
+    }
+
+    /// What the store is and how it does.
+    pub async fn status(&self) -> Result<Status> {
+        Ok(self.store.status().await?)
+    }
+}

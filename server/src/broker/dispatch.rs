@@ -1,0 +1,486 @@
+//! The one dispatcher: matches workers that want jobs with queues that have them.
+//!
+//! One task holds all waiting workers. A new one *looks*: its queues are probed one after another,
+//! so it never holds jobs of two. If all are empty it is *parked* in each, and a parked worker
+//! costs nothing until a queue is told ready; then one claim serves as many of its workers as
+//! there are jobs for, first come first served. While a claim of a queue is under way, new wishes
+//! wait and share the next one.
+
+mod line;
+mod waiter;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+
+use self::line::Line;
+use self::waiter::{Phase, Waiter};
+use super::fold::Folder;
+use super::lease::{Leased, QueuePattern};
+use super::{Error, Result};
+use crate::clock::Clock;
+use crate::job::{Job, QueueName, transition};
+use crate::store::{self, Claim, Signal, Store};
+
+/// Jobs taken by one store call at most.
+const BATCH: usize = 256;
+
+/// Messages that may wait for the task.
+const BACKLOG: usize = 16_384;
+
+/// What a worker wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The queues to look into, in this order.
+    pub queues: Vec<QueueName>,
+    /// Queues that come to be later and are meant too.
+    pub patterns: Vec<QueuePattern>,
+    /// How it wants jobs.
+    pub claim: Claim,
+    /// Waits when there are none; else one look is all.
+    pub patient: bool,
+}
+
+/// The way in to the dispatching task.
+#[derive(Clone)]
+pub struct Dispatcher {
+    mailbox: mpsc::Sender<Message>,
+    returns: Returns,
+}
+
+/// The answer to a [`Wish`], to come. Dropping it withdraws the wish; jobs that were taken for it
+/// already go back, uncounted.
+pub struct Answer {
+    receiver: oneshot::Receiver<Result<Leased>>,
+    /// Tells the task by which waiter to hurry; sent once the wish is in.
+    hurry: mpsc::Sender<Message>,
+    ticket: Ticket,
+    returns: Returns,
+}
+
+/// Names a waiting worker; a smaller one came earlier.
+type Ticket = u64;
+
+enum Message {
+    Ask(Ticket, Wish, oneshot::Sender<Result<Leased>>),
+    Hurry(Ticket),
+    Forget(Ticket),
+    Drain,
+}
+
+/// Gives back what was taken for a worker that is gone.
+#[derive(Clone)]
+struct Returns {
+    folder: Folder,
+    clock: Clock,
+    tickets: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Returns {
+    /// Each job goes in front of its line, so the last one first keeps their order.
+    fn give_back(&self, jobs: &[Job]) {
+        let now = self.clock.now();
+        for job in jobs.iter().rev() {
+            if let Some(decided) = transition::give_back(job, now) {
+                self.folder.commit_later(decided);
+            }
+        }
+    }
+}
+
+/// The dispatching task.
+pub struct Dispatching {
+    mailbox: mpsc::Receiver<Message>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    returns: Returns,
+    waiters: HashMap<Ticket, Waiter>,
+    lines: HashMap<QueueName, Line>,
+    /// Waiters that mean queues which may come to be later.
+    roaming: BTreeSet<Ticket>,
+    /// Queues told ready since the last reset: a roaming wish that was made just before such a
+    /// signal must not miss it.
+    heard: HashSet<QueueName>,
+    calls: FuturesUnordered<BoxFuture<'static, Done>>,
+    draining: bool,
+}
+
+/// A store call that came back.
+enum Done {
+    Claimed {
+        queue: QueueName,
+        tickets: Vec<Ticket>,
+        wanted: usize,
+        taken: store::Result<Vec<Vec<Job>>>,
+    },
+    Listed(store::Result<Vec<QueueName>>),
+}
+
+/// A dispatching task and the way in to it.
+pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher, Dispatching) {
+    let (sender, mailbox) = mpsc::channel(BACKLOG);
+    let returns = Returns { folder, clock: clock.clone(), tickets: Arc::default() };
+    let dispatching = Dispatching {
+        mailbox,
+        store,
+        clock,
+        returns: returns.clone(),
+        waiters: HashMap::new(),
+        lines: HashMap::new(),
+        roaming: BTreeSet::new(),
+        heard: HashSet::new(),
+        calls: FuturesUnordered::new(),
+        draining: false,
+    };
+    (Dispatcher { mailbox: sender, returns }, dispatching)
+}
+
+impl Dispatcher {
+    /// Puts a wish in.
+    pub fn ask(&self, wish: Wish) -> Result<Answer> {
+        let ticket = self.returns.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (reply, receiver) = oneshot::channel();
+        self.mailbox.try_send(Message::Ask(ticket, wish, reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Draining,
+        })?;
+        let (hurry, returns) = (self.mailbox.clone(), self.returns.clone());
+        Ok(Answer { receiver, hurry, ticket, returns })
+    }
+
+    /// Answers all waiting workers, empty, and takes no job from now on.
+    pub fn drain(&self) {
+        let _full = self.mailbox.try_send(Message::Drain);
+    }
+}
+
+impl Answer {
+    /// Waits for the answer.
+    pub async fn receive(&mut self) -> Result<Leased> {
+        // The task is gone only when the broker is.
+        (&mut self.receiver).await.unwrap_or(Err(Error::Draining))
+    }
+
+    /// The patience is over: what is not under way already is not waited for.
+    pub fn hurry(&self) {
+        let _full = self.hurry.try_send(Message::Hurry(self.ticket));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.receiver.close();
+        match self.receiver.try_recv() {
+            // Taken, sent, and never received.
+            Ok(Ok(leased)) => self.returns.give_back(&leased.jobs),
+            Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        // When the mailbox is full the task finds the closed answer by itself.
+        let _full = self.hurry.try_send(Message::Forget(self.ticket));
+    }
+}
+
+impl Dispatching {
+    /// Dispatches until every [`Dispatcher`] and [`Answer`] is gone.
+    pub async fn run(mut self) {
+        let mut signals = self.store.signals();
+        loop {
+            tokio::select! {
+                // All three are cancel-safe: what is not taken stays where it is.
+                message = self.mailbox.recv() => match message {
+                    Some(message) => self.read(message),
+                    None => break,
+                },
+                Some(done) = self.calls.next() => self.finish(done),
+                signal = signals.recv() => match signal {
+                    Ok(Signal::Ready(queue)) => self.told_ready(queue),
+                    Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => self.reset(),
+                    Ok(Signal::Due(..) | Signal::Logged(_)) => {}
+                    Err(RecvError::Closed) => break,
+                },
+            }
+        }
+        while let Some(done) = self.calls.next().await {
+            self.finish(done);
+        }
+    }
+
+    fn read(&mut self, message: Message) {
+        match message {
+            Message::Ask(ticket, wish, reply) => self.welcome(ticket, wish, reply),
+            Message::Hurry(ticket) => self.hurry(ticket),
+            Message::Forget(ticket) => {
+                // A claim under way finds the closed answer when it comes back.
+                if self.waiters.get(&ticket).is_some_and(|waiter| !waiter.is_busy()) {
+                    self.dismiss(ticket);
+                }
+            }
+            Message::Drain => {
+                self.draining = true;
+                let idle: Vec<Ticket> = self
+                    .waiters
+                    .iter()
+                    .filter(|(_, waiter)| !waiter.is_busy())
+                    .map(|(ticket, _)| *ticket)
+                    .collect();
+                for ticket in idle {
+                    self.answer(ticket, Ok(Vec::new()));
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, ticket: Ticket, wish: Wish, reply: oneshot::Sender<Result<Leased>>) {
+        let mut queues = wish.queues;
+        let known: HashSet<QueueName> = queues.iter().cloned().collect();
+        queues.extend(
+            self.heard
+                .iter()
+                .filter(|queue| {
+                    !known.contains(*queue)
+                        && wish.patterns.iter().any(|pattern| pattern.matches(queue))
+                })
+                .cloned(),
+        );
+        // A queue known to be empty need not be looked into by a worker that waits anyway: it
+        // tells when that changes.
+        let probes: VecDeque<QueueName> =
+            queues.iter().filter(|queue| !(wish.patient && self.is_dry(queue))).cloned().collect();
+        if !wish.patterns.is_empty() {
+            self.roaming.insert(ticket);
+        }
+        let waiter = Waiter {
+            queues,
+            patterns: wish.patterns,
+            claim: wish.claim,
+            patient: wish.patient,
+            reply,
+            phase: Phase::Probing(probes),
+        };
+        self.waiters.insert(ticket, waiter);
+        if self.draining {
+            self.answer(ticket, Ok(Vec::new()));
+        } else {
+            self.go_on(ticket);
+        }
+    }
+
+    fn hurry(&mut self, ticket: Ticket) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        waiter.patient = false;
+        if !waiter.is_busy() {
+            self.answer(ticket, Ok(Vec::new()));
+        }
+    }
+
+    fn is_dry(&self, queue: &QueueName) -> bool {
+        self.lines.get(queue).is_some_and(|line| line.dry)
+    }
+
+    /// Sends a waiter to the next queue it has not looked into, or parks it, or answers it empty.
+    fn go_on(&mut self, ticket: Ticket) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        let Phase::Probing(probes) = &mut waiter.phase else { return };
+        if let Some(queue) = probes.front().cloned() {
+            self.lines.entry(queue.clone()).or_default().probing.insert(ticket);
+            self.pump(&queue);
+        } else if waiter.patient {
+            waiter.phase = Phase::Parked;
+            let queues = waiter.queues.clone();
+            for queue in &queues {
+                self.lines.entry(queue.clone()).or_default().parked.insert(ticket);
+            }
+            self.pump_wet(&queues);
+        } else {
+            self.answer(ticket, Ok(Vec::new()));
+        }
+    }
+
+    /// Claims for those of `queues` that may have jobs: a signal may have come while their waiter
+    /// was busy elsewhere.
+    fn pump_wet(&mut self, queues: &[QueueName]) {
+        for queue in queues {
+            if !self.is_dry(queue) {
+                self.pump(queue);
+            }
+        }
+    }
+
+    /// Starts a claim for those who want jobs of `queue`, if none is under way.
+    fn pump(&mut self, queue: &QueueName) {
+        let Some(line) = self.lines.get_mut(queue) else { return };
+        if line.under_way {
+            return;
+        }
+        let (mut tickets, mut claims, mut wanted) = (Vec::new(), Vec::new(), 0);
+        for ticket in line.candidates() {
+            let Some(waiter) = self.waiters.get_mut(&ticket) else { continue };
+            if waiter.reply.is_closed() || !waiter.may_claim_in(queue) {
+                continue;
+            }
+            if wanted + waiter.claim.limit > BATCH && wanted > 0 {
+                break;
+            }
+            wanted += waiter.claim.limit;
+            claims.push(waiter.claim.clone());
+            tickets.push(ticket);
+            waiter.become_busy();
+        }
+        if tickets.is_empty() {
+            return;
+        }
+        line.under_way = true;
+        line.told = false;
+        let (store, queue, now) = (Arc::clone(&self.store), queue.clone(), self.clock.now());
+        self.calls.push(Box::pin(async move {
+            let taken = store.claim(&queue, claims, now).await;
+            Done::Claimed { queue, tickets, wanted, taken }
+        }));
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Claimed { queue, tickets, wanted, taken } => {
+                self.claimed(&queue, tickets, wanted, taken);
+            }
+            Done::Listed(Ok(queues)) => {
+                for queue in queues {
+                    self.told_ready(queue);
+                }
+            }
+            // The store is away; it sends a reset when it is back.
+            Done::Listed(Err(error)) => tracing::debug!(%error, "can't list queues"),
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        queue: &QueueName,
+        tickets: Vec<Ticket>,
+        wanted: usize,
+        taken: store::Result<Vec<Vec<Job>>>,
+    ) {
+        if let Some(line) = self.lines.get_mut(queue) {
+            line.under_way = false;
+            let count = taken.as_ref().map_or(0, |taken| taken.iter().map(Vec::len).sum());
+            // A signal that came while the claim was under way may be of a job after it.
+            line.dry = taken.is_ok() && count < wanted && !line.told;
+        }
+        match taken {
+            Ok(taken) => {
+                for (ticket, jobs) in tickets.into_iter().zip(taken) {
+                    if jobs.is_empty() {
+                        self.came_back_empty(ticket, queue);
+                    } else {
+                        self.answer(ticket, Ok(jobs));
+                    }
+                }
+            }
+            Err(error) => {
+                for ticket in tickets {
+                    self.answer(ticket, Err(error.clone().into()));
+                }
+            }
+        }
+        self.pump(queue);
+        self.close_line(queue);
+    }
+
+    fn came_back_empty(&mut self, ticket: Ticket, queue: &QueueName) {
+        if let Some(line) = self.lines.get_mut(queue) {
+            line.probing.remove(&ticket);
+        }
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        if waiter.reply.is_closed() {
+            self.dismiss(ticket);
+            return;
+        }
+        waiter.come_back();
+        match waiter.phase {
+            Phase::Parked if waiter.patient && !self.draining => {
+                let queues = waiter.queues.clone();
+                self.pump_wet(&queues);
+            }
+            Phase::Probing(_) if !self.draining => self.go_on(ticket),
+            _ => self.answer(ticket, Ok(Vec::new())),
+        }
+    }
+
+    /// Answers a waiter and forgets it; jobs that find it gone go back.
+    fn answer(&mut self, ticket: Ticket, jobs: Result<Vec<Job>>) {
+        let Some(waiter) = self.dismiss(ticket) else {
+            if let Ok(jobs) = jobs {
+                self.returns.give_back(&jobs);
+            }
+            return;
+        };
+        let draining = self.draining;
+        let answer = jobs.map(|jobs| Leased { jobs, draining });
+        if let Err(Ok(undelivered)) = waiter.reply.send(answer) {
+            self.returns.give_back(&undelivered.jobs);
+        }
+    }
+
+    fn dismiss(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        self.roaming.remove(&ticket);
+        for queue in &waiter.queues {
+            if let Some(line) = self.lines.get_mut(queue) {
+                line.probing.remove(&ticket);
+                line.parked.remove(&ticket);
+            }
+            self.close_line(queue);
+        }
+        Some(waiter)
+    }
+
+    fn close_line(&mut self, queue: &QueueName) {
+        if self.lines.get(queue).is_some_and(Line::is_empty) {
+            self.lines.remove(queue);
+        }
+    }
+
+    /// `queue` may have jobs.
+    fn told_ready(&mut self, queue: QueueName) {
+        if self.heard.insert(queue.clone()) {
+            self.join_roamers(&queue);
+        }
+        if let Some(line) = self.lines.get_mut(&queue) {
+            line.dry = false;
+            line.told = true;
+            self.pump(&queue);
+        }
+    }
+
+    /// Roaming waiters that mean a queue which they did not know wait there too.
+    fn join_roamers(&mut self, queue: &QueueName) {
+        for ticket in &self.roaming {
+            let Some(waiter) = self.waiters.get_mut(ticket) else { continue };
+            let meant = waiter.patterns.iter().any(|pattern| pattern.matches(queue));
+            if meant && !waiter.queues.contains(queue) {
+                waiter.queues.push(queue.clone());
+                if waiter.is_waiting() {
+                    self.lines.entry(queue.clone()).or_default().parked.insert(*ticket);
+                }
+            }
+        }
+    }
+
+    /// Signals may have been lost: every queue may have jobs, and new queues may be there.
+    fn reset(&mut self) {
+        let queues: Vec<QueueName> = self.lines.keys().cloned().collect();
+        for queue in queues {
+            self.told_ready(queue);
+        }
+        self.heard.clear();
+        if !self.roaming.is_empty() {
+            let store = Arc::clone(&self.store);
+            self.calls.push(Box::pin(async move { Done::Listed(store.queues().await) }));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The use cases: rules, store and clock put to work. Knows no wire and no database.
+//!
+//! Every write is owned by a task of its own ([`fold`], [`dispatch`]), so a caller that goes away
+//! cannot leave it half done; every wait ends when its caller goes away.
+
+pub mod admin;
+pub mod dispatch;
+pub mod enqueue;
+pub mod fold;
+pub mod lease;
+pub mod settle;
+pub mod sweep;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::job::{JobName, Outcome, State};
+use crate::store::{self, Store};
+
+/// Why a use case was refused or failed; what the caller can do about it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// No such job.
+    #[error("there is no job {0}")]
+    NotFound(JobName),
+    /// The chosen id is taken.
+    #[error("job {name} exists already")]
+    Exists {
+        /// The job that has the id.
+        name: JobName,
+        /// Its state.
+        state: State,
+    },
+    /// The request id was used for something else.
+    #[error("the request id was used before, for another request")]
+    RequestReused,
+    /// Another item of an all-or-nothing batch was refused.
+    #[error("not enqueued, because another job of the batch was refused")]
+    Withheld,
+    /// The lease is not held any more; the work must be dropped.
+    #[error("the lease on {name} is lost")]
+    LeaseLost {
+        /// The job.
+        name: JobName,
+        /// Its state now; `None` when it is gone.
+        state: Option<State>,
+        /// Its attempt now.
+        attempt: u32,
+    },
+    /// Another settle was recorded for this lease.
+    #[error("the lease on {name} was settled before, otherwise")]
+    LeaseSettled {
+        /// The job.
+        name: JobName,
+        /// How the lease ended.
+        outcome: Outcome,
+    },
+    /// The event log no longer holds what follows the cursor.
+    #[error("events after the cursor are gone")]
+    CursorTrimmed {
+        /// The oldest cursor that still works.
+        oldest: String,
+    },
+    /// The store lost its data or is another one than the cursor's.
+    #[error("the store was reset since the cursor was made")]
+    StoreReset,
+    /// The cursor is none of ours.
+    #[error("the cursor is malformed")]
+    BadCursor,
+    /// Too many calls wait for the store.
+    #[error("the broker is overloaded")]
+    Overloaded,
+    /// The store can't work now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The broker is shutting down.
+    #[error("the broker is draining")]
+    Draining,
+    /// A record can't be read.
+    #[error("the record of {name} is unreadable: {why}")]
+    Corrupt {
+        /// The job.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Corrupt { name, why } => Self::Corrupt { name, why },
+            store::Error::Unavailable(_) | store::Error::Unusable(_) => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+/// The result of a use case.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The broker: cheap to clone, all clones are one.
+#[derive(Clone)]
+pub struct Broker {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    folder: fold::Folder,
+    dispatcher: dispatch::Dispatcher,
+    draining: CancellationToken,
+}
+
+/// The long-running parts of a broker; the caller runs them.
+pub struct Tasks {
+    /// Folds concurrent writes into few store calls.
+    pub folding: fold::Folding,
+    /// Matches waiting workers with ready jobs.
+    pub dispatching: dispatch::Dispatching,
+    /// Moves what falls due.
+    pub sweeping: sweep::Sweeping,
+    /// Keeps the clock on the store's time.
+    pub anchoring: Anchoring,
+}
+
+impl Broker {
+    /// A broker over `store`. Nothing moves until the tasks run.
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> (Self, Tasks) {
+        let (folder, folding) = fold::pair(Arc::clone(&store), clock.clone());
+        let (dispatcher, dispatching) =
+            dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone());
+        let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone());
+        let anchoring = Anchoring { store: Arc::clone(&store), clock: clock.clone() };
+        let draining = CancellationToken::new();
+        let broker = Self { store, clock, folder, dispatcher, draining };
+        (broker, Tasks { folding, dispatching, sweeping, anchoring })
+    }
+
+    /// The clock that this broker decides by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Stops leasing: waiting workers are answered at once, empty, and event streams end. Settles
+    /// and enqueues go on.
+    pub fn drain(&self) {
+        self.draining.cancel();
+        self.dispatcher.drain();
+    }
+
+    /// True once [`Broker::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+}
+
+/// Keeps a clock on the time of its store.
+pub struct Anchoring {
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl Anchoring {
+    /// How often the store is asked. Between two answers the clock runs on the host's oscillator,
+    /// whose drift over this span is far below a millisecond.
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    /// Anchors the clock about once a second until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let anchor = async {
+            loop {
+                Clock::pause(Self::PERIOD).await;
+                // A store that is away leaves the clock running as it was.
+                if let Ok(time) = self.store.time().await {
+                    self.clock.anchor(time);
+                }
+            }
+        };
+        stop.run_until_cancelled(anchor).await;
+    }
+}

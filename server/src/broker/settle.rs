@@ -1,0 +1,202 @@
+//! Ack, nack and extend: what a worker says of a job it leased.
+
+use std::time::Duration;
+
+use super::{Broker, Error, Result};
+use crate::clock::Timestamp;
+use crate::job::transition::{self, Disposition, Transition, Verb, Verdict};
+use crate::job::{
+    Details, Event, EventKind, Failure, Job, LeaseToken, Payload, Progress, Spec, State,
+};
+use crate::store::{Extension, Guarded};
+
+/// How a settle ended, when it was not refused.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Whether this call did it.
+    pub outcome: Outcome,
+    /// The job after it. After an ack it holds what the token knows: name, state, counters, times.
+    pub job: Job,
+}
+
+/// Whether a settle was the first of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This call settled the lease.
+    Settled,
+    /// The same settle was recorded before.
+    AlreadySettled,
+    /// The lease had run out, but nobody else had the job.
+    SettledLate,
+}
+
+/// An extended lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// The new end of the visibility timeout.
+    pub until: Timestamp,
+    /// The moment it was decided at.
+    pub now: Timestamp,
+}
+
+/// A settle or extension that a worker asks for.
+#[derive(Clone, Debug)]
+pub struct Nack {
+    /// What shall become of the job.
+    pub disposition: Disposition,
+    /// Why.
+    pub failure: Option<Failure>,
+    /// What the next attempt may go on from.
+    pub checkpoint: Option<Payload>,
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug, Default)]
+pub struct Extend {
+    /// The visibility timeout from now; `None`: the one the lease was made with.
+    pub lease_duration: Option<Duration>,
+    /// How far the handler is.
+    pub progress: Option<Progress>,
+    /// What the next attempt may go on from.
+    pub checkpoint: Option<Payload>,
+}
+
+impl Broker {
+    /// The job is done.
+    pub async fn ack(&self, token: LeaseToken, result: Option<Payload>) -> Result<Settled> {
+        let now = self.clock.now();
+        let dedup = if token.has_dedup {
+            // Only such jobs pay for a read: their end gives the key free.
+            let job = self.store.get(&token.name).await?;
+            job.and_then(|job| job.spec.dedup).map(|dedup| dedup.key)
+        } else {
+            None
+        };
+        let decided = transition::ack(&token, result.clone(), dedup, now);
+        let job = after(&bare(&token), &decided);
+        match self.folder.commit(decided).await? {
+            Guarded::Applied => Ok(Settled { outcome: Outcome::Settled, job }),
+            Guarded::Lost => self.settle_again(&token, Verb::Ack, result, now).await,
+        }
+    }
+
+    /// The job is not done.
+    pub async fn nack(&self, token: LeaseToken, nack: Nack) -> Result<Settled> {
+        let now = self.clock.now();
+        let job = self.store.get(&token.name).await?;
+        let Nack { disposition, failure, checkpoint } = nack;
+        let decided = job.as_ref().and_then(|job| {
+            let random = fastrand::f64();
+            transition::nack(job, &token, disposition, failure, checkpoint, now, random)
+        });
+        if let (Some(job), Some(decided)) = (job, decided) {
+            let job = after(&job, &decided);
+            if self.folder.commit(decided).await? == Guarded::Applied {
+                return Ok(Settled { outcome: Outcome::Settled, job });
+            }
+        }
+        self.settle_again(&token, Verb::Nack, None, now).await
+    }
+
+    /// The handler is alive: its lease ends later, or sooner.
+    pub async fn extend(&self, token: LeaseToken, extend: Extend) -> Result<Extended> {
+        let now = self.clock.now();
+        let until = now.after(extend.lease_duration.unwrap_or(token.lease_duration));
+        let event = extend.progress.clone().map(|progress| {
+            let name = &token.name;
+            let (queue, id) = (name.queue.clone(), name.id.clone());
+            let mut event = Event::new(EventKind::Progress, now, queue, id, State::Leased);
+            event.from = Some(State::Leased);
+            event.attempt = token.counters.attempts;
+            event.progress = Some(progress);
+            event
+        });
+        let extension = Extension {
+            id: token.name.id.clone(),
+            secret: token.secret,
+            until,
+            progress: extend.progress,
+            checkpoint: extend.checkpoint,
+            event,
+        };
+        match self.folder.extend(token.name.queue.clone(), extension).await? {
+            Guarded::Applied => Ok(Extended { until, now }),
+            Guarded::Lost => {
+                let job = self.store.get(&token.name).await?;
+                Err(lost(&token, job.as_ref()))
+            }
+        }
+    }
+
+    /// A lease that never reached its worker; returns at once, the move follows.
+    pub fn give_back(&self, job: &Job) {
+        if let Some(decided) = transition::give_back(job, self.clock.now()) {
+            self.folder.commit_later(decided);
+        }
+    }
+
+    /// A settle found its lease gone: find out what that means.
+    async fn settle_again(
+        &self,
+        token: &LeaseToken,
+        verb: Verb,
+        result: Option<Payload>,
+        now: Timestamp,
+    ) -> Result<Settled> {
+        let job = self.store.get(&token.name).await?;
+        match (transition::settle_again(job.as_ref(), token, verb, result, now), job) {
+            (Verdict::AlreadySettled, Some(job)) => {
+                Ok(Settled { outcome: Outcome::AlreadySettled, job })
+            }
+            (Verdict::Late(decided), Some(job)) => {
+                let settled = after(&job, &decided);
+                match self.folder.commit(*decided).await? {
+                    Guarded::Applied => Ok(Settled { outcome: Outcome::SettledLate, job: settled }),
+                    Guarded::Lost => Err(lost(token, Some(&job))),
+                }
+            }
+            (Verdict::OtherSettle(outcome), _) => {
+                Err(Error::LeaseSettled { name: token.name.clone(), outcome })
+            }
+            (_, job) => Err(lost(token, job.as_ref())),
+        }
+    }
+}
+
+fn lost(token: &LeaseToken, job: Option<&Job>) -> Error {
+    Error::LeaseLost {
+        name: token.name.clone(),
+        state: job.map(|job| job.state),
+        attempt: job.map_or(0, |job| job.counters.attempts),
+    }
+}
+
+/// What a token tells of its job.
+fn bare(token: &LeaseToken) -> Job {
+    Job {
+        name: token.name.clone(),
+        spec: Spec::default(),
+        state: State::Leased,
+        at: token.leased_at.after(token.lease_duration),
+        counters: token.counters,
+        started: Some(token.first_leased_at),
+        ended: None,
+        lease: None,
+        details: Details::default(),
+    }
+}
+
+/// The job as a transition makes it.
+fn after(job: &Job, decided: &Transition) -> Job {
+    let mut job = job.clone();
+    job.state = decided.to;
+    job.at = decided.at;
+    job.counters = decided.counters;
+    job.started = decided.started;
+    job.ended = decided.ended;
+    job.lease = None;
+    if decided.failure.is_some() {
+        job.details.last_failure.clone_from(&decided.failure);
+    }
+    job
+}
