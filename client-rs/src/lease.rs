@@ -78,12 +78,6 @@ impl LeaseOptions {
         self
     }
 
-    /// Only jobs of these types.
-    pub fn types<S: Into<String>>(mut self, types: impl IntoIterator<Item = S>) -> Self {
-        self.0.types = types.into_iter().map(Into::into).collect();
-        self
-    }
-
     /// The worker's name, unique per process start. Default: the client's.
     pub fn worker_id(mut self, id: impl Into<String>) -> Self {
         self.0.worker_id = id.into();

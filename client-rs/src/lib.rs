@@ -59,7 +59,6 @@ pub use watch::{Watch, WatchOptions};
 
 /// Every message of the protocol.
 pub use lessor_proto::v1 as proto;
-pub use lessor_proto::v1::dedup::OnDuplicate;
 pub use lessor_proto::v1::enqueue_response::Outcome as EnqueueOutcome;
 pub use lessor_proto::v1::event::Type as EventType;
 pub use lessor_proto::v1::job::State as JobState;

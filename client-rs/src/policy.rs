@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lessor_proto::v1::dedup::{OnDuplicate, Scope};
+use lessor_proto::v1::dedup::Scope;
 use lessor_proto::v1::{Dedup as DedupMessage, RetryPolicy};
 
 use crate::span;
@@ -69,35 +69,21 @@ impl From<Retry> for RetryPolicy {
     }
 }
 
-/// Which earlier job makes a new one a duplicate, and what happens then.
-///
-/// By default the earlier job counts until it has finished, and is returned instead.
+/// Which earlier job makes a new one a duplicate. That job is returned instead.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Dedup(DedupMessage);
 
 impl Dedup {
-    /// Jobs of one queue with the same key are the same work.
+    /// Jobs of one queue with the same key are the same work, until the first one has finished.
     pub fn key(key: impl Into<String>) -> Self {
         Self(DedupMessage { key: key.into(), ..DedupMessage::default() })
-    }
-
-    /// The earlier job counts until a worker has started it.
-    pub fn until_started(mut self) -> Self {
-        self.0.scope = Scope::UntilStarted.into();
-        self
     }
 
     /// The earlier job counts for this long, finished or not.
     pub fn window(mut self, window: Duration) -> Self {
         self.0.scope = Scope::Window.into();
         self.0.window = Some(span::to_wire(window));
-        self
-    }
-
-    /// What happens to a duplicate.
-    pub fn on_duplicate(mut self, action: OnDuplicate) -> Self {
-        self.0.on_duplicate = action.into();
         self
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use lessor_proto::v1::enqueue_request::{Expiry, Start};
+use lessor_proto::v1::enqueue_request::Start;
 use lessor_proto::v1::enqueue_response::Outcome;
 use lessor_proto::v1::{
     BatchEnqueueRequest, EnqueueRequest, EnqueueResponse, GetJobRequest, Job, JobView, Payload,
@@ -152,24 +152,12 @@ impl NewJob {
         self
     }
 
-    /// Never start it later than this from now, by the broker's clock.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.0.expiry = Some(Expiry::Ttl(span::to_wire(ttl)));
-        self
-    }
-
-    /// Never start it later than at this time.
-    pub fn expire_time(mut self, time: SystemTime) -> Self {
-        self.0.expiry = Some(Expiry::ExpireTime(time.into()));
-        self
-    }
-
     /// While a job with this key is unfinished, return that one: see [`Dedup::key`].
     pub fn dedup_key(self, key: impl Into<String>) -> Self {
         self.dedup(Dedup::key(key))
     }
 
-    /// What makes this job a duplicate, and what happens then.
+    /// What makes this job a duplicate.
     pub fn dedup(mut self, dedup: Dedup) -> Self {
         self.0.dedup = Some(dedup.into());
         self
@@ -200,27 +188,9 @@ impl NewJob {
         self
     }
 
-    /// How long one attempt may take, however often its lease is extended.
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.0.attempt_timeout = Some(span::to_wire(timeout));
-        self
-    }
-
     /// A label to find the job by.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.labels.insert(key.into(), value.into());
-        self
-    }
-
-    /// Jobs of one queue with the same key run one at a time, in the order of their making.
-    pub fn order_key(mut self, key: impl Into<String>) -> Self {
-        self.0.order_key = key.into();
-        self
-    }
-
-    /// Check the request and make no job.
-    pub fn validate_only(mut self) -> Self {
-        self.0.validate_only = true;
         self
     }
 

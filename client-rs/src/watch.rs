@@ -69,8 +69,8 @@ enum State {
 }
 
 impl Watch {
-    /// The next page, or `None` when the watch is over: a single job has finished, or an error
-    /// was returned.
+    /// The next page, or `None` when the watch is over: the broker ended it, or an error was
+    /// returned.
     ///
     /// May be dropped while it waits: no page is lost.
     pub async fn next(&mut self) -> Option<Result<WatchEventsResponse>> {
@@ -156,20 +156,9 @@ impl WatchOptions {
         WatchEventsRequest { queues, ..WatchEventsRequest::default() }.into()
     }
 
-    /// What happens to one job: where it stands, then each change, until it has finished.
-    pub fn job(name: impl Into<String>) -> Self {
-        WatchEventsRequest { job: name.into(), ..WatchEventsRequest::default() }.into()
-    }
-
     /// Only events of these types.
     pub fn types(mut self, types: impl IntoIterator<Item = Type>) -> Self {
         self.request.types = types.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Only events of jobs with this label.
-    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.request.labels.insert(key.into(), value.into());
         self
     }
 
