@@ -1,1 +1,73 @@
-fn main(){}
+//! The `lessor` binary. One file per command; what they share is how they connect ([`client`]),
+//! print ([`output`]), read ([`input`]) and fail ([`failure`]).
+
+mod ack;
+mod client;
+mod completions;
+mod enqueue;
+mod extend;
+mod failure;
+mod get;
+mod input;
+mod lease;
+mod nack;
+mod output;
+mod queues;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::{Format, Output};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 bad request, 3 not found, 4 conflict or lost lease, \
+5 not allowed, 6 not available or too late, 130 interrupted.";
+
+/// A job broker: producers enqueue jobs, workers lease and settle them.
+#[derive(Parser)]
+#[command(name = "lessor", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    connection: client::Connection,
+
+    /// How to print: a table for people, JSON as the protocol maps it, or one JSON per line.
+    ///
+    /// Default: table on a terminal, else json. With json a command prints the broker's reply;
+    /// with jsonl it prints one line for each job, queue or event in it.
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = client::GLOBAL_OPTIONS,
+        value_enum,
+        value_name = "FORMAT"
+    )]
+    output: Option<Format>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Client(Box<client::Command>),
+    Completions(completions::Completions),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let mut out = Output::new(cli.output)?;
+    match cli.command {
+        Command::Client(command) => client::run(&cli.connection, *command, &mut out),
+        Command::Completions(command) => command.run(&mut out),
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lessor_proto::v1::lease_response::EmptyReason;
-use lessor_proto::v1::{LeaseRequest, LeasedJob};
+use lessor_proto::v1::{LeaseRequest, LeaseResponse, LeasedJob};
 use uuid::Uuid;
 
 use crate::{Client, Result, connect, span};
@@ -45,6 +45,17 @@ pub struct Leased {
     pub empty_reason: Option<EmptyReason>,
     /// When the broker would like to be asked again.
     pub retry_after: Option<Duration>,
+}
+
+impl From<Leased> for LeaseResponse {
+    fn from(leased: Leased) -> Self {
+        Self {
+            jobs: leased.jobs,
+            empty_reason: leased.empty_reason.unwrap_or_default().into(),
+            retry_after: leased.retry_after.map(span::to_wire),
+            ..Self::default()
+        }
+    }
 }
 
 /// What to lease, and how. May be used for any number of calls.

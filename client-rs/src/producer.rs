@@ -78,6 +78,8 @@ pub struct Enqueued {
     pub job: Job,
     /// Whether the job is new, or which earlier one answers for it.
     pub outcome: Outcome,
+    /// How many copies of the store's data had the job when the broker answered.
+    pub replicas_acked: i32,
 }
 
 impl TryFrom<EnqueueResponse> for Enqueued {
@@ -86,7 +88,14 @@ impl TryFrom<EnqueueResponse> for Enqueued {
     fn try_from(response: EnqueueResponse) -> Result<Self> {
         let outcome = response.outcome();
         let job = response.job.ok_or_else(|| Error::incomplete("the job"))?;
-        Ok(Self { job, outcome })
+        Ok(Self { job, outcome, replicas_acked: response.replicas_acked })
+    }
+}
+
+impl From<Enqueued> for EnqueueResponse {
+    fn from(enqueued: Enqueued) -> Self {
+        let Enqueued { job, outcome, replicas_acked } = enqueued;
+        Self { job: Some(job), outcome: outcome.into(), replicas_acked }
     }
 }
 

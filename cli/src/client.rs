@@ -1,0 +1,82 @@
+//! What the client commands share: how they reach the broker and how they are interrupted.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use lessor::Client;
+
+use crate::failure::Interrupted;
+use crate::output::Output;
+use crate::{ack, enqueue, extend, get, lease, nack, queues, watch};
+
+/// Where the help shows the options that every command has.
+pub(crate) const GLOBAL_OPTIONS: &str = "Global options";
+
+#[derive(Args)]
+pub(crate) struct Connection {
+    /// The broker's address.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        env = "LESSOR_SERVER",
+        default_value = "http://127.0.0.1:7077",
+        value_name = "URL"
+    )]
+    server: String,
+
+    /// How long a call may take, beyond the time that it waits for jobs.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration
+    )]
+    timeout: Duration,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Enqueue(enqueue::Enqueue),
+    Get(get::Get),
+    Lease(lease::Lease),
+    Ack(ack::Ack),
+    Nack(nack::Nack),
+    Extend(extend::Extend),
+    Watch(watch::Watch),
+    Queues(queues::Queues),
+}
+
+pub(crate) fn run(
+    connection: &Connection,
+    command: Command,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = Client::builder(&connection.server).timeout(connection.timeout).connect()?;
+        tokio::select! {
+            // The command first: it may have a word to say when it is interrupted.
+            biased;
+            done = command.run(&client, out) => done,
+            interrupt = tokio::signal::ctrl_c() => interrupt.map_err(Into::into).and(Err(Interrupted.into())),
+        }
+    })
+}
+
+impl Command {
+    async fn run(self, client: &Client, out: &mut Output) -> anyhow::Result<()> {
+        match self {
+            Self::Enqueue(command) => command.run(client, out).await,
+            Self::Get(command) => command.run(client, out).await,
+            Self::Lease(command) => command.run(client, out).await,
+            Self::Ack(command) => command.run(client, out).await,
+            Self::Nack(command) => command.run(client, out).await,
+            Self::Extend(command) => command.run(client, out).await,
+            Self::Watch(command) => command.run(client, out).await,
+            Self::Queues(command) => command.run(client, out).await,
+        }
+    }
+}

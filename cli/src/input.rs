@@ -1,0 +1,65 @@
+//! What users hand over on the command line: payloads, labels, points in time.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use anyhow::Context;
+use lessor::{Payload, payload};
+
+use crate::failure::Usage;
+
+/// How a payload may be given; the end of a help text.
+pub(crate) const SOURCES: &str = "as it is, from a file with @FILE, or from stdin with -";
+
+/// A payload of JSON or of plain bytes; clap sees to it that there is only one.
+pub(crate) fn payload(json: Option<&str>, data: Option<&str>) -> anyhow::Result<Option<Payload>> {
+    match (json, data) {
+        (Some(source), _) => {
+            let text = read(source)?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(&text)
+                .map_err(|error| Usage(format!("this is not JSON: {error}")))?;
+            Ok(Some(payload::json(text)))
+        }
+        (None, Some(source)) => Ok(Some(payload::bytes(read(source)?))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read(source: &str) -> anyhow::Result<Vec<u8>> {
+    if source == "-" {
+        let mut data = Vec::new();
+        io::stdin().lock().read_to_end(&mut data).context("cannot read stdin")?;
+        Ok(data)
+    } else if let Some(path) = source.strip_prefix('@') {
+        fs::read(path).with_context(|| format!("cannot read {path}"))
+    } else {
+        Ok(source.as_bytes().to_vec())
+    }
+}
+
+/// `key=value`.
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A time such as `2026-12-24T18:00:00Z`.
+pub(crate) fn parse_time(text: &str) -> Result<SystemTime, humantime::TimestampError> {
+    humantime::parse_rfc3339(text)
+}
+
+/// A time, or a span such as `10m` for that long ago.
+pub(crate) fn parse_past(text: &str) -> Result<SystemTime, String> {
+    let Ok(span) = humantime::parse_duration(text) else {
+        return parse_time(text).map_err(|_| {
+            "write it as 2026-12-24T18:00:00Z, or as 10m for ten minutes ago".to_owned()
+        });
+    };
+    ago(span).ok_or_else(|| "that is before time began".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "`ago` on a command line means the user's own clock")]
+fn ago(span: Duration) -> Option<SystemTime> {
+    SystemTime::now().checked_sub(span)
+}
