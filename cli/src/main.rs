@@ -65,9 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let mut out = Output::new(cli.output)?;
     match cli.command {
-        Command::Client(command) => client::run(&cli.connection, *command, &mut out),
-        Command::Completions(command) => command.run(&mut out),
+        Command::Client(command) => {
+            client::run(&cli.connection, *command, &mut Output::new(cli.output)?)
+        }
+        Command::Completions(command) => command.run(&mut Output::new(cli.output)?),
     }
 }

@@ -1,6 +1,6 @@
 //! What goes to stdout: tables for people, proto JSON for programs.
 
-use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::io::{self, IsTerminal, Stdout, Write};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -23,12 +23,12 @@ pub(crate) enum Format {
 pub(crate) struct Output {
     format: Format,
     protocol: DescriptorPool,
-    out: StdoutLock<'static>,
+    out: Stdout,
 }
 
 impl Output {
     pub(crate) fn new(format: Option<Format>) -> anyhow::Result<Self> {
-        let out = io::stdout().lock();
+        let out = io::stdout();
         let guess = if out.is_terminal() { Format::Table } else { Format::Json };
         let protocol = DescriptorPool::decode(lessor_proto::DESCRIPTOR_SET)?;
         Ok(Self { format: format.unwrap_or(guess), protocol, out })
@@ -78,8 +78,9 @@ impl Output {
     }
 
     pub(crate) fn text(&mut self, text: &str) -> anyhow::Result<()> {
-        writeln!(self.out, "{text}")?;
-        Ok(self.out.flush()?)
+        let mut out = self.out.lock();
+        writeln!(out, "{text}")?;
+        Ok(out.flush()?)
     }
 }
 
