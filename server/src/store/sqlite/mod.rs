@@ -1,1 +1,188 @@
-//! The SQLite store.
+//! The `SQLite` store: jobs in one file, or in memory.
+//!
+//! One thread owns the connection ([`writer`]). It takes all calls that wait, carries them out in
+//! one transaction, commits once and only then answers them, so that concurrent calls share the
+//! flush to disk. Reads go the same way and see what the calls before them did.
+//!
+//! One process at a time has a file: the counters in `queue` are kept in memory between
+//! transactions. A lock on `{file}.lock` holds others off ([`open`]); other programs may still
+//! read the file itself, which `locking_mode = exclusive` would not let them.
+
+mod batch;
+mod claim;
+mod commit;
+mod insert;
+mod log;
+mod migrate;
+mod open;
+mod promote;
+mod purge;
+mod queue;
+mod read;
+mod row;
+mod standing;
+mod writer;
+
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use self::open::{Opened, Place};
+use self::writer::Writer;
+use super::{
+    Claim, Counts, Entry, Extension, Guarded, Insert, Inserted, LogStart, Position, Result, Signal,
+    Status, Store,
+};
+use crate::clock::{Timestamp, host_time};
+use crate::job::{Job, JobName, QueueName, Transition};
+
+/// How many signals a slow receiver may be behind.
+const SIGNALS: usize = 1024;
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Once it is on the disk: it survives a power loss.
+    #[default]
+    Full,
+    /// Once the operating system has it: it survives a crash of the broker, and a power loss may
+    /// take the newest commits.
+    Normal,
+}
+
+/// Jobs in `SQLite`.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    status: Status,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`; makes it if there is none.
+    pub async fn open(path: &Path, sync: Synchronous) -> Result<Arc<Self>> {
+        Self::start(Place::File { path: path.to_owned(), sync }).await
+    }
+
+    /// A store that lives as long as this value, for tests and trials.
+    pub async fn in_memory() -> Result<Arc<Self>> {
+        Self::start(Place::Memory).await
+    }
+
+    async fn start(place: Place) -> Result<Arc<Self>> {
+        let (writer, status) = Writer::start(move || Opened::at(&place), SIGNALS).await?;
+        Ok(Arc::new(Self { writer, status }))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn insert(
+        &self,
+        queue: &QueueName,
+        groups: Vec<Vec<Insert>>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Inserted>>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| insert::insert(batch, &queue, &groups, now)).await
+    }
+
+    async fn claim(
+        &self,
+        queue: &QueueName,
+        claims: Vec<Claim>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Job>>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| claim::claim(batch, &queue, &claims, now)).await
+    }
+
+    async fn extend(
+        &self,
+        queue: &QueueName,
+        extensions: Vec<Extension>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| commit::extend(batch, &queue, &extensions, now)).await
+    }
+
+    async fn commit(
+        &self,
+        queue: &QueueName,
+        transitions: Vec<Transition>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| commit::commit(batch, &queue, &transitions, now)).await
+    }
+
+    async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| promote::promote(batch, &queue, now, limit)).await
+    }
+
+    async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| read::overdue(batch, &queue, now, limit)).await
+    }
+
+    async fn purge(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| purge::purge(batch, &queue, now, limit)).await
+    }
+
+    async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| read::next_due(batch, &queue)).await
+    }
+
+    async fn get(&self, name: &JobName) -> Result<Option<Job>> {
+        let name = name.clone();
+        self.writer.call(move |batch| read::get(batch, &name)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueName>> {
+        self.writer.call(read::queues).await
+    }
+
+    async fn count(&self, queue: &QueueName) -> Result<Counts> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| read::count(batch, &queue)).await
+    }
+
+    async fn log(&self, queue: &QueueName, from: LogStart, limit: usize) -> Result<Vec<Entry>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| log::read(batch, &queue, from, limit)).await
+    }
+
+    async fn log_end(&self, queue: &QueueName) -> Result<Position> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| log::end(batch, &queue)).await
+    }
+
+    async fn time(&self) -> Result<Timestamp> {
+        Ok(host_time())
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.writer.call(read::try_write).await?;
+        Ok(self.status.clone())
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.writer.signals()
+    }
+
+    /// Signals come from this process alone and need nobody to carry them.
+    async fn run(&self, stop: CancellationToken) {
+        stop.cancelled().await;
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,163 @@
+//! What the calls of one transaction share, and what one call on a queue works with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::queue::{Queue, Queues};
+use super::row::{Failure, corrupt, time};
+use crate::clock::Timestamp;
+use crate::job::{QueueName, State};
+use crate::store::Signal;
+
+/// The calls of one transaction, from its begin to its commit.
+pub(super) struct Batch<'c> {
+    db: &'c Connection,
+    queues: &'c mut Queues,
+    news: News,
+}
+
+/// What the moves of a batch are told as, once they are committed.
+#[derive(Default)]
+struct News {
+    /// Queues whose counters changed.
+    changed: BTreeSet<QueueName>,
+    /// Queues that have ready jobs and had none.
+    ready: BTreeSet<QueueName>,
+    /// Queues whose log grew.
+    logged: BTreeSet<QueueName>,
+    /// What falls due in a queue because of this batch.
+    due: BTreeMap<QueueName, Due>,
+}
+
+struct Due {
+    /// The earliest of all, before the batch set the first one.
+    before: Option<Timestamp>,
+    /// The earliest that the batch set.
+    earliest: Timestamp,
+}
+
+impl<'c> Batch<'c> {
+    /// A batch in the open transaction of `db`.
+    pub(super) fn new(db: &'c Connection, queues: &'c mut Queues) -> Self {
+        Self { db, queues, news: News::default() }
+    }
+
+    /// The connection, for what concerns no single queue.
+    pub(super) fn db(&self) -> &'c Connection {
+        self.db
+    }
+
+    /// Begins a call on a queue; `None` when the queue does not exist.
+    pub(super) fn call<'a>(
+        &'a mut self,
+        name: &'a QueueName,
+    ) -> rusqlite::Result<Option<Call<'a>>> {
+        let Some(queue) = self.queues.find(self.db, name)? else { return Ok(None) };
+        let before = *queue;
+        let log = Vec::new();
+        Ok(Some(Call { db: self.db, name, queue, log, before, news: &mut self.news }))
+    }
+
+    /// As [`Batch::call`], and makes the queue if it does not exist.
+    pub(super) fn call_new<'a>(&'a mut self, name: &'a QueueName) -> Result<Call<'a>, Failure> {
+        self.queues.make(self.db, name)?;
+        self.call(name)?.ok_or_else(|| corrupt(name, "its row is missing"))
+    }
+
+    /// Writes the counters that changed.
+    pub(super) fn save(&mut self) -> rusqlite::Result<()> {
+        for name in std::mem::take(&mut self.news.changed) {
+            if let Some(queue) = self.queues.find(self.db, &name)? {
+                queue.save(self.db)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the batch. Answers what to tell once the transaction is committed.
+    pub(super) fn finish(mut self) -> rusqlite::Result<Vec<Signal>> {
+        self.save()?;
+        let news = self.news;
+        let earlier = |due: &Due| due.before.is_none_or(|before| due.earliest < before);
+        let due = news.due.into_iter().filter(|(_, due)| earlier(due));
+        let due = due.map(|(name, due)| Signal::Due(name, due.earliest));
+        let ready = news.ready.into_iter().map(Signal::Ready);
+        Ok(ready.chain(due).chain(news.logged.into_iter().map(Signal::Logged)).collect())
+    }
+}
+
+/// One call on one queue.
+pub(super) struct Call<'a> {
+    /// The connection, in a transaction.
+    pub(super) db: &'a Connection,
+    /// The name of the queue.
+    pub(super) name: &'a QueueName,
+    /// The counters of the queue.
+    pub(super) queue: &'a mut Queue,
+    /// The events of this call, encoded and joined.
+    pub(super) log: Vec<u8>,
+    before: Queue,
+    news: &'a mut News,
+}
+
+/// Where a call was at some point, to go back to; see [`Call::rewind`].
+pub(super) struct Mark {
+    queue: Queue,
+    log: usize,
+}
+
+impl Call<'_> {
+    /// Takes note that something will fall due at `at`. Before the write that makes it so.
+    pub(super) fn falls_due(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+        if let Some(due) = self.news.due.get_mut(self.name) {
+            due.earliest = due.earliest.min(at);
+        } else {
+            let before = next_due(self.db, self.queue.id)?;
+            self.news.due.insert(self.name.clone(), Due { before, earliest: at });
+        }
+        Ok(())
+    }
+
+    /// Begins what may be undone.
+    pub(super) fn mark(&self) -> rusqlite::Result<Mark> {
+        self.db.prepare_cached("savepoint mark")?.execute([])?;
+        Ok(Mark { queue: *self.queue, log: self.log.len() })
+    }
+
+    /// Undoes all since `mark`.
+    pub(super) fn rewind(&mut self, mark: &Mark) -> rusqlite::Result<()> {
+        self.db.prepare_cached("rollback to mark")?.execute([])?;
+        *self.queue = mark.queue;
+        self.log.truncate(mark.log);
+        Ok(())
+    }
+
+    /// Ends what may be undone.
+    pub(super) fn release(&self) -> rusqlite::Result<()> {
+        self.db.prepare_cached("release mark")?.execute([])?;
+        Ok(())
+    }
+
+    /// Ends the call: writes its events as one entry of the log.
+    pub(super) fn finish(mut self, now: Timestamp) -> Result<(), Failure> {
+        if self.before.jobs(State::Ready) == 0 && self.queue.jobs(State::Ready) > 0 {
+            self.news.ready.insert(self.name.clone());
+        }
+        if !self.log.is_empty() {
+            super::log::append(&mut self, now)?;
+            self.news.logged.insert(self.name.clone());
+        }
+        if *self.queue != self.before {
+            self.news.changed.insert(self.name.clone());
+        }
+        Ok(())
+    }
+}
+
+/// When the next thing in a queue falls due.
+pub(super) fn next_due(db: &Connection, queue: i64) -> rusqlite::Result<Option<Timestamp>> {
+    let mut find = db.prepare_cached(include_str!("sql/next_due.sql"))?;
+    let at = find.query_row([queue], |row| row.get::<_, Option<i64>>(0)).optional()?;
+    Ok(at.flatten().map(time))
+}

@@ -1,0 +1,154 @@
+//! `claim`: takes ready jobs in order and leases them.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::batch::{Batch, Call};
+use super::row::{Failure, Found, Jobs, bits, integer, span, whole};
+use crate::clock::Timestamp;
+use crate::job::{
+    DEFAULT_LEASE_DURATION, Event, EventKind, Job, Lease, QueueName, RequestId, State,
+};
+use crate::store::Claim;
+use crate::store::record::encode_event;
+
+/// A claim is not remembered longer than this, however long its leases; a lease that is extended
+/// makes it live on, see `purge`.
+const CLAIM_MEMORY: Duration = Duration::from_hours(12);
+
+/// Serves `claims` in order.
+pub(super) fn claim(
+    batch: &mut Batch<'_>,
+    queue: &QueueName,
+    claims: &[Claim],
+    now: Timestamp,
+) -> Result<Vec<Vec<Job>>, Failure> {
+    let Some(mut call) = batch.call(queue)? else { return Ok(vec![Vec::new(); claims.len()]) };
+    let mut answers = Vec::with_capacity(claims.len());
+    for claim in claims {
+        answers.push(serve(&mut call, claim, now)?);
+    }
+    call.finish(now)?;
+    Ok(answers)
+}
+
+fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>, Failure> {
+    if let Some(request) = claim.request {
+        let again = replay(call, request)?;
+        if !again.is_empty() {
+            return Ok(again.into_iter().map(|found| found.job).collect());
+        }
+    }
+    if claim.limit == 0 || call.queue.jobs(State::Ready) == 0 {
+        return Ok(Vec::new());
+    }
+    let mut taken = choose(call, claim)?;
+    for found in &mut taken {
+        lease(call, found, claim, now)?;
+    }
+    if let Some(request) = claim.request {
+        remember(call, request, claim, &taken, now)?;
+    }
+    Ok(taken.into_iter().map(|found| found.job).collect())
+}
+
+/// Those jobs of a remembered claim that are still under its leases.
+fn replay(call: &Call<'_>, request: RequestId) -> Result<Vec<Found>, Failure> {
+    // Most claims are new: do not bother the planner's big join with them.
+    let mut find = call.db.prepare_cached("select 1 from replay where queue = ?1 and id = ?2")?;
+    let known =
+        find.query_row(params![call.queue.id, request.as_bytes()], |_| Ok(())).optional()?;
+    if known.is_none() {
+        return Ok(Vec::new());
+    }
+    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/replay.sql"));
+    let select = call.db.prepare_cached(select)?;
+    let params = params![call.queue.id, request.as_bytes()];
+    Jobs::of(call.db, call.name).read(select, params, |_| false)
+}
+
+/// The next ready jobs, as many as the claim has room for.
+fn choose(call: &Call<'_>, claim: &Claim) -> Result<Vec<Found>, Failure> {
+    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/ready.sql"));
+    let select = call.db.prepare_cached(select)?;
+    let mut chosen = 0;
+    let mut bytes = 0_usize;
+    let params = params![call.queue.id, whole(claim.limit)];
+    Jobs::of(call.db, call.name).read(select, params, |found| {
+        bytes = bytes.saturating_add(found.size);
+        chosen += 1;
+        chosen > 1 && bytes > claim.max_bytes
+    })
+}
+
+/// Leases one job: the row, the job as it is answered, the event.
+fn lease(
+    call: &mut Call<'_>,
+    found: &mut Found,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let job = &mut found.job;
+    let waited = now.since(job.at);
+    let duration =
+        claim.lease_duration.or(job.spec.lease_duration).unwrap_or(DEFAULT_LEASE_DURATION);
+    job.state = State::Leased;
+    job.at = now.after(duration);
+    job.counters = job.counters.leased();
+    job.started = job.started.or(Some(now));
+    job.lease =
+        Some(Lease { secret: claim.secret, worker: claim.worker.clone(), started: now, duration });
+    call.falls_due(job.at)?;
+    call.db.prepare_cached(include_str!("sql/claim.sql"))?.execute(params![
+        found.row,
+        integer(job.at),
+        job.counters.deliveries,
+        job.counters.attempts,
+        job.started.map(integer),
+        bits(claim.secret.0),
+        claim.worker.as_str(),
+        integer(now),
+        span(duration),
+    ])?;
+    call.queue.lose(State::Ready, 1);
+    call.queue.gain(State::Leased, 1);
+    let mut event =
+        Event::new(EventKind::Leased, now, call.name.clone(), job.name.id.clone(), State::Leased);
+    event.from = Some(State::Ready);
+    event.job_type.clone_from(&job.spec.job_type);
+    event.labels.clone_from(&job.spec.labels);
+    event.trace_context.clone_from(&job.spec.trace_context);
+    event.attempt = job.counters.attempts;
+    event.worker = Some(claim.worker.clone());
+    event.waited = Some(waited);
+    call.log.extend(encode_event(&event));
+    Ok(())
+}
+
+/// Remembers what the claim took, so that it can be answered again.
+fn remember(
+    call: &Call<'_>,
+    request: RequestId,
+    claim: &Claim,
+    taken: &[Found],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let Some(until) = taken.iter().map(|found| found.job.at).max() else { return Ok(()) };
+    let mut jobs = String::from("[");
+    for (index, found) in taken.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        // Writing to a string can't fail.
+        let _infallible = write!(jobs, "{comma}{}", found.row);
+    }
+    jobs.push(']');
+    call.db.prepare_cached(include_str!("sql/remember_claim.sql"))?.execute(params![
+        call.queue.id,
+        request.as_bytes(),
+        bits(claim.secret.0),
+        jobs,
+        integer(until.min(now.after(CLAIM_MEMORY))),
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The event log of a queue.
+
+use rusqlite::params;
+
+use super::batch::{Batch, Call};
+use super::row::{Failure, blob, corrupt, integer, whole};
+use crate::clock::Timestamp;
+use crate::job::QueueName;
+use crate::store::record::decode_events;
+use crate::store::{EVENT_ENTRIES, Entry, LogStart, Position};
+
+/// Writes the events of `call` as one entry, and drops the oldest entry when there are too many.
+///
+/// An entry's place is its time and number. A call with an earlier `now` than the one before it
+/// takes that one's, so that both rise together and one index serves reading by either.
+pub(super) fn append(call: &mut Call<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    call.queue.logged += 1;
+    call.queue.logged_at = call.queue.logged_at.max(integer(now));
+    call.db
+        .prepare_cached("insert into event (queue, number, at, body) values (?1, ?2, ?3, ?4)")?
+        .execute(params![call.queue.id, call.queue.logged, call.queue.logged_at, call.log])?;
+    let too_old = call.queue.logged.saturating_sub(whole(EVENT_ENTRIES));
+    if too_old > 0 {
+        call.db
+            .prepare_cached(include_str!("sql/trim_events.sql"))?
+            .execute(params![call.queue.id, too_old])?;
+    }
+    Ok(())
+}
+
+/// Reads up to `limit` entries.
+pub(super) fn read(
+    batch: &mut Batch<'_>,
+    name: &QueueName,
+    from: LogStart,
+    limit: usize,
+) -> Result<Vec<Entry>, Failure> {
+    let Some(call) = batch.call(name)? else { return Ok(Vec::new()) };
+    // Numbers begin with 1, so number 0 stands before all entries of a time.
+    let (at, number) = match from {
+        LogStart::Oldest => (0, 0),
+        LogStart::Time(at) => (integer(at), 0),
+        LogStart::After(position) => (whole(position.entry.0), whole(position.entry.1)),
+    };
+    let mut select = call.db.prepare_cached(include_str!("sql/log.sql"))?;
+    let mut rows = select.query(params![call.queue.id, at, number, whole(limit)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let position = position(row.get(0)?, row.get(1)?);
+        let events = decode_events(name, blob(row.get_ref(2)?));
+        let events = events.map_err(|why| {
+            corrupt(format_args!("entry {} of the log of {name}", position.number), why)
+        })?;
+        entries.push(Entry { position, events });
+    }
+    Ok(entries)
+}
+
+/// The position of the newest entry there ever was.
+pub(super) fn end(batch: &mut Batch<'_>, name: &QueueName) -> Result<Position, Failure> {
+    let call = batch.call(name)?;
+    Ok(call
+        .map_or_else(Position::default, |call| position(call.queue.logged_at, call.queue.logged)))
+}
+
+fn position(at: i64, number: i64) -> Position {
+    let number = number.cast_unsigned();
+    Position { entry: (at.cast_unsigned(), number), number }
+}

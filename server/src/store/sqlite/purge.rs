@@ -1,0 +1,46 @@
+//! `purge`: forgets what has had its time.
+
+use rusqlite::params;
+
+use super::batch::{Batch, Call};
+use super::commit::forget;
+use super::row::{Failure, integer, whole};
+use crate::clock::Timestamp;
+use crate::job::{QueueName, State};
+use crate::store::EVENT_MEMORY;
+
+/// How many rows beside jobs one purge takes of each kind, so that no other call waits long.
+const MOST: i64 = 10_000;
+
+/// Forgets up to `limit` finished jobs, and what else is past its time. Answers how many jobs.
+pub(super) fn purge(
+    batch: &mut Batch<'_>,
+    queue: &QueueName,
+    now: Timestamp,
+    limit: usize,
+) -> Result<usize, Failure> {
+    let Some(mut call) = batch.call(queue)? else { return Ok(0) };
+    let limit = whole(limit);
+    let mut gone = 0;
+    for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
+        if gone < limit && call.queue.jobs(state) > 0 {
+            gone += forget(&mut call, state, integer(now), limit - gone)?;
+        }
+    }
+    forget_memories(&call, now)?;
+    call.finish(now)?;
+    Ok(usize::try_from(gone).unwrap_or_default())
+}
+
+fn forget_memories(call: &Call<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    let passed = params![call.queue.id, integer(now), MOST];
+    let old = params![call.queue.id, integer(now.before(EVENT_MEMORY)), MOST];
+    call.db.prepare_cached(include_str!("sql/purge_requests.sql"))?.execute(passed)?;
+    call.db.prepare_cached(include_str!("sql/purge_dedup.sql"))?.execute(passed)?;
+    call.db.prepare_cached(include_str!("sql/review_replays.sql"))?.execute(passed)?;
+    call.db
+        .prepare_cached("delete from replay where queue = ?1 and until = 0")?
+        .execute([call.queue.id])?;
+    call.db.prepare_cached(include_str!("sql/purge_events.sql"))?.execute(old)?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The reads.
+
+use rusqlite::params;
+
+use super::batch::{self, Batch};
+use super::row::{Failure, Jobs, corrupt, integer, whole};
+use crate::clock::Timestamp;
+use crate::job::{Job, JobName, QueueName, State};
+use crate::store::Counts;
+
+/// Reads one job.
+pub(super) fn get(batch: &mut Batch<'_>, name: &JobName) -> Result<Option<Job>, Failure> {
+    let Some(call) = batch.call(&name.queue)? else { return Ok(None) };
+    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/get.sql"));
+    let select = call.db.prepare_cached(select)?;
+    let params = params![call.queue.id, name.id.as_str()];
+    let found = Jobs::of(call.db, call.name).read(select, params, |_| false)?;
+    Ok(found.into_iter().next().map(|found| found.job))
+}
+
+/// Leased jobs whose visibility timeout has ended.
+pub(super) fn overdue(
+    batch: &mut Batch<'_>,
+    queue: &QueueName,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Job>, Failure> {
+    let Some(call) = batch.call(queue)? else { return Ok(Vec::new()) };
+    if call.queue.jobs(State::Leased) == 0 {
+        return Ok(Vec::new());
+    }
+    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/overdue.sql"));
+    let select = call.db.prepare_cached(select)?;
+    let params = params![call.queue.id, integer(now), whole(limit)];
+    let found = Jobs::of(call.db, call.name).read(select, params, |_| false)?;
+    Ok(found.into_iter().map(|found| found.job).collect())
+}
+
+/// When the next thing in the queue falls due.
+pub(super) fn next_due(
+    batch: &mut Batch<'_>,
+    queue: &QueueName,
+) -> Result<Option<Timestamp>, Failure> {
+    let Some(call) = batch.call(queue)? else { return Ok(None) };
+    Ok(batch::next_due(call.db, call.queue.id)?)
+}
+
+/// The queues that ever had a job. A queue whose first insert was refused has a row, but no job
+/// was ever in it.
+pub(super) fn queues(batch: &mut Batch<'_>) -> Result<Vec<QueueName>, Failure> {
+    batch.save()?;
+    let select = "select name from queue where inserted > 0 order by name";
+    let mut select = batch.db().prepare_cached(select)?;
+    let mut rows = select.query([])?;
+    let mut names = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        names.push(QueueName::parse(&name).map_err(|why| corrupt(&name, why))?);
+    }
+    Ok(names)
+}
+
+/// Counts the jobs of a queue.
+pub(super) fn count(batch: &mut Batch<'_>, queue: &QueueName) -> Result<Counts, Failure> {
+    Ok(batch.call(queue)?.map_or_else(Counts::default, |call| call.queue.counts()))
+}
+
+/// Writes, without changing anything.
+pub(super) fn try_write(batch: &mut Batch<'_>) -> Result<(), Failure> {
+    batch.db().prepare_cached("update meta set value = value where key = 'epoch'")?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Rows ↔ jobs.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::{CachedStatement, Connection, Params, Row};
+
+use crate::clock::{Timestamp, millis};
+use crate::job::{
+    Attempt, Counters, Details, Job, JobId, JobName, Lease, LeaseSecret, QueueName, Spec, State,
+    WorkerId,
+};
+use crate::store::Error;
+use crate::store::record::{
+    Unreadable, decode_attempt, decode_failure, decode_payload, decode_progress, decode_spec,
+};
+
+/// Why a call could not be carried out.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The database failed; nothing of the transaction holds.
+    Database(rusqlite::Error),
+    /// A record is unreadable; only the call that met it suffers.
+    Record(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The record of `name` can't be read.
+pub(super) fn corrupt(name: impl Display, why: impl Display) -> Failure {
+    Failure::Record(Error::Corrupt { name: name.to_string(), why: why.to_string() })
+}
+
+/// A moment as the database has it.
+pub(super) fn integer(moment: Timestamp) -> i64 {
+    whole(moment.as_millis())
+}
+
+/// A span in milliseconds as the database has it.
+pub(super) fn span(span: Duration) -> i64 {
+    whole(millis(span))
+}
+
+/// A number as the database has it, capped at what fits.
+pub(super) fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+/// A moment from the database.
+pub(super) fn time(integer: i64) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(integer).unwrap_or(0))
+}
+
+/// A state as the database has it.
+pub(super) fn letter(state: State) -> String {
+    char::from(state.letter()).to_string()
+}
+
+/// A state from the database.
+pub(super) fn state(letter: &str) -> Result<State, String> {
+    let known = letter.bytes().next().and_then(State::from_letter);
+    known.ok_or_else(|| format!("no state has the letter {letter:?}"))
+}
+
+/// Any 64 bits as the database has them.
+pub(super) fn bits(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// A job that was read.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its row.
+    pub(super) row: i64,
+    /// The job with its details.
+    pub(super) job: Job,
+    /// The bytes of its records that a claim counts.
+    pub(super) size: usize,
+}
+
+/// What a claim counts for a job beside its records.
+const OVERHEAD: usize = 256;
+
+/// Reads whole jobs of one queue with a statement that begins with `job.sql`.
+pub(super) struct Jobs<'a> {
+    db: &'a Connection,
+    queue: &'a QueueName,
+}
+
+impl<'a> Jobs<'a> {
+    /// A reader of jobs of `queue`.
+    pub(super) fn of(db: &'a Connection, queue: &'a QueueName) -> Self {
+        Self { db, queue }
+    }
+
+    /// Reads until there are no more, or `enough` says so of the next one.
+    pub(super) fn read(
+        &self,
+        mut statement: CachedStatement<'_>,
+        params: impl Params,
+        mut enough: impl FnMut(&Found) -> bool,
+    ) -> Result<Vec<Found>, Failure> {
+        let mut found = Vec::new();
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            let one = self.one(row)?;
+            if enough(&one) {
+                break;
+            }
+            found.push(one);
+        }
+        Ok(found)
+    }
+
+    fn one(&self, row: &Row<'_>) -> Result<Found, Failure> {
+        let mut columns = Columns { row, next: 0 };
+        let number: i64 = columns.take()?;
+        let id: String = columns.take()?;
+        let id = JobId::parse(&id).map_err(|why| corrupt(self.queue, why))?;
+        let name = JobName { queue: self.queue.clone(), id };
+        let mut found = decode(name.clone(), number, &mut columns)?.map_err(|why| {
+            // A row whose parts can't be read is the job's trouble, not the database's.
+            corrupt(&name, why)
+        })?;
+        if found.job.counters.deliveries > 0 {
+            self.add_attempts(&mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn add_attempts(&self, found: &mut Found) -> Result<(), Failure> {
+        let select = "select body from attempt where job = ?1 order by delivery";
+        let mut statement = self.db.prepare_cached(select)?;
+        let mut rows = statement.query([found.row])?;
+        while let Some(row) = rows.next()? {
+            let body = blob(row.get_ref(0)?);
+            found.size += body.len();
+            let attempt: Attempt =
+                decode_attempt(body).map_err(|why| corrupt(&found.job.name, why))?;
+            found.job.details.attempts.push(attempt);
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a row, one after the other.
+struct Columns<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
+
+impl Columns<'_> {
+    fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    fn take_blob(&mut self) -> rusqlite::Result<Option<Bytes>> {
+        self.next += 1;
+        Ok(match self.row.get_ref(self.next - 1)? {
+            ValueRef::Null => None,
+            value => Some(blob(value)),
+        })
+    }
+}
+
+/// The bytes of a column; empty when it holds none.
+pub(super) fn blob(value: ValueRef<'_>) -> Bytes {
+    value.as_blob().map(Bytes::copy_from_slice).unwrap_or_default()
+}
+
+/// Decodes the columns after the id. The outer error is the database's, the inner one the job's.
+fn decode(
+    name: JobName,
+    row: i64,
+    columns: &mut Columns<'_>,
+) -> rusqlite::Result<Result<Found, String>> {
+    let letter: String = columns.take()?;
+    let at = time(columns.take()?);
+    let counters = Counters {
+        deliveries: columns.take()?,
+        attempts: columns.take()?,
+        lease_losses: columns.take()?,
+    };
+    let started = columns.take::<Option<i64>>()?.map(time);
+    let ended = columns.take::<Option<i64>>()?.map(time);
+    let secret: Option<i64> = columns.take()?;
+    let worker: Option<String> = columns.take()?;
+    let lease_started: Option<i64> = columns.take()?;
+    let lease_duration: Option<i64> = columns.take()?;
+    let spec = columns.take_blob()?.unwrap_or_default();
+    let left = Left {
+        progress: columns.take_blob()?,
+        checkpoint: columns.take_blob()?,
+        failure: columns.take_blob()?,
+        result: columns.take_blob()?,
+    };
+    let size = spec.len() + left.size() + OVERHEAD;
+    let decoded = || -> Result<Found, String> {
+        let lease = match (secret, worker, lease_started, lease_duration) {
+            (Some(secret), Some(worker), Some(started), Some(duration)) => Some(Lease {
+                secret: LeaseSecret(secret.cast_unsigned()),
+                worker: WorkerId::parse(&worker).map_err(|why| why.to_string())?,
+                started: time(started),
+                duration: time(duration).since(Timestamp::default()),
+            }),
+            _ => None,
+        };
+        let spec: Spec = decode_spec(spec).map_err(|why| why.to_string())?;
+        let details = left.decode().map_err(|why| why.to_string())?;
+        let state = state(&letter)?;
+        let job = Job { name, spec, state, at, counters, started, ended, lease, details };
+        Ok(Found { row, job, size })
+    };
+    Ok(decoded())
+}
+
+/// The row of a job in the table `detail`.
+struct Left {
+    progress: Option<Bytes>,
+    checkpoint: Option<Bytes>,
+    failure: Option<Bytes>,
+    result: Option<Bytes>,
+}
+
+impl Left {
+    /// What a claim counts of it.
+    fn size(&self) -> usize {
+        [&self.checkpoint, &self.failure].into_iter().flatten().map(Bytes::len).sum()
+    }
+
+    fn decode(self) -> Result<Details, Unreadable> {
+        Ok(Details {
+            progress: self.progress.map(decode_progress).transpose()?,
+            checkpoint: self.checkpoint.map(decode_payload).transpose()?,
+            result: self.result.map(decode_payload).transpose()?,
+            last_failure: self.failure.map(decode_failure).transpose()?,
+            attempts: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+delete from request where queue = ?1 and id in (
+  select id from request where queue = ?1 and until <= ?2 order by until limit ?3
+)

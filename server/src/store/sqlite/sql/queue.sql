@@ -1,0 +1,6 @@
+-- queue.rs reads the columns in this order.
+select
+  queue, inserted, scheduled, ready, leased, retrying, blocked, succeeded, dead, cancelled,
+  expired, front, back, logged, logged_at
+from queue
+where name = ?1
