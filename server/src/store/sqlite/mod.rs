@@ -23,6 +23,9 @@ mod row;
 mod standing;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,308 @@
+//! What this store alone promises; what all stores promise is in `server/tests/store/`.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::batch::Batch;
+use super::row::Failure;
+use super::{SqliteStore, Synchronous};
+use crate::clock::Timestamp;
+use crate::job::transition::give_back;
+use crate::job::{Job, JobId, JobName, LeaseSecret, Payload, QueueName, RequestId, Spec, WorkerId};
+use crate::store::{
+    Claim, EVENT_ENTRIES, Error, Extension, Insert, Inserted, LogStart, Position, Signal, Store,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn queue() -> QueueName {
+    QueueName::parse("mail").unwrap()
+}
+
+fn job(id: &str, priority: i16) -> Job {
+    let payload = Payload { data: vec![7; 300].into(), ..Payload::default() };
+    let spec = Spec { priority, payload: Some(payload), created: NOW, ..Spec::default() };
+    Job::enqueued(JobName { queue: queue(), id: JobId::parse(id).unwrap() }, spec)
+}
+
+fn one(id: &str) -> Vec<Vec<Insert>> {
+    vec![vec![Insert { job: job(id, 0), chosen_id: true, request: None }]]
+}
+
+fn claim(secret: u64, limit: usize) -> Claim {
+    Claim {
+        worker: WorkerId::parse("w").unwrap(),
+        limit,
+        max_bytes: usize::MAX,
+        lease_duration: None,
+        secret: LeaseSecret(secret),
+        request: None,
+    }
+}
+
+/// A folder with a place for a store in it; goes with the first value.
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    (folder, path)
+}
+
+async fn refusal(path: &Path) -> String {
+    match SqliteStore::open(path, Synchronous::Full).await {
+        Err(Error::Unusable(why)) => why,
+        other => panic!("opened or failed otherwise: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_reopening() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    for (id, priority) in [("a", 0), ("b", 5), ("c", 0)] {
+        let insert = Insert { job: job(id, priority), chosen_id: false, request: None };
+        store.insert(&queue(), vec![vec![insert]], NOW).await.unwrap();
+    }
+    let leased = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().remove(0).remove(0);
+    let (end, counts) =
+        (store.log_end(&queue()).await.unwrap(), store.count(&queue()).await.unwrap());
+    let status = store.status().await.unwrap();
+    store.close().await;
+
+    let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    assert_eq!(leased.name.id.as_str(), "b");
+    assert_eq!(store.get(&leased.name).await.unwrap(), Some(leased));
+    assert_eq!(store.log_end(&queue()).await.unwrap(), end);
+    assert_eq!((counts.ready, counts.leased), (2, 1));
+    assert_eq!(store.count(&queue()).await.unwrap(), counts);
+    assert_eq!(store.status().await.unwrap(), status);
+    store.insert(&queue(), one("d"), NOW).await.unwrap();
+    let rest = store.claim(&queue(), vec![claim(2, 9)], NOW).await.unwrap().remove(0);
+    let rest: Vec<_> = rest.iter().map(|job| job.name.id.as_str()).collect();
+    assert_eq!(rest, ["a", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_second_broker_is_refused_until_the_first_has_closed() {
+    let (_folder, path) = place();
+    let first = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    assert!(refusal(&path).await.contains("another broker has it open"));
+    first.close().await;
+    SqliteStore::open(&path, Synchronous::Normal).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_program_may_read_the_file_meanwhile() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    let reader = Connection::open(&path).unwrap();
+    let jobs: i64 = reader.query_row("select count(*) from job", [], |row| row.get(0)).unwrap();
+    assert_eq!(jobs, 1);
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_broker_is_refused() {
+    let (_folder, path) = place();
+    SqliteStore::open(&path, Synchronous::Full).await.unwrap().close().await;
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(refusal(&path).await.contains("a newer broker wrote it: schema 99"));
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_refused_and_left_alone() {
+    let (_folder, path) = place();
+    Connection::open(&path).unwrap().execute_batch("create table recipe (name text)").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(refusal(&path).await.contains("it is a database of another program"));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    std::fs::write(&path, "no database at all").unwrap();
+    refusal(&path).await;
+    assert_eq!(std::fs::read(&path).unwrap(), b"no database at all");
+}
+
+#[tokio::test]
+async fn concurrent_inserts_share_transactions() {
+    const CALLS: usize = 200;
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    let mut signals = store.signals();
+    let queue = queue();
+    let calls = (0..CALLS).map(|n| store.insert(&queue, one(&format!("job-{n}")), NOW));
+    for answer in join_all(calls).await {
+        assert_eq!(answer.unwrap(), [[Inserted::New]]);
+    }
+    // A transaction tells once that the log of a queue grew, however many calls wrote to it.
+    let mut transactions = 0;
+    loop {
+        match signals.try_recv() {
+            Ok(Signal::Logged(_)) => transactions += 1,
+            Ok(_) => {}
+            Err(TryRecvError::Empty) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..CALLS / 2).contains(&transactions), "{transactions} transactions");
+    assert_eq!(store.log(&queue, LogStart::Oldest, CALLS * 2).await.unwrap().len(), CALLS);
+}
+
+/// Keeps the thread of `store` busy until the answer is dropped, so that calls made meanwhile fall
+/// into one transaction.
+async fn hold_up(store: &Arc<SqliteStore>) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let store = store.clone();
+    let started = Mutex::new(Some(started));
+    let wait = move |_: &mut Batch<'_>| {
+        started.lock().unwrap().take().map(|started| started.send(()));
+        released.recv().ok();
+        Ok(())
+    };
+    let mut call = Box::pin(async move { store.writer.call(wait).await });
+    // Polled once, the call is under way; its answer is of no interest.
+    assert!(futures_util::poll!(&mut call).is_pending());
+    has_started.await.unwrap();
+    release
+}
+
+#[tokio::test]
+async fn a_failed_transaction_fails_all_calls_in_it_and_leaves_nothing() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    let held = hold_up(&store).await;
+    let queue = queue();
+    let insert = store.insert(&queue, one("b"), NOW);
+    let fail = store.writer.call(|batch| {
+        batch.db().execute("insert into no_table values (1)", []).map_err(Failure::Database)
+    });
+    let release = async { drop(held) };
+    let (insert, fail, ()) = tokio::join!(insert, fail, release);
+    assert!(matches!(insert, Err(Error::Unavailable(_))), "{insert:?}");
+    assert!(matches!(fail, Err(Error::Unavailable(_))), "{fail:?}");
+    assert_eq!(store.count(&queue).await.unwrap().ready, 1);
+    assert_eq!(store.insert(&queue, one("b"), NOW).await.unwrap(), [[Inserted::New]]);
+}
+
+#[tokio::test]
+async fn an_unreadable_record_fails_only_the_call_that_meets_it() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    let spoil =
+        |batch: &mut Batch<'_>| Ok(batch.db().execute("update spec set body = x'ff'", [])?);
+    assert_eq!(store.writer.call(spoil).await.unwrap(), 1);
+    let held = hold_up(&store).await;
+    let queue = queue();
+    let name = job("a", 0).name;
+    let (before, claims, after, ()) = tokio::join!(
+        store.insert(&queue, one("b"), NOW),
+        store.claim(&queue, vec![claim(1, 1)], NOW),
+        store.insert(&queue, one("c"), NOW),
+        async { drop(held) }
+    );
+    assert_eq!(before.unwrap(), [[Inserted::New]]);
+    assert!(matches!(claims, Err(Error::Corrupt { .. })), "{claims:?}");
+    assert_eq!(after.unwrap(), [[Inserted::New]]);
+    assert!(matches!(store.get(&name).await, Err(Error::Corrupt { .. })));
+    assert_eq!(store.count(&queue).await.unwrap().ready, 3);
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let queue = queue();
+    // What was asked before the closing is still answered.
+    let (insert, ()) = tokio::join!(store.insert(&queue, one("a"), NOW), store.close());
+    assert_eq!(insert.unwrap(), [[Inserted::New]]);
+    store.close().await;
+    let late = store.count(&queue).await;
+    assert!(matches!(&late, Err(Error::Unavailable(why)) if why == "the store is closed"));
+}
+
+#[tokio::test]
+async fn a_full_log_drops_its_oldest_entry_for_a_new_one() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    store.insert(&queue(), one("b"), NOW).await.unwrap();
+    let full = i64::try_from(EVENT_ENTRIES).unwrap();
+    let skip = move |batch: &mut Batch<'_>| {
+        let call = batch.call(&QueueName::parse("mail").unwrap())?.map(|call| {
+            call.queue.logged = full;
+        });
+        Ok(call.is_some())
+    };
+    assert!(store.writer.call(skip).await.unwrap());
+    store.insert(&queue(), one("c"), NOW).await.unwrap();
+    let entries = store.log(&queue(), LogStart::Oldest, 9).await.unwrap();
+    let numbers: Vec<_> = entries.iter().map(|entry| entry.position.number).collect();
+    assert_eq!(numbers, [2, EVENT_ENTRIES as u64 + 1]);
+    assert_eq!(store.log_end(&queue()).await.unwrap(), entries[1].position);
+    assert!(entries[0].position > Position::default());
+}
+
+#[tokio::test]
+async fn a_claim_is_remembered_until_its_last_lease_is_gone_however_extended() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    let request = RequestId::parse("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+    let asked = || vec![Claim { request: Some(request), ..claim(1, 1) }];
+    let taken = store.claim(&queue(), asked(), NOW).await.unwrap();
+    let hour = NOW.after(Duration::from_hours(1));
+    let until = hour.after(Duration::from_mins(1));
+    let extension = Extension {
+        id: taken[0][0].name.id.clone(),
+        secret: LeaseSecret(1),
+        until,
+        progress: None,
+        checkpoint: None,
+        event: None,
+    };
+    store.extend(&queue(), vec![extension], NOW).await.unwrap();
+    store.purge(&queue(), hour, 10).await.unwrap();
+    let again = store.claim(&queue(), asked(), hour).await.unwrap();
+    assert_eq!(again[0][0].at, until);
+    assert_eq!(again[0][0].name, taken[0][0].name);
+
+    let release = give_back(&again[0][0], hour).unwrap();
+    store.commit(&queue(), vec![release], hour).await.unwrap();
+    store.purge(&queue(), until.after(Duration::from_secs(2)), 10).await.unwrap();
+    let left = |batch: &mut Batch<'_>| {
+        Ok(batch.db().query_row("select count(*) from replay", [], |row| row.get::<_, i64>(0))?)
+    };
+    assert_eq!(store.writer.call(left).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_reads_that_must_be_quick_walk_an_index_in_its_order() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for (sql, index) in [
+        (concat!(include_str!("sql/job.sql"), include_str!("sql/ready.sql")), "job_ready"),
+        (concat!(include_str!("sql/job.sql"), include_str!("sql/overdue.sql")), "job_due"),
+        (include_str!("sql/log.sql"), "sqlite_autoindex_event_1"),
+        (include_str!("sql/purge.sql"), "job_due"),
+        (include_str!("sql/next_due.sql"), "job_due"),
+        (include_str!("sql/purge_requests.sql"), "request_until"),
+        (include_str!("sql/purge_dedup.sql"), "dedup_until"),
+        (include_str!("sql/review_replays.sql"), "replay_until"),
+    ] {
+        let explain = format!("explain query plan {sql}");
+        let plan = store.writer.call(move |batch| {
+            let mut plan = batch.db().prepare(&explain)?;
+            let count = plan.parameter_count();
+            let steps = plan
+                .query_map(rusqlite::params_from_iter(vec![1; count]), |row| {
+                    row.get::<_, String>(3)
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(steps.join("\n"))
+        });
+        let plan = plan.await.unwrap();
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+}
