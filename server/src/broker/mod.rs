@@ -74,6 +74,9 @@ pub enum Error {
     /// Too many calls wait for the store.
     #[error("the broker is overloaded")]
     Overloaded,
+    /// The store has no room for more.
+    #[error("{0}")]
+    StoreFull(String),
     /// The store can't work now.
     #[error("{0}")]
     Unavailable(String),
@@ -93,6 +96,7 @@ pub enum Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
+            store::Error::Full(_) => Self::StoreFull(error.to_string()),
             store::Error::Corrupt { name, why } => Self::Corrupt { name, why },
             store::Error::Unavailable(_) | store::Error::Unusable(_) => {
                 Self::Unavailable(error.to_string())

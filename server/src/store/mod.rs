@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::job::{
-    Event, Job, JobId, JobName, LeaseSecret, Payload, Progress, QueueName, RequestId, State,
-    Transition, WorkerId,
+    Event, EventKind, Job, JobId, JobName, LeaseSecret, Payload, Progress, QueueName, RequestId,
+    State, Transition, WorkerId,
 };
 
 /// What a store may answer instead of doing its work.
@@ -31,6 +31,9 @@ pub enum Error {
     /// The store can't be reached or can't work now. A write that met this may have been made.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store has no room for more.
+    #[error("the store is full: {0}")]
+    Full(String),
     /// A record can't be read.
     #[error("the record of {name} is unreadable: {why}")]
     Corrupt {
@@ -69,6 +72,9 @@ pub struct Request {
 
 /// How long a request id is remembered after its insert.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a claim's request id is remembered: the longest that a lease lives unextended.
+pub const CLAIM_MEMORY: Duration = Duration::from_secs(12 * 3600);
 
 /// What became of one insert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,6 +222,16 @@ pub struct Status {
     pub epoch: String,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// What a store tells of a job it inserted.
+fn created(job: &Job) -> Event {
+    let (queue, id) = (job.name.queue.clone(), job.name.id.clone());
+    let mut event = Event::new(EventKind::Created, job.spec.created, queue, id, job.state);
+    event.job_type.clone_from(&job.spec.job_type);
+    event.labels.clone_from(&job.spec.labels);
+    event.trace_context.clone_from(&job.spec.trace_context);
+    event
 }
 
 /// A place where jobs live. See the module's text for the rules.

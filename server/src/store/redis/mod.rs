@@ -1,1 +1,375 @@
-//! The Redis store.
+//! Jobs in Redis or Valkey, one server or a cluster: encode, call a script, decode. No decisions.
+//!
+//! Each operation is one script on one queue ([`keys`] names what it touches, `lua/` does it), so
+//! it is atomic and stays in one cluster slot. Works from Redis 6.2.
+
+mod codec;
+mod connect;
+mod feed;
+mod keys;
+mod log;
+mod reply;
+mod scripts;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use redis::Value;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use self::connect::{Address, Link};
+use self::keys::Namespace;
+use self::scripts::{Call, Script, Scripts, unavailable};
+use super::{
+    Claim, Counts, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error, Extension, Guarded, Insert, Inserted,
+    LogStart, Position, REQUEST_MEMORY, Result, Signal, Status, Store, record,
+};
+use crate::clock::{Timestamp, millis};
+use crate::job::{
+    DEFAULT_LEASE_DURATION, DedupScope, Guard, HISTORY, Job, JobName, Place, QueueName, Transition,
+};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// Keeps several products apart in one Redis.
+    pub namespace: String,
+    /// Work even where Redis may evict keys when memory runs out.
+    pub allow_eviction: bool,
+}
+
+/// Signals that a slow listener may leave unheard before it is told to look at everything.
+const SIGNALS: usize = 4096;
+
+/// The store.
+pub struct RedisStore {
+    address: Address,
+    namespace: Namespace,
+    link: Link,
+    scripts: Scripts,
+    signals: broadcast::Sender<Signal>,
+    /// Queues that are registered for sure.
+    registered: Mutex<HashSet<QueueName>>,
+    warnings: Vec<String>,
+}
+
+impl RedisStore {
+    /// Connects and checks that the server can be a store.
+    pub async fn open(url: &str, options: &RedisOptions) -> Result<Arc<Self>> {
+        let address = Address::parse(url)?;
+        let link = address.connect().await.map_err(unavailable)?;
+        let mut store = Self {
+            address,
+            namespace: Namespace::new(&options.namespace),
+            link,
+            scripts: Scripts::new(),
+            signals: broadcast::Sender::new(SIGNALS),
+            registered: Mutex::default(),
+            warnings: Vec::new(),
+        };
+        store.check_version().await?;
+        store.check_eviction(options.allow_eviction).await?;
+        Ok(Arc::new(store))
+    }
+
+    async fn check_version(&self) -> Result<()> {
+        let version = self.version().await?;
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        if found < (6, 2) {
+            return Err(Error::Unusable(format!("Redis {version} is too old; 6.2 is the oldest")));
+        }
+        Ok(())
+    }
+
+    /// A server that evicts keys would lose jobs without a word.
+    async fn check_eviction(&mut self, allowed: bool) -> Result<()> {
+        let asked = self.ask(redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy")).await;
+        let policy = match asked {
+            Ok(answer) => reply::text_after(&answer, "maxmemory-policy"),
+            Err(error) => {
+                tracing::warn!(%error, "the server does not tell its maxmemory-policy; it must be noeviction");
+                self.warnings.push("maxmemory-policy is unknown; it must be noeviction".to_owned());
+                return Ok(());
+            }
+        };
+        match policy.as_deref() {
+            None | Some("noeviction") => Ok(()),
+            Some(policy) if allowed => {
+                self.warnings.push(format!("maxmemory-policy is {policy}: jobs may be evicted"));
+                Ok(())
+            }
+            Some(policy) => Err(Error::Unusable(format!(
+                "maxmemory-policy is {policy}, so Redis may evict jobs; set it to noeviction, \
+                 or allow eviction explicitly"
+            ))),
+        }
+    }
+
+    async fn version(&self) -> Result<String> {
+        let info = self.ask(redis::cmd("INFO").arg("server")).await?;
+        reply::version(&info).ok_or_else(|| Error::Unusable("the server tells no version".into()))
+    }
+
+    async fn ask(&self, command: &redis::Cmd) -> Result<Value> {
+        self.link.ask(command).await.map_err(unavailable)
+    }
+
+    fn call(&self, queue: &QueueName, now: Timestamp) -> Call {
+        Call::new(&self.namespace, queue, now)
+    }
+
+    /// A call that may write to the event log.
+    fn moving(&self, queue: &QueueName, now: Timestamp) -> Call {
+        let mut call = self.call(queue, now);
+        call.text(EVENT_ENTRIES);
+        call
+    }
+
+    async fn run_script(&self, call: &Call, script: &Script) -> Result<Value> {
+        call.run(&self.link, script).await
+    }
+
+    /// Registers a queue before its first job, so that no job is in a queue nobody sweeps.
+    async fn register(&self, queue: &QueueName) -> Result<()> {
+        if self.registered.lock().contains(queue) {
+            return Ok(());
+        }
+        self.ask(redis::cmd("SADD").arg(self.namespace.queues()).arg(queue.as_str())).await?;
+        self.registered.lock().insert(queue.clone());
+        Ok(())
+    }
+
+    async fn survey(&self, queue: &QueueName) -> Result<Value> {
+        let call = self.call(queue, Timestamp::default());
+        self.run_script(&call, &self.scripts.survey).await
+    }
+}
+
+fn add_insert(call: &mut Call, insert: &Insert) {
+    let job = &insert.job;
+    let scheduled = job.spec.scheduled.filter(|at| *at > job.spec.created);
+    call.text(&job.name.id);
+    call.text(if insert.chosen_id { "1" } else { "0" });
+    call.bytes(codec::new_record(job));
+    call.text(scheduled.map_or(String::new(), |at| at.as_millis().to_string()));
+    match &insert.request {
+        Some(request) => call.text(request.id).text(format_args!("{:016x}", request.digest)),
+        None => call.text("").text(""),
+    };
+    match &job.spec.dedup {
+        Some(dedup) => {
+            let (scope, span) = match dedup.scope {
+                DedupScope::UntilFinished { cap } => ("U", cap),
+                DedupScope::Window(window) => ("W", Some(window)),
+            };
+            let ttl = span.map_or(String::new(), |span| millis(span).max(1).to_string());
+            call.text(dedup.key.as_str()).text(scope).text(ttl);
+        }
+        None => {
+            call.text("").text("").text("");
+        }
+    }
+    call.bytes(record::encode_event(&super::created(job)));
+}
+
+fn add_transition(call: &mut Call, transition: &Transition) {
+    let (guard, compare, sweep) = match transition.guard {
+        Guard::Leased(secret) => ("L", secret.0.to_be_bytes().to_vec(), String::new()),
+        Guard::Overdue { secret, now } => {
+            ("O", secret.0.to_be_bytes().to_vec(), now.as_millis().to_string())
+        }
+        Guard::Waiting { deliveries } => ("W", deliveries.to_be_bytes().to_vec(), String::new()),
+    };
+    let (side, priority) = match transition.place {
+        Place::Front(priority) => ("LPUSH", priority),
+        Place::Back(priority) => ("RPUSH", priority),
+    };
+    let keep = if !transition.to.is_terminal() {
+        String::new()
+    } else if transition.keep.nothing() {
+        "none".to_owned()
+    } else {
+        transition.keep.count.map_or(String::new(), |count| count.to_string())
+    };
+    let attempt = transition.attempt.as_ref();
+    call.text(&transition.name.id).text(guard).bytes(compare).text(sweep);
+    call.bytes(codec::changed_head(transition));
+    call.text(char::from(transition.to.letter())).text(transition.at.as_millis());
+    call.text(side).text(priority);
+    call.text(attempt.map_or(String::new(), |attempt| format!("a{}", attempt.delivery % HISTORY)));
+    call.maybe(attempt.map(record::encode_attempt));
+    call.maybe(transition.failure.as_ref().map(record::encode_failure));
+    call.maybe(transition.result.as_ref().map(record::encode_payload));
+    call.maybe(transition.checkpoint.as_ref().map(record::encode_payload));
+    call.text(transition.free_dedup.as_ref().map_or("", |key| key.as_str()));
+    call.text(keep);
+    call.bytes(record::encode_event(&transition.event));
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn insert(
+        &self,
+        queue: &QueueName,
+        groups: Vec<Vec<Insert>>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Inserted>>> {
+        self.register(queue).await?;
+        let mut call = self.moving(queue, now);
+        call.text(millis(REQUEST_MEMORY)).text(groups.len());
+        for group in &groups {
+            call.text(group.len());
+            for insert in group {
+                add_insert(&mut call, insert);
+            }
+        }
+        let answer = self.run_script(&call, &self.scripts.insert).await?;
+        let mut outcomes = reply::inserted(answer)?.into_iter();
+        Ok(groups.iter().map(|group| outcomes.by_ref().take(group.len()).collect()).collect())
+    }
+
+    async fn claim(
+        &self,
+        queue: &QueueName,
+        claims: Vec<Claim>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Job>>> {
+        let mut call = self.moving(queue, now);
+        call.text(millis(DEFAULT_LEASE_DURATION)).text(claims.len());
+        for claim in &claims {
+            let lease = claim.lease_duration.map_or(String::new(), |span| millis(span).to_string());
+            call.text(claim.limit).text(claim.max_bytes).text(lease);
+            call.bytes(codec::new_lease(claim, now)).text(claim.worker.as_str());
+            call.text(claim.request.map_or(String::new(), |request| request.to_string()));
+            // As long as an extended lease may reasonably live.
+            call.text(millis(super::CLAIM_MEMORY));
+        }
+        let answer = self.run_script(&call, &self.scripts.claim).await?;
+        let claims = reply::array(answer)?;
+        claims.into_iter().map(|jobs| reply::jobs(queue, jobs)).collect()
+    }
+
+    async fn extend(
+        &self,
+        queue: &QueueName,
+        extensions: Vec<Extension>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        let mut call = self.moving(queue, now);
+        call.text(extensions.len());
+        for extension in &extensions {
+            call.text(&extension.id).bytes(extension.secret.0.to_be_bytes().to_vec());
+            call.text(extension.until.as_millis());
+            call.maybe(extension.progress.as_ref().map(record::encode_progress));
+            call.maybe(extension.checkpoint.as_ref().map(record::encode_payload));
+            call.maybe(extension.event.as_ref().map(record::encode_event));
+        }
+        reply::guarded(self.run_script(&call, &self.scripts.extend).await?)
+    }
+
+    async fn commit(
+        &self,
+        queue: &QueueName,
+        transitions: Vec<Transition>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        let mut call = self.moving(queue, now);
+        call.text(transitions.len());
+        for transition in &transitions {
+            add_transition(&mut call, transition);
+        }
+        reply::guarded(self.run_script(&call, &self.scripts.commit).await?)
+    }
+
+    async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        let mut call = self.moving(queue, now);
+        call.text(limit);
+        reply::count(&self.run_script(&call, &self.scripts.promote).await?)
+    }
+
+    async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
+        let mut call = self.call(queue, now);
+        call.text(limit);
+        reply::jobs(queue, self.run_script(&call, &self.scripts.overdue).await?)
+    }
+
+    async fn purge(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        let mut call = self.call(queue, now);
+        call.text(limit).text(log::id_before(now, EVENT_MEMORY));
+        reply::count(&self.run_script(&call, &self.scripts.purge).await?)
+    }
+
+    async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
+        Ok(reply::survey(self.survey(queue).await?)?.1)
+    }
+
+    async fn get(&self, name: &JobName) -> Result<Option<Job>> {
+        let mut call = self.call(&name.queue, Timestamp::default());
+        call.text(&name.id);
+        reply::job(&name.queue, self.run_script(&call, &self.scripts.read).await?)
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueName>> {
+        let answer = self.ask(redis::cmd("SMEMBERS").arg(self.namespace.queues())).await?;
+        let mut queues = reply::queues(answer)?;
+        queues.sort_unstable();
+        Ok(queues)
+    }
+
+    async fn count(&self, queue: &QueueName) -> Result<Counts> {
+        Ok(reply::survey(self.survey(queue).await?)?.0)
+    }
+
+    async fn log(&self, queue: &QueueName, start: LogStart, limit: usize) -> Result<Vec<Entry>> {
+        let first = match start {
+            LogStart::Oldest => "-".to_owned(),
+            LogStart::Time(moment) => log::id_at(moment),
+            LogStart::After(Position { entry: (millis, sequence), .. }) => {
+                format!("({millis}-{sequence}")
+            }
+        };
+        let events = keys::events(&self.namespace.base(queue));
+        let mut command = redis::cmd("XRANGE");
+        command.arg(events).arg(first).arg("+").arg("COUNT").arg(limit);
+        reply::entries(queue, self.ask(&command).await?)
+    }
+
+    async fn log_end(&self, queue: &QueueName) -> Result<Position> {
+        let call = self.call(queue, Timestamp::default());
+        reply::position(self.run_script(&call, &self.scripts.log_end).await?)
+    }
+
+    async fn time(&self) -> Result<Timestamp> {
+        // By script, so that a cluster always asks the same server.
+        let mut command = redis::cmd("EVAL");
+        command.arg("return redis.call('TIME')").arg(1).arg(self.namespace.anchor());
+        reply::time(self.ask(&command).await?)
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let fresh = format!("{:016x}", fastrand::u64(..));
+        let epoch = self.namespace.epoch();
+        // A write, so a server that only reads fails here.
+        self.ask(redis::cmd("SET").arg(&epoch).arg(&fresh).arg("NX")).await?;
+        let epoch = reply::text(&self.ask(redis::cmd("GET").arg(&epoch)).await?);
+        Ok(Status {
+            version: format!("redis {}", self.version().await?),
+            epoch: epoch.unwrap_or_default(),
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.subscribe()
+    }
+
+    async fn run(&self, stop: CancellationToken) {
+        feed::run(&self.address, &self.namespace, &self.signals, stop).await;
+    }
+
+    async fn close(&self) {}
+}

@@ -26,7 +26,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,0 +1,110 @@
+//! What moved, heard from Redis: messages become signals.
+//!
+//! Messages may be lost while the connection is down. So whenever listening begins anew, and as
+//! long as it can't, everyone is told to look at everything again ([`Signal::Reset`]).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::Msg;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Address;
+use super::keys::Namespace;
+use crate::clock::{Clock, Timestamp};
+use crate::job::QueueName;
+use crate::store::Signal;
+
+/// Pause before listening is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A silent connection is probed so often: a server that vanished without a word must be noticed.
+const PROBE: Duration = Duration::from_secs(15);
+
+/// Messages handled in one go: those that say the same are told once.
+const TOGETHER: usize = 256;
+
+/// Turns messages into signals until `stop`.
+pub(super) async fn run(
+    address: &Address,
+    namespace: &Namespace,
+    signals: &broadcast::Sender<Signal>,
+    stop: CancellationToken,
+) {
+    let listening = async {
+        let mut was_heard = true;
+        for turn in 0.. {
+            let result = listen(address, namespace, signals, turn).await;
+            // Whoever waits must look now: what comes next may be lost.
+            let _nobody = signals.send(Signal::Reset);
+            if let Err(error) = result
+                && was_heard
+            {
+                tracing::warn!(%error, "can't hear the store's messages; looking every second");
+                was_heard = false;
+            } else if !was_heard {
+                was_heard = true;
+            }
+            Clock::pause(RETRY).await;
+        }
+    };
+    stop.run_until_cancelled(listening).await;
+}
+
+/// Listens until the connection ends.
+async fn listen(
+    address: &Address,
+    namespace: &Namespace,
+    signals: &broadcast::Sender<Signal>,
+    turn: usize,
+) -> redis::RedisResult<()> {
+    let (mut sink, messages) = address.listen(turn).await?.split();
+    let channels = [namespace.ready_channel(), namespace.due_channel(), namespace.logged_channel()];
+    sink.subscribe(&channels[..]).await?;
+    // What was said before the subscription took hold is not known.
+    let _nobody = signals.send(Signal::Reset);
+    tracing::debug!("hearing the store's messages");
+    let mut messages = messages.ready_chunks(TOGETHER);
+    loop {
+        tokio::select! {
+            // Cancel-safe: a chunk is taken whole or not at all.
+            chunk = messages.next() => match chunk {
+                Some(chunk) => tell(&channels, &chunk, signals),
+                None => return Ok(()),
+            },
+            () = Clock::pause(PROBE) => {
+                let probe = sink.ping::<redis::Value>();
+                tokio::time::timeout(RETRY, probe).await.map_err(|_| {
+                    redis::RedisError::from((redis::ErrorKind::Io, "the server went silent"))
+                })??;
+            }
+        }
+    }
+}
+
+fn tell(channels: &[String; 3], messages: &[Msg], signals: &broadcast::Sender<Signal>) {
+    let mut told = HashSet::new();
+    for message in messages {
+        if told.insert((message.get_channel_name(), message.get_payload_bytes()))
+            && let Some(signal) = signal(channels, message)
+        {
+            let _nobody = signals.send(signal);
+        }
+    }
+}
+
+fn signal(channels: &[String; 3], message: &Msg) -> Option<Signal> {
+    let channel = message.get_channel_name();
+    let payload = std::str::from_utf8(message.get_payload_bytes()).ok()?;
+    if channel == channels[0] {
+        return Some(Signal::Ready(QueueName::parse(payload).ok()?));
+    }
+    if channel == channels[2] {
+        return Some(Signal::Logged(QueueName::parse(payload).ok()?));
+    }
+    let (at, queue) = payload.split_once(' ')?;
+    let at = Timestamp::from_millis(at.parse().ok()?);
+    Some(Signal::Due(QueueName::parse(queue).ok()?, at))
+}

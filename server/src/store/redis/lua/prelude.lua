@@ -1,0 +1,112 @@
+-- Shared by every script: names for what all of them are given.
+--
+-- KEYS, all of one queue, so of one cluster slot; see keys.rs:
+local key = {
+  priorities = KEYS[1], -- zset: priority in use -> its negative
+  scheduled = KEYS[2], -- zset: job id -> due time
+  retrying = KEYS[3], -- zset: job id -> due time
+  leased = KEYS[4], -- zset: job id -> end of its visibility timeout
+  leases = KEYS[5], -- hash: job id -> lease
+  events = KEYS[6], -- stream: one entry per script call that moved something
+  number = KEYS[7], -- string: number of the newest stream entry
+  finished = { K = KEYS[8], D = KEYS[9], C = KEYS[10], E = KEYS[11] }, -- zsets: job id -> purge time
+}
+-- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond.
+local base, queue = ARGV[1], ARGV[2]
+local channel = { ready = ARGV[3], due = ARGV[4], logged = ARGV[5] }
+local now = ARGV[6]
+
+local argument = 6
+-- The next argument.
+local function take()
+  argument = argument + 1
+  return ARGV[argument]
+end
+
+-- A job's record begins with a head of fixed width (codec.rs); positions count from 1.
+local head = { priority = 2, lease = 4, flags = 8, state = 9, at = 10, counters = 18, size = 45 }
+
+local function priority_of(record)
+  local high, low = string.byte(record, head.priority, head.priority + 1)
+  return high * 256 + low - 1000
+end
+
+local function job_key(id)
+  return base .. 'j:' .. id
+end
+
+local function details_key(id)
+  return base .. 'm:' .. id
+end
+
+-- What the stream entry of this call will hold: form, body, form, body…
+local log, worker_told = {}, nil
+
+local function tell(form, body)
+  log[#log + 1] = form
+  log[#log + 1] = body
+end
+
+-- An encoded event; `worker` is told where the event does not name its own.
+local function tell_event(event, worker)
+  if worker and worker ~= worker_told then
+    tell('w', worker)
+    worker_told = worker
+  end
+  tell('b', event)
+end
+
+-- Writes the stream entry. Encoded events in a row are joined: joined encodings are an encoding.
+local function write_log(entries)
+  if #log == 0 then
+    return
+  end
+  local fields, run = {}, {}
+  for i = 1, #log, 2 do
+    if log[i] == 'b' then
+      run[#run + 1] = log[i + 1]
+    end
+    if #run > 0 and log[i + 2] ~= 'b' then
+      fields[#fields + 1] = 'b'
+      fields[#fields + 1] = table.concat(run)
+      run = {}
+    end
+    if log[i] ~= 'b' then
+      fields[#fields + 1] = log[i]
+      fields[#fields + 1] = log[i + 1]
+    end
+  end
+  local number = redis.call('INCR', key.number)
+  redis.call('XADD', key.events, 'MAXLEN', '~', entries, '*', 'n', number, unpack(fields))
+  redis.call('PUBLISH', channel.logged, queue)
+end
+
+-- Puts ids at the end of a ready list, or in front, and says so if the list was empty.
+local function push_ready(side, priority, ids)
+  local length = redis.call(side, base .. 'r:' .. priority, unpack(ids))
+  if length == #ids then
+    redis.call('ZADD', key.priorities, -priority, priority)
+    redis.call('PUBLISH', channel.ready, queue)
+  end
+end
+
+-- Adds score, id, score, id… to a zset of times, and says so if one of them is the earliest now.
+local function add_times(zset, times)
+  redis.call('ZADD', zset, unpack(times))
+  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  for i = 2, #times, 2 do
+    if times[i] == first[1] then
+      redis.call('PUBLISH', channel.due, first[2] .. ' ' .. queue)
+      return
+    end
+  end
+end
+
+-- A job as the broker reads it: id, record, end of lease, lease, details.
+local function answer(id, record, deadline, lease)
+  local details = {}
+  if string.sub(record, head.flags, head.flags) == '1' then
+    details = redis.call('HGETALL', details_key(id))
+  end
+  return { id, record, deadline or false, lease or false, details }
+end

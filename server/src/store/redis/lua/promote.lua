@@ -1,0 +1,46 @@
+-- Makes jobs ready whose time has come, earliest first, then by id.
+--
+-- Arguments: stream length, limit.
+-- Reply: how many.
+-- Touches: scheduled, retrying, job keys, priorities, ready lists, events.
+local entries, limit = take(), tonumber(take())
+
+local due = {}
+for state, zset in pairs({ S = key.scheduled, T = key.retrying }) do
+  local found = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #found, 2 do
+    due[#due + 1] = { id = found[i], at = tonumber(found[i + 1]), state = state, zset = zset }
+  end
+end
+table.sort(due, function(one, other)
+  if one.at == other.at then
+    return one.id < other.id
+  end
+  return one.at < other.at
+end)
+
+local count = math.min(#due, limit)
+local ready, order, told = {}, {}, { now, ';' }
+for i = 1, count do
+  local job = due[i]
+  redis.call('ZREM', job.zset, job.id)
+  local record = redis.call('GETRANGE', job_key(job.id), 0, head.size - 1)
+  if #record == head.size then
+    redis.call('SETRANGE', job_key(job.id), head.state - 1, 'R')
+    local priority = priority_of(record)
+    if not ready[priority] then
+      ready[priority] = {}
+      order[#order + 1] = priority
+    end
+    table.insert(ready[priority], job.id)
+    told[#told + 1] = job.state .. string.char(#job.id) .. job.id
+  end
+end
+for _, priority in ipairs(order) do
+  push_ready('RPUSH', priority, ready[priority])
+end
+if #order > 0 then
+  tell('p', table.concat(told))
+end
+write_log(entries)
+return count

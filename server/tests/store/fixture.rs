@@ -1,0 +1,440 @@
+//! What the cases start from: a queue of its own in a store of its own, and short words for jobs,
+//! claims and settles.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Timestamp};
+use crate::job::transition::{self, Disposition};
+use crate::job::{
+    Dedup, DedupKey, DedupScope, Event, Failure, Job, JobId, JobName, Keep, LeaseSecret, Payload,
+    QueueName, RequestId, Retention, RetryPolicy, Spec, State, Transition, WorkerId,
+};
+use crate::redis_server::{RedisCluster, RedisServer};
+use crate::store::open::{OpenOptions, open};
+use crate::store::{
+    Claim, Counts, Entry, Guarded, Insert, Inserted, LogStart, Request, Signal, Store,
+};
+
+/// The moment `seconds` after the start of a case. The start lies in the future, so a store that
+/// looks at a clock of its own is found out.
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000 + 1000 * seconds)
+}
+
+/// So many seconds.
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A queue that no other case knows, in a store that no other case knows.
+pub(crate) struct Queue {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) name: QueueName,
+    /// Carries the signals until the case is over.
+    _running: JoinSet<()>,
+    /// Where the store's file is, if it has one.
+    _dir: Option<TempDir>,
+}
+
+impl Queue {
+    pub(crate) async fn in_sqlite_memory() -> Self {
+        Self::open("sqlite::memory:", None).await
+    }
+
+    pub(crate) async fn in_sqlite_file() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
+        Self::open(&url, Some(dir)).await
+    }
+
+    pub(crate) async fn in_redis() -> Self {
+        Self::open(&RedisServer::shared().url(), None).await
+    }
+
+    pub(crate) async fn in_redis_cluster() -> Self {
+        Self::open(&RedisCluster::shared().url(), None).await
+    }
+
+    /// A queue in the store at `url`, which keeps `dir` as long as it lives.
+    pub(crate) async fn open(url: &str, dir: Option<TempDir>) -> Self {
+        let number = next_number();
+        let options = OpenOptions { namespace: format!("case-{number}"), ..OpenOptions::default() };
+        let store = open(url, &options).await.unwrap();
+        let name = QueueName::parse(&format!("queue-{number}")).unwrap();
+        let mut running = JoinSet::new();
+        let runner = Arc::clone(&store);
+        running.spawn(async move { runner.run(CancellationToken::new()).await });
+        Self { store, name, _running: running, _dir: dir }
+    }
+
+    /// Another queue of the same store.
+    pub(crate) fn sibling(&self, suffix: &str) -> Queue {
+        Queue {
+            store: Arc::clone(&self.store),
+            name: QueueName::parse(&format!("{}.{suffix}", self.name)).unwrap(),
+            _running: JoinSet::new(),
+            _dir: None,
+        }
+    }
+
+    /// The full name of a job of this queue.
+    pub(crate) fn job_name(&self, id: &str) -> JobName {
+        JobName { queue: self.name.clone(), id: id_of(id) }
+    }
+
+    /// A job of this queue, not yet in it.
+    pub(crate) fn job(&self, id: &str, spec: Spec) -> Job {
+        Job::enqueued(self.job_name(id), spec)
+    }
+
+    /// An insert of a job as the broker makes them, with an id that nobody chose.
+    pub(crate) fn item(&self, id: &str, spec: Spec) -> Insert {
+        Insert { job: self.job(id, spec), chosen_id: false, request: None }
+    }
+
+    /// An insert of a job whose id the caller chose.
+    pub(crate) fn chosen(&self, id: &str, spec: Spec) -> Insert {
+        Insert { chosen_id: true, ..self.item(id, spec) }
+    }
+
+    /// An insert that a request asks for.
+    pub(crate) fn asked(&self, id: &str, spec: Spec, request: Request) -> Insert {
+        Insert { request: Some(request), ..self.item(id, spec) }
+    }
+
+    /// Inserts groups at the start of the case.
+    pub(crate) async fn insert(&self, groups: Vec<Vec<Insert>>) -> Vec<Vec<Inserted>> {
+        self.store.insert(&self.name, groups, at(0)).await.unwrap()
+    }
+
+    /// Inserts one group at the start of the case.
+    pub(crate) async fn insert_group(&self, group: Vec<Insert>) -> Vec<Inserted> {
+        one(self.insert(vec![group]).await)
+    }
+
+    /// Inserts one job when its spec says it was created.
+    pub(crate) async fn insert_one(&self, item: Insert) -> Inserted {
+        let now = item.job.spec.created;
+        one(one(self.store.insert(&self.name, vec![vec![item]], now).await.unwrap()))
+    }
+
+    /// Inserts a new job and answers it.
+    pub(crate) async fn add(&self, id: &str, spec: Spec) -> Job {
+        let item = self.item(id, spec);
+        let job = item.job.clone();
+        assert_eq!(self.insert_one(item).await, Inserted::New);
+        job
+    }
+
+    /// Inserts new jobs that are alike, in one call.
+    pub(crate) async fn add_all(&self, ids: &[&str], spec: Spec) {
+        let items = ids.iter().map(|id| self.item(id, spec.clone())).collect();
+        let outcomes = self.store.insert(&self.name, vec![items], spec.created).await.unwrap();
+        assert_eq!(one(outcomes), vec![Inserted::New; ids.len()]);
+    }
+
+    /// Serves one claim.
+    pub(crate) async fn serve(&self, claim: Claim, now: Timestamp) -> Vec<Job> {
+        one(self.store.claim(&self.name, vec![claim], now).await.unwrap())
+    }
+
+    /// Claims up to `limit` jobs for some worker.
+    pub(crate) async fn claim(&self, limit: usize, now: Timestamp) -> Vec<Job> {
+        self.serve(claim(limit), now).await
+    }
+
+    /// Claims the one job that is next.
+    pub(crate) async fn claim_one(&self, now: Timestamp) -> Job {
+        one(self.claim(1, now).await)
+    }
+
+    /// Inserts a new job and claims it at once.
+    pub(crate) async fn add_leased(&self, id: &str, spec: Spec) -> Job {
+        let now = spec.created;
+        self.add(id, spec).await;
+        let job = self.claim_one(now).await;
+        assert_eq!(job.name.id.as_str(), id, "another job was ahead");
+        job
+    }
+
+    /// Commits transitions in one call.
+    pub(crate) async fn commit_all(
+        &self,
+        transitions: Vec<Transition>,
+        now: Timestamp,
+    ) -> Vec<Guarded> {
+        self.store.commit(&self.name, transitions, now).await.unwrap()
+    }
+
+    /// Commits one transition.
+    pub(crate) async fn commit(&self, transition: Transition, now: Timestamp) -> Guarded {
+        one(self.commit_all(vec![transition], now).await)
+    }
+
+    /// Commits one transition whose guard holds.
+    pub(crate) async fn apply(&self, transition: Transition, now: Timestamp) {
+        assert_eq!(self.commit(transition, now).await, Guarded::Applied);
+    }
+
+    /// Makes all jobs ready that are due.
+    pub(crate) async fn promote(&self, now: Timestamp) -> usize {
+        self.store.promote(&self.name, now, 1000).await.unwrap()
+    }
+
+    /// Leased jobs that are overdue.
+    pub(crate) async fn overdue(&self, now: Timestamp) -> Vec<Job> {
+        self.store.overdue(&self.name, now, 1000).await.unwrap()
+    }
+
+    /// Forgets all finished jobs whose time has come.
+    pub(crate) async fn purge(&self, now: Timestamp) -> usize {
+        self.store.purge(&self.name, now, 1000).await.unwrap()
+    }
+
+    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
+        self.store.next_due(&self.name).await.unwrap()
+    }
+
+    /// The job with this id, if there is one.
+    pub(crate) async fn find(&self, id: &str) -> Option<Job> {
+        self.store.get(&self.job_name(id)).await.unwrap()
+    }
+
+    /// The job with this id, which must be there.
+    pub(crate) async fn get(&self, id: &str) -> Job {
+        self.find(id).await.unwrap()
+    }
+
+    /// The state of the job with this id, if there is one.
+    pub(crate) async fn state(&self, id: &str) -> Option<State> {
+        self.find(id).await.map(|job| job.state)
+    }
+
+    pub(crate) async fn count(&self) -> Counts {
+        self.store.count(&self.name).await.unwrap()
+    }
+
+    /// The whole event log.
+    pub(crate) async fn log(&self) -> Vec<Entry> {
+        self.store.log(&self.name, LogStart::Oldest, 100_000).await.unwrap()
+    }
+
+    /// All events of the log, in order.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        self.log().await.into_iter().flat_map(|entry| entry.events).collect()
+    }
+
+    /// The events of one job, in order.
+    pub(crate) async fn events_of(&self, id: &str) -> Vec<Event> {
+        let events = self.events().await;
+        events.into_iter().filter(|event| event.job.as_str() == id).collect()
+    }
+
+    /// Signals that are known to flow: a store may need a moment before the first one.
+    pub(crate) async fn signals(&self) -> Signals {
+        let mut signals = Signals(self.store.signals());
+        for attempt in 0..ATTEMPTS {
+            let probe = self.sibling(&format!("probe-{attempt}"));
+            probe.add("probe", spec()).await;
+            if signals.next_of(&probe.name, PATIENCE / ATTEMPTS).await.is_some() {
+                return signals;
+            }
+        }
+        panic!("no signals flow");
+    }
+}
+
+const ATTEMPTS: u32 = 100;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The signals of a store.
+pub(crate) struct Signals(broadcast::Receiver<Signal>);
+
+impl Signals {
+    /// Returns once `wanted` has come, whatever comes before it.
+    pub(crate) async fn expect(&mut self, wanted: Signal) {
+        let mut seen = Vec::new();
+        let searched = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let signal = self.0.recv().await.unwrap();
+                if signal == wanted {
+                    break;
+                }
+                seen.push(signal);
+            }
+        });
+        assert!(searched.await.is_ok(), "{wanted:?} did not come, but {seen:?}");
+    }
+
+    /// The next signal about `queue`, if one comes in time.
+    async fn next_of(&mut self, queue: &QueueName, patience: Duration) -> Option<Signal> {
+        let search = async {
+            loop {
+                let signal = self.0.recv().await.unwrap();
+                let (Signal::Ready(about) | Signal::Due(about, _) | Signal::Logged(about)) =
+                    &signal
+                else {
+                    continue;
+                };
+                if about == queue {
+                    return signal;
+                }
+            }
+        };
+        tokio::time::timeout(patience, search).await.ok()
+    }
+}
+
+/// Repeats `attempt` until it answers something: for what only real time brings about.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if let Some(answer) = attempt().await {
+            return answer;
+        }
+        Clock::pause(PAUSE).await;
+    }
+    panic!("waited too long for {what}");
+}
+
+/// The only element.
+pub(crate) fn one<T: std::fmt::Debug>(items: Vec<T>) -> T {
+    let [item] = <[T; 1]>::try_from(items).unwrap();
+    item
+}
+
+pub(crate) fn id_of(id: &str) -> JobId {
+    JobId::parse(id).unwrap()
+}
+
+/// The ids of these jobs, in order.
+pub(crate) fn ids(jobs: &[Job]) -> Vec<&str> {
+    jobs.iter().map(|job| job.name.id.as_str()).collect()
+}
+
+/// An ordinary job, created at the start of the case.
+pub(crate) fn spec() -> Spec {
+    Spec { created: at(0), ..Spec::default() }
+}
+
+/// An ordinary job that waits for its time.
+pub(crate) fn scheduled(when: Timestamp) -> Spec {
+    Spec { scheduled: Some(when), ..spec() }
+}
+
+/// An ordinary job of this priority.
+pub(crate) fn priority(priority: i16) -> Spec {
+    Spec { priority, ..spec() }
+}
+
+/// A job that is tried without end and holds a dedup key.
+pub(crate) fn deduplicated(key: &str, scope: DedupScope) -> Spec {
+    let key = DedupKey::parse(key).unwrap();
+    Spec { dedup: Some(Dedup { key, scope }), retry: tireless(), ..spec() }
+}
+
+/// Holds a dedup key until the job is finished.
+pub(crate) const UNTIL_FINISHED: DedupScope = DedupScope::UntilFinished { cap: None };
+
+/// A policy that tries without end and at once.
+pub(crate) fn tireless() -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: None,
+        initial_backoff: Duration::ZERO,
+        jitter: 0.0,
+        ..RetryPolicy::default()
+    }
+}
+
+/// The same retention for whatever end a job takes.
+pub(crate) fn kept(span: Duration, count: Option<u32>) -> Retention {
+    let keep = Keep { span, count };
+    Retention { succeeded: keep, dead: keep }
+}
+
+/// A payload of this text.
+pub(crate) fn payload(text: &str) -> Payload {
+    Payload { data: Bytes::copy_from_slice(text.as_bytes()), ..Payload::default() }
+}
+
+pub(crate) fn failure(code: &str) -> Failure {
+    Failure::found(code, "it did not work".to_owned())
+}
+
+pub(crate) fn worker(name: &str) -> WorkerId {
+    WorkerId::parse(name).unwrap()
+}
+
+/// The request with this number.
+pub(crate) fn request_id(number: u128) -> RequestId {
+    RequestId::parse(&format!("{number:032x}")).unwrap()
+}
+
+/// A request that asks for what `digest` stands for.
+pub(crate) fn request(number: u128, digest: u64) -> Request {
+    Request { id: request_id(number), digest }
+}
+
+/// A claim of up to `limit` jobs under a secret that no other claim has.
+pub(crate) fn claim(limit: usize) -> Claim {
+    Claim {
+        worker: worker("worker"),
+        limit,
+        max_bytes: usize::MAX,
+        lease_duration: None,
+        secret: next_secret(),
+        request: None,
+    }
+}
+
+/// A secret that no other claim has, with bits everywhere.
+pub(crate) fn next_secret() -> LeaseSecret {
+    LeaseSecret(next_number().wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn dedup_key_of(job: &Job) -> Option<DedupKey> {
+    job.spec.dedup.as_ref().map(|dedup| dedup.key.clone())
+}
+
+/// The leased job succeeded.
+pub(crate) fn acked(job: &Job, now: Timestamp) -> Transition {
+    transition::ack(&job.token().unwrap(), None, dedup_key_of(job), now)
+}
+
+/// The worker of the leased job said this of it.
+pub(crate) fn nacked(job: &Job, disposition: Disposition, now: Timestamp) -> Transition {
+    let token = job.token().unwrap();
+    let failure = Some(failure("NO_LUCK"));
+    transition::nack(job, &token, disposition, failure, None, now, 0.0).unwrap()
+}
+
+/// The lease of the job ran out.
+pub(crate) fn expired(job: &Job, now: Timestamp) -> Transition {
+    transition::expire(job, now).unwrap()
+}
+
+/// The leased job never reached its worker.
+pub(crate) fn given_back(job: &Job, now: Timestamp) -> Transition {
+    transition::give_back(job, now).unwrap()
+}
+
+/// The ack that came after the lease of `leased` ran out; `job` is as it is now.
+pub(crate) fn acked_late(leased: &Job, job: &Job, now: Timestamp) -> Transition {
+    let token = leased.token().unwrap();
+    let verdict = transition::settle_again(Some(job), &token, transition::Verb::Ack, None, now);
+    let transition::Verdict::Late(transition) = verdict else { panic!("{verdict:?}") };
+    *transition
+}

@@ -1,0 +1,57 @@
+//! The conformance suite of the stores. Together with the trait's own text it defines what a store
+//! is: one file per method, each promise a case of its own, each case run on every store.
+//!
+//! Time is an argument of every case and starts at [`fixture::at`]`(0)`. Redis is the real thing,
+//! started by the suite; without `redis-server` the cases fail and say so.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
+
+use lessor_server::{clock, job, store};
+
+/// Makes `case::sqlite`, `case::sqlite_file`, `case::redis` and `case::redis_cluster` of one body.
+macro_rules! every_store {
+    ($($(#[$note:meta])* async fn $case:ident($queue:ident: Queue) $body:block)+) => {$(
+        $(#[$note])*
+        async fn $case($queue: crate::fixture::Queue) $body
+
+        mod $case {
+            use crate::fixture::Queue;
+
+            #[tokio::test]
+            async fn sqlite() {
+                super::$case(Queue::in_sqlite_memory().await).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite_file() {
+                super::$case(Queue::in_sqlite_file().await).await;
+            }
+
+            #[tokio::test]
+            async fn redis() {
+                super::$case(Queue::in_redis().await).await;
+            }
+
+            #[tokio::test]
+            async fn redis_cluster() {
+                super::$case(Queue::in_redis_cluster().await).await;
+            }
+        }
+    )+};
+}
+
+mod fixture;
+mod redis_server;
+
+mod claim;
+mod commit;
+mod extend;
+mod insert;
+mod log;
+mod model;
+mod overdue;
+mod promote;
+mod purge;
+mod reads;
+mod redis_only;
+mod signals;
+mod sqlite_only;

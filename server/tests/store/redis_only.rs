@@ -1,0 +1,167 @@
+//! What Redis alone promises: it outlives restarts of its server, and its keys fit a cluster.
+
+use std::collections::BTreeMap;
+
+use crate::fixture::{
+    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, ids, nacked, payload,
+    request, request_id, scheduled, seconds, spec,
+};
+use crate::job::transition::Disposition;
+use crate::job::{QueueName, Spec};
+use crate::redis_server::{RedisCluster, RedisServer};
+use crate::store::open::{OpenOptions, open};
+use crate::store::{Claim, Error, Inserted, Signal};
+
+#[tokio::test]
+async fn a_restarted_server_is_found_again_with_all_it_had() {
+    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let queue = Queue::open(&server.url(), None).await;
+    let mut signals = queue.signals().await;
+    queue.add_leased("leased", spec()).await;
+    queue.add_all(&["a", "b"], spec()).await;
+    server.stop();
+    let refused = queue.store.insert(&queue.name, vec![vec![queue.item("c", spec())]], at(0)).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    server.start_again();
+    let jobs = eventually("the store to come back", async || {
+        let claims = vec![Claim { request: Some(request_id(1)), ..claim(9) }];
+        queue.store.claim(&queue.name, claims, at(1)).await.ok()
+    })
+    .await;
+    assert_eq!(ids(&jobs[0]), ["a", "b"]);
+    // The feed of signals comes back too, and says that some may be missing.
+    signals.expect(Signal::Reset).await;
+    queue.signals().await;
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_sent_again() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    let job = queue.add_leased("a", spec()).await;
+    let mut connection = server.connection();
+    let mut flush = || redis::cmd("SCRIPT").arg("FLUSH").exec(&mut connection).unwrap();
+    flush();
+    queue.add("b", scheduled(at(1))).await;
+    flush();
+    assert_eq!(queue.promote(at(1)).await, 1);
+    flush();
+    assert_eq!(ids(&queue.claim(9, at(1)).await), ["b"]);
+    flush();
+    queue.apply(acked(&job, at(1)), at(1)).await;
+    flush();
+    queue.purge(at(1)).await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_mended() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.add("a", spec()).await;
+    for kind in ["normal", "pubsub"] {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg(kind).exec(&mut server.connection()).unwrap();
+    }
+    eventually("the store to come back", async || queue.store.count(&queue.name).await.ok()).await;
+    queue.signals().await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_data_has_a_new_epoch() {
+    let server = RedisServer::start(&[]);
+    let epoch_of = async |store: &dyn crate::store::Store| store.status().await.unwrap().epoch;
+    let queue = Queue::open(&server.url(), None).await;
+    let before = epoch_of(&*queue.store).await;
+    redis::cmd("FLUSHALL").exec(&mut server.connection()).unwrap();
+    let reopened = Queue::open(&server.url(), None).await;
+    assert_ne!(epoch_of(&*reopened.store).await, before);
+}
+
+#[tokio::test]
+async fn a_namespace_sees_nothing_of_another() {
+    let url = RedisServer::shared().url();
+    let (queue, stranger) = (Queue::open(&url, None).await, Queue::open(&url, None).await);
+    queue.add("a", spec()).await;
+    assert_eq!(stranger.store.get(&queue.job_name("a")).await.unwrap(), None);
+    assert_eq!(stranger.store.queues().await.unwrap(), Vec::<QueueName>::new());
+}
+
+#[tokio::test]
+async fn two_stores_on_one_server_are_one() {
+    let server = RedisServer::start(&[]);
+    let options = OpenOptions::default();
+    let (one, two) = (
+        open(&server.url(), &options).await.unwrap(),
+        open(&server.url(), &options).await.unwrap(),
+    );
+    let queue = Queue::open(&server.url(), None).await;
+    one.insert(&queue.name, vec![vec![queue.item("a", spec())]], at(0)).await.unwrap();
+    let served = two.claim(&queue.name, vec![claim(1)], at(0)).await.unwrap();
+    assert_eq!(ids(&served[0]), ["a"]);
+    assert!(one.claim(&queue.name, vec![claim(1)], at(0)).await.unwrap()[0].is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_may_drop_jobs_is_refused_unless_allowed() {
+    let server = RedisServer::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let refused = open(&server.url(), &OpenOptions::default()).await.err();
+    assert!(matches!(refused, Some(Error::Unusable(_))), "{refused:?}");
+    let allowed = OpenOptions { allow_eviction: true, ..OpenOptions::default() };
+    let store = open(&server.url(), &allowed).await.unwrap();
+    assert!(!store.status().await.unwrap().warnings.is_empty());
+}
+
+#[tokio::test]
+async fn all_keys_of_a_queue_share_its_hash_tag() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    live_through_everything(&queue).await;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut server.connection()).unwrap();
+    let own: Vec<&String> = keys.iter().filter(|key| key.contains(queue.name.as_str())).collect();
+    assert!(own.len() >= 5, "{keys:?}");
+    let namespace = queue.name.as_str().replace("queue", "case");
+    let tag = format!("{{{namespace}:{}}}", queue.name);
+    for key in own {
+        assert!(key.starts_with(&tag), "{key} does not begin with {tag}");
+    }
+    // What belongs to no queue is little: it must not grow with the jobs.
+    let common = keys.iter().filter(|key| !key.contains(queue.name.as_str())).count();
+    assert!(common <= 2, "{keys:?}");
+}
+
+#[tokio::test]
+async fn the_queues_of_a_cluster_live_on_all_its_masters() {
+    let cluster = RedisCluster::shared();
+    let queue = Queue::in_redis_cluster().await;
+    let mut names = Vec::new();
+    for n in 0..30 {
+        let sibling = queue.sibling(&n.to_string());
+        live_through_everything(&sibling).await;
+        names.push(sibling.name);
+    }
+    names.sort();
+    assert_eq!(queue.store.queues().await.unwrap(), names);
+    let mut holders: BTreeMap<usize, usize> = BTreeMap::new();
+    for (master, mut connection) in cluster.connections().enumerate() {
+        let pattern = format!("{{*:{}.*", queue.name);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).unwrap();
+        if !keys.is_empty() {
+            holders.insert(master, keys.len());
+        }
+    }
+    assert_eq!(holders.len(), 3, "{holders:?}");
+}
+
+/// Makes a queue use every kind of key it has.
+async fn live_through_everything(queue: &Queue) {
+    let held = deduplicated("key", UNTIL_FINISHED);
+    let asked = queue.asked("asked", Spec { payload: Some(payload("p")), ..held }, request(1, 1));
+    assert_eq!(queue.insert_one(asked).await, Inserted::New);
+    queue.add_all(&["a", "b", "c", "d", "e"], spec()).await;
+    queue.add("later", scheduled(at(500))).await;
+    let jobs = queue.serve(Claim { request: Some(request_id(2)), ..claim(5) }, at(0)).await;
+    queue.apply(acked(&jobs[1], at(1)), at(1)).await;
+    queue.apply(nacked(&jobs[2], Disposition::Dead, at(1)), at(1)).await;
+    queue.apply(nacked(&jobs[3], Disposition::Retry(Some(seconds(9))), at(1)), at(1)).await;
+    queue.apply(nacked(&jobs[4], Disposition::Release, at(1)), at(1)).await;
+}

@@ -1,0 +1,105 @@
+//! What [`Store::signals`](crate::store::Store::signals) promises.
+
+use crate::fixture::{
+    Queue, acked, at, expired, given_back, kept, nacked, scheduled, seconds, spec,
+};
+use crate::job::Spec;
+use crate::job::transition::Disposition;
+use crate::store::{Extension, Signal};
+
+every_store!(
+    async fn a_new_ready_job_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        queue.add("a", spec()).await;
+        signals.expect(Signal::Ready(queue.name.clone())).await;
+    }
+
+    async fn every_subscriber_gets_the_signals(queue: Queue) {
+        let (mut first, mut second) = (queue.signals().await, queue.signals().await);
+        queue.add("a", spec()).await;
+        first.expect(Signal::Ready(queue.name.clone())).await;
+        second.expect(Signal::Ready(queue.name.clone())).await;
+    }
+
+    async fn a_queue_is_signalled_again_after_it_ran_empty(queue: Queue) {
+        let mut signals = queue.signals().await;
+        for round in 0..3 {
+            queue.add(&format!("job-{round}"), spec()).await;
+            signals.expect(Signal::Ready(queue.name.clone())).await;
+            queue.claim(9, at(0)).await;
+        }
+    }
+
+    async fn promoted_jobs_are_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        queue.add("a", scheduled(at(1))).await;
+        queue.promote(at(1)).await;
+        signals.expect(Signal::Ready(queue.name.clone())).await;
+    }
+
+    async fn jobs_that_come_back_are_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        queue.add("a", spec()).await;
+        for round in 1..=3 {
+            signals.expect(Signal::Ready(queue.name.clone())).await;
+            let job = queue.claim_one(at(60 * round)).await;
+            let now = at(60 * round + 30);
+            let back = match round {
+                1 => given_back(&job, now),
+                2 => nacked(&job, Disposition::Release, now),
+                _ => expired(&job, now),
+            };
+            queue.apply(back, now).await;
+        }
+        signals.expect(Signal::Ready(queue.name.clone())).await;
+    }
+
+    async fn an_earlier_due_time_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        let due = |second| Signal::Due(queue.name.clone(), at(second));
+        queue.add("c", scheduled(at(300))).await;
+        signals.expect(due(300)).await;
+        queue.add("b", scheduled(at(200))).await;
+        signals.expect(due(200)).await;
+        queue.add_leased("a", Spec { lease_duration: Some(seconds(100)), ..spec() }).await;
+        signals.expect(due(100)).await;
+    }
+
+    async fn every_kind_of_due_time_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        let due = |second| Signal::Due(queue.name.clone(), at(second));
+        let spec = Spec {
+            lease_duration: Some(seconds(500)),
+            retention: kept(seconds(200), None),
+            ..spec()
+        };
+        let job = queue.add_leased("a", spec.clone()).await;
+        signals.expect(due(500)).await;
+        let extension = Extension {
+            id: job.name.id.clone(),
+            secret: job.lease.as_ref().unwrap().secret,
+            until: at(400),
+            progress: None,
+            checkpoint: None,
+            event: None,
+        };
+        queue.store.extend(&queue.name, vec![extension], at(0)).await.unwrap();
+        signals.expect(due(400)).await;
+        queue.apply(nacked(&job, Disposition::Retry(Some(seconds(300))), at(0)), at(0)).await;
+        signals.expect(due(300)).await;
+        let other = queue.add_leased("b", spec).await;
+        queue.apply(acked(&other, at(0)), at(0)).await;
+        signals.expect(due(200)).await;
+        let snoozed = queue.add_leased("c", Spec { ..crate::fixture::spec() }).await;
+        queue.apply(nacked(&snoozed, Disposition::Snooze(seconds(10)), at(0)), at(0)).await;
+        signals.expect(due(10)).await;
+    }
+
+    async fn a_growing_log_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        for round in 0..3 {
+            queue.add(&format!("job-{round}"), scheduled(at(500))).await;
+            signals.expect(Signal::Logged(queue.name.clone())).await;
+        }
+    }
+);
