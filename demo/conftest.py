@@ -1,0 +1,91 @@
+"""What the tests share: files with awkward names, and a broker to talk to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lessor.v1 import broker_pb2, job_pb2
+
+from demo import BINARIES
+from jobs import Jobs
+from problem import Deadline
+from processes import Child, Processes
+
+WAIT_SECONDS = 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files whose names or sizes have tripped programs up before."""
+    folder = tmp_path / "files"
+    contents = {
+        "plain.txt": b"one line\n",
+        "with spaces.txt": b"no newline at the end",
+        "ünïcödé ✓.txt": "größer\n".encode(),
+        "new\nline.txt": b"\n\n\n",
+        "--help": b"not an option\n",
+        "back\\slash": b"\x00\xff\r\n",
+        "[bold]markup[/bold].txt": b"[red]\n",
+        "empty": b"",
+        "deep/er/still/file": b"deep\n",
+        "big.bin": bytes(range(256)) * 12288,  # 3 MiB
+    }
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    Path(os.fsdecode(os.fsencode(folder) + b"/not \xff utf-8")).write_bytes(b"bytes\n")
+    return folder
+
+
+@dataclass
+class Bench:
+    """A broker, its jobs, and a way to start workers by hand."""
+
+    processes: Processes
+    broker: Child
+    address: str
+    store: str
+    jobs: Jobs
+    deadline: Deadline
+
+    def start_worker(self, language: str, **settings: object) -> Child:
+        """Settings by their names in the environment, without `DEMO_`, in lower case."""
+        named = {f"DEMO_{name.upper()}": str(value) for name, value in settings.items()}
+        return self.processes.start_worker(language, {"LESSOR_ADDRESS": self.address, **named})
+
+    def enqueue(self, *paths: Path) -> list[str]:
+        """The names of the jobs, in the order of the paths."""
+        before = len(self.jobs.paths)
+        self.jobs.enqueue([os.fsencode(path) for path in paths])
+        return list(self.jobs.paths)[before:]
+
+    def wait_for(self, job: str, *states: job_pb2.Job.State) -> job_pb2.Job:
+        """The job in full once it is in one of the states."""
+        request = broker_pb2.WaitJobRequest(name=job, until=states)
+        request.wait.FromSeconds(WAIT_SECONDS)
+        while not self.jobs.stub.WaitJob(request, timeout=2 * WAIT_SECONDS).reached:
+            self.deadline.left(f"{job} to be in {states}")
+        return self.read(job)
+
+    def read(self, job: str) -> job_pb2.Job:
+        request = broker_pb2.GetJobRequest(name=job, view=job_pb2.JOB_VIEW_FULL)
+        answer: job_pb2.Job = self.jobs.stub.GetJob(request, timeout=WAIT_SECONDS)
+        return answer
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    deadline = Deadline(120)
+    run = tmp_path / "run"
+    run.mkdir()
+    with Processes(run, BINARIES, deadline) as processes:
+        store = f"sqlite:{run / 'broker.db'}"
+        broker, address = processes.start_broker(store)
+        with closing(Jobs(address, tmp_path, deadline)) as jobs:
+            yield Bench(processes, broker, address, store, jobs, deadline)
