@@ -2,12 +2,32 @@
 //!
 //! Pull-driven: a watcher that reads slowly is simply not read to, and goes on from its cursor.
 
+mod cursor;
+mod fill;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use self::cursor::{Cursor, Reached};
+use self::fill::Filler;
 use super::lease::QueuePattern;
-use super::{Broker, Result};
-use crate::clock::Timestamp;
-use crate::job::{Event, EventKind, Payload};
+use super::{Broker, Error, Result};
+use crate::clock::{Clock, Timestamp};
+use crate::job::{Event, EventKind, Payload, QueueName};
+use crate::store::{Entry, LogStart, Position, Signal, Store};
+
+/// Log entries read from one queue at once.
+const ENTRIES: usize = 16;
+
+/// Events of one page at most.
+const PAGE: usize = 512;
+
+/// Bytes of results in one page at most, but for the last one.
+const RESULT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -58,19 +78,214 @@ pub struct Watched {
 }
 
 /// A watch under way.
-pub struct Watch {}
+pub struct Watch {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    request: WatchRequest,
+    draining: CancellationToken,
+    signals: broadcast::Receiver<Signal>,
+    epoch: String,
+    reached: BTreeMap<QueueName, Reached>,
+    /// Queues that may have more to read.
+    unread: BTreeSet<QueueName>,
+    filler: Filler,
+}
 
 impl Broker {
     /// Begins a watch; fails when the cursor can't be resumed.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch> {
-        let _ = (&self.store, request);
-        Ok(Watch {})
+        let signals = self.store.signals();
+        let epoch = self.store.status().await?.epoch;
+        let cursor = match &request.start {
+            WatchStart::Cursor(text) => Some(Cursor::parse(text)?),
+            _ => None,
+        };
+        if cursor.as_ref().is_some_and(|cursor| cursor.epoch != epoch) {
+            return Err(Error::StoreReset);
+        }
+        let mut watch = Watch {
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            request,
+            draining: self.draining.clone(),
+            signals,
+            epoch,
+            reached: cursor.map(|cursor| cursor.queues).unwrap_or_default(),
+            unread: BTreeSet::new(),
+            filler: Filler::default(),
+        };
+        watch.check_cursor().await?;
+        for queue in watch.store.queues().await? {
+            watch.join(&queue, true).await?;
+        }
+        Ok(watch)
     }
 }
 
 impl Watch {
     /// The next page, after at most the bookmark interval; `None` when the broker drains.
     pub async fn next(&mut self) -> Result<Option<WatchPage>> {
-        std::future::ready(Ok(None)).await
+        let bookmark_at = self.clock.now().after(self.request.bookmark_interval);
+        loop {
+            let events = self.read().await?;
+            if !events.is_empty() {
+                return Ok(Some(WatchPage { events, cursor: self.cursor() }));
+            }
+            let clock = self.clock.clone();
+            tokio::select! {
+                () = self.draining.cancelled() => return Ok(None),
+                () = clock.sleep_until(bookmark_at) => {
+                    return Ok(Some(WatchPage { events: Vec::new(), cursor: self.cursor() }));
+                }
+                // Cancel-safe: a signal is taken only when this branch wins.
+                signal = self.signals.recv() => self.hear(signal).await?,
+            }
+        }
+    }
+
+    async fn hear(&mut self, signal: std::result::Result<Signal, RecvError>) -> Result<()> {
+        match signal {
+            Ok(Signal::Logged(queue)) => self.join(&queue, false).await?,
+            Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => {
+                if self.store.status().await?.epoch != self.epoch {
+                    return Err(Error::StoreReset);
+                }
+                for queue in self.store.queues().await? {
+                    self.join(&queue, false).await?;
+                }
+            }
+            Ok(Signal::Ready(_) | Signal::Due(..)) => {}
+            Err(RecvError::Closed) => return Err(Error::Draining),
+        }
+        Ok(())
+    }
+
+    /// Sees to it that `queue` is read, if it is meant. One that was there when the watch began is
+    /// read from where the watch begins; a later one from its first event.
+    async fn join(&mut self, queue: &QueueName, at_start: bool) -> Result<()> {
+        let patterns = &self.request.queues;
+        if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.matches(queue)) {
+            return Ok(());
+        }
+        if !self.reached.contains_key(queue) {
+            let start = match self.request.start {
+                WatchStart::Now if at_start => LogStart::After(self.store.log_end(queue).await?),
+                WatchStart::Time(moment) => LogStart::Time(moment),
+                _ => LogStart::Oldest,
+            };
+            self.reached.insert(queue.clone(), Reached { start, skip: 0 });
+        }
+        self.unread.insert(queue.clone());
+        Ok(())
+    }
+
+    /// A cursor whose next entries are gone can't be resumed: better said than a silent hole.
+    async fn check_cursor(&self) -> Result<()> {
+        for (queue, reached) in &self.reached {
+            let LogStart::After(position) = reached.start else { continue };
+            let end = self.store.log_end(queue).await?;
+            if end.number < position.number {
+                return Err(Error::StoreReset);
+            }
+            let next = self.store.log(queue, reached.start, 1).await?;
+            if next.is_empty() && end.number > position.number {
+                return Err(self.trimmed(queue).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to a page of events of the queues that may have some.
+    async fn read(&mut self) -> Result<Vec<Watched>> {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        while page.len() < PAGE
+            && bytes < RESULT_BYTES
+            && let Some(queue) = self.unread.first().cloned()
+        {
+            let Some(reached) = self.reached.get(&queue).copied() else {
+                self.unread.remove(&queue);
+                continue;
+            };
+            let entries = self.store.log(&queue, reached.start, ENTRIES).await?;
+            if let (LogStart::After(position), Some(next)) = (reached.start, entries.first())
+                && next.position.number != position.number + 1
+            {
+                return Err(self.trimmed(&queue).await?);
+            }
+            if entries.len() < ENTRIES {
+                self.unread.remove(&queue);
+            }
+            for entry in entries {
+                if !self.read_entry(&queue, entry, &mut page, &mut bytes).await? {
+                    self.unread.insert(queue);
+                    return Ok(page);
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Adds the events of one entry; false when the page was full before its end.
+    async fn read_entry(
+        &mut self,
+        queue: &QueueName,
+        entry: Entry,
+        page: &mut Vec<Watched>,
+        bytes: &mut usize,
+    ) -> Result<bool> {
+        let skip = self.reached.get(queue).map_or(0, |reached| reached.skip);
+        let (millis, sequence) = entry.position.entry;
+        let events = entry.events.into_iter().flat_map(Event::unfold);
+        for (index, mut event) in events.enumerate().skip(skip) {
+            let meant = self.request.kinds.is_empty() || self.request.kinds.contains(&event.kind);
+            if meant && (page.len() >= PAGE || *bytes >= RESULT_BYTES) {
+                if let Some(reached) = self.reached.get_mut(queue) {
+                    reached.skip = index;
+                }
+                return Ok(false);
+            }
+            self.filler.learn(&event);
+            if meant {
+                let with_result = self.request.with_results && event.kind == EventKind::Succeeded;
+                let result = self.filler.fill(&*self.store, &mut event, with_result).await?;
+                *bytes += result.as_ref().map_or(0, |result| result.data.len());
+                let id = format!("{queue}/{millis}-{sequence}/{index}");
+                page.push(Watched { id, event, result });
+            } else {
+                self.filler.pass(&event);
+            }
+        }
+        let after = Reached { start: LogStart::After(entry.position), skip: 0 };
+        self.reached.insert(queue.clone(), after);
+        Ok(true)
+    }
+
+    fn cursor(&self) -> String {
+        Cursor { epoch: self.epoch.clone(), queues: self.reached.clone() }.to_string()
+    }
+
+    /// The error of a cursor behind which events of `queue` are gone.
+    async fn trimmed(&self, queue: &QueueName) -> Result<Error> {
+        let oldest = self.store.log(queue, LogStart::Oldest, 1).await?;
+        let mut queues = self.reached.clone();
+        let position = match oldest.first() {
+            // Just before the oldest entry that is left.
+            Some(entry) => Position {
+                entry: before(entry.position.entry),
+                number: entry.position.number.saturating_sub(1),
+            },
+            None => self.store.log_end(queue).await?,
+        };
+        queues.insert(queue.clone(), Reached { start: LogStart::After(position), skip: 0 });
+        let oldest = Cursor { epoch: self.epoch.clone(), queues }.to_string();
+        Ok(Error::CursorTrimmed { oldest })
+    }
+}
+
+fn before((high, low): (u64, u64)) -> (u64, u64) {
+    match (high, low) {
+        (high, low) if low > 0 => (high, low - 1),
+        (high, _) => (high.saturating_sub(1), u64::MAX),
     }
 }
