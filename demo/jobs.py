@@ -26,7 +26,7 @@ READERS = 8
 # The broker takes 1000 jobs and 3 MiB at a time.
 BATCH_JOBS = 1000
 BATCH_BYTES = 2 << 20
-# The results are read at the end, so none may be purged before: this many is more than a queue takes.
+# More than a queue takes: the results are read at the end, so none may be purged before.
 KEEP = job_pb2.Retention(succeeded_count=2_000_000, dead_count=2_000_000)
 # Pauses before a broken stream is opened again: they grow and are random between these.
 RECONNECT_SECONDS = (0.25, 20.0)
