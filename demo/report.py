@@ -65,8 +65,8 @@ def show(console: Console, outcome: Outcome) -> None:
 def workers_table(outcome: Outcome) -> Table:
     table = Table(title="Workers")
     for heading in ("language", "worker"):
-        table.add_column(heading)
-    for heading in ("jobs", "bytes", "leases expired"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("jobs", "bytes", "leases lost"):
         table.add_column(heading, justify="right")
     table.add_column("end")
     for worker in outcome.workers:

@@ -17,5 +17,5 @@ fi
 echo "installing redis-server" >&2
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+  apt-get install -y -qq -o DPkg::Lock::Timeout=120 --no-install-recommends redis-server >/dev/null
 command -v redis-server >/dev/null
