@@ -365,3 +365,6 @@ fn event_of(name: &JobName, kind: EventKind, from: State, to: State, now: Timest
     event.from = Some(from);
     event
 }
+
+#[cfg(test)]
+mod tests;
