@@ -186,3 +186,6 @@ impl Anchoring {
         stop.run_until_cancelled(anchor).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

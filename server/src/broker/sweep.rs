@@ -47,6 +47,7 @@ pub struct Sweeping {
 /// A finished sweep and when the queue falls due next.
 struct Swept {
     queue: QueueName,
+    began: Timestamp,
     next: Option<Timestamp>,
 }
 
@@ -146,7 +147,7 @@ impl Sweeping {
                         Some(clock.now().after(RETRY))
                     }
                 };
-                Swept { queue, next }
+                Swept { queue, began: now, next }
             }));
         }
     }
@@ -158,7 +159,7 @@ impl Sweeping {
             (next, heard) => next.or(heard),
         };
         if let Some(at) = earliest {
-            self.arm(swept.queue, at.max(self.clock.now().after(REST)));
+            self.arm(swept.queue, at.max(swept.began.after(REST)));
         }
     }
 }
