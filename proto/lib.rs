@@ -7,7 +7,7 @@
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Package `lessor.v1`.
-#[expect(clippy::pedantic, reason = "generated code")]
+#[expect(clippy::pedantic, unused_qualifications, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("lessor.v1");
 }

@@ -1,6 +1,146 @@
-//! The Lessor broker as a library.
+//! The Lessor broker as a library: gRPC in front, a store behind, and rules in between.
+//!
+//! A job is in one state, carries one time and one lease number. Pure code decides what becomes of
+//! it; stores only move it, and only where a guard still holds.
+//!
+//! | module | what it is | what it may use |
+//! |---|---|---|
+//! | [`rpc`] | the wire: services, validation, errors | `broker` |
+//! | [`broker`] | the use cases: enqueue, lease, settle, watch, sweep | `store`, `job` |
+//! | [`store`] | where jobs live: the trait, Redis and `SQLite` | `job` |
+//! | [`job`] | the rules: states, transitions, retries; pure and synchronous | `clock::Timestamp` |
+//! | [`clock`] | the only reader of time | |
+//! | [`config`], [`telemetry`] | settings and logs of a process | |
+//!
+//! [`run`] puts them together and is all that a binary needs.
+
+#![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says where")
+)]
 
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod job;
+pub mod rpc;
 pub mod store;
+pub mod telemetry;
+
+mod crew;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::broker::{Broker, Tasks};
+use self::clock::Clock;
+use self::config::{Config, StoreConfig};
+use self::crew::Crew;
+use self::rpc::Health;
+use self::store::Store;
+
+/// What closing the store may take when the grace period is used up already.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// Why a broker can't run, or can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder of the default store can't be made.
+    #[error("can't create {folder}: {cause}")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error("can't open the store {url}: {cause}")]
+    Store {
+        /// The store, without secrets.
+        url: String,
+        /// Why.
+        cause: store::Error,
+    },
+    /// The wire can't be served.
+    #[error(transparent)]
+    Wire(#[from] rpc::Error),
+    /// A part that runs as long as the broker has ended before it.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Runs a broker on `listener` until `shutdown`, and returns when it has come to rest.
+///
+/// The end is in order: health says "not ready"; waiting leases are answered, empty; calls under
+/// way are finished; the tasks end; the store is closed. What is not done after the grace period
+/// is cut off, and logged; that is no error, for everything that was answered is in the store.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let (store, clock) = open(&config.store).await?;
+    let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
+    let health = Health::new(broker.clone()).await;
+    let routes = rpc::routes(broker.clone(), &health)?;
+    let mut crew = Crew::default();
+    let stop = CancellationToken::new();
+    let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
+    hire(&mut crew, tasks, Arc::clone(&store), &stop);
+    let checking = crew.hire("the health check", health.run(unready.clone()));
+    let mut serving = Box::pin(rpc::serve(routes, listener, closing.clone().cancelled_owned()));
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        task = crew.deserter() => Err(Error::Ended(task)),
+        // The server ends by itself only when it fails.
+        served = &mut serving => Err(served.err().map_or(Error::Ended("the server"), Error::Wire)),
+    };
+    crew.dismiss();
+    tracing::info!("shutting down");
+    let is_serving = !matches!(ended, Err(Error::Wire(_) | Error::Ended(_)));
+    let orderly = async {
+        unready.cancel();
+        let _panicked = checking.await;
+        broker.drain();
+        closing.cancel();
+        if is_serving && let Err(error) = (&mut serving).await {
+            tracing::warn!(%error, "the server failed at its end");
+        }
+        drop((broker, serving));
+        stop.cancel();
+        crew.rest().await;
+        store.close().await;
+    };
+    // A silent peer can hold up the end of its connection for ever (hyper issue 4170).
+    if tokio::time::timeout(config.grace, orderly).await.is_err() {
+        tracing::warn!(grace = ?config.grace, "the grace period is over: the rest is cut off");
+        stop.cancel();
+        let _late = tokio::time::timeout(LAST_MOMENT, store.close()).await;
+    }
+    ended
+}
+
+/// Opens the store and sets the clock by it.
+async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, Clock), Error> {
+    if let Some(folder) = &config.folder {
+        std::fs::create_dir_all(folder)
+            .map_err(|cause| Error::Folder { folder: folder.display().to_string(), cause })?;
+    }
+    let wrong = |cause| Error::Store { url: config.url.to_string(), cause };
+    let store = store::open::open(config.url.expose(), &config.options).await.map_err(wrong)?;
+    let time = store.time().await.map_err(wrong)?;
+    Ok((store, Clock::anchored(time)))
+}
+
+fn hire(crew: &mut Crew, tasks: Tasks, store: Arc<dyn Store>, stop: &CancellationToken) {
+    let Tasks { folding, dispatching, sweeping, anchoring } = tasks;
+    let stopped = stop.clone();
+    crew.hire("the store's feed", async move { store.run(stopped).await });
+    crew.hire("folding", folding.run());
+    crew.hire("dispatching", dispatching.run());
+    crew.hire("sweeping", sweeping.run(stop.clone()));
+    crew.hire("anchoring", anchoring.run(stop.clone()));
+}

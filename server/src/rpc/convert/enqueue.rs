@@ -14,7 +14,7 @@ use super::time::{FARTHEST, moment, span, span_opt};
 use super::{LEASE_DURATION, digest, job, payload, policy, text};
 use crate::broker::enqueue::{Enqueued, NewJob, Outcome, Start};
 use crate::clock::Timestamp;
-use crate::job::{JobId, QueueName, RequestId, Spec};
+use crate::job::{JobId, QueueName, RequestId, Retention, RetryPolicy, Spec};
 use crate::store::Request;
 
 const TYPE_LIMIT: usize = 128;
@@ -51,13 +51,13 @@ pub(in crate::rpc) fn new_job(
     let payload = wrong.at("payload", payload::payload_opt(request.payload, PAYLOAD_LIMIT));
     let priority = wrong.at("priority", priority(request.priority));
     let retry = wrong
-        .at("retry_policy", request.retry_policy.map_or(Ok(Default::default()), policy::retry));
+        .at("retry_policy", request.retry_policy.map_or(Ok(RetryPolicy::default()), policy::retry));
     let lease_duration =
         wrong.at("lease_duration", lease_duration(request.lease_duration.as_ref()));
     let dedup = wrong.at("dedup", request.dedup.as_ref().map(policy::dedup).transpose());
     let retention = wrong.at(
         "retention",
-        request.retention.as_ref().map_or(Ok(Default::default()), policy::retention),
+        request.retention.as_ref().map_or(Ok(Retention::default()), policy::retention),
     );
     let read = || {
         let spec = Spec {
@@ -102,11 +102,7 @@ pub(super) fn optional<T, E>(
     if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
 }
 
-fn start(
-    proto: Option<&ProtoStart>,
-    now: Timestamp,
-    wrong: &mut Violations,
-) -> Option<Start> {
+fn start(proto: Option<&ProtoStart>, now: Timestamp, wrong: &mut Violations) -> Option<Start> {
     match proto {
         None => Some(Start::Now),
         Some(ProtoStart::Delay(delay)) => {

@@ -10,8 +10,8 @@ use crate::job::id::ParseError;
 /// What a set field answers that this version would have to ignore.
 pub(in crate::rpc) const NOT_BUILT: &str = "is not built yet and must be unset";
 
-/// Violations told to the caller at most: they travel in a header, whose size is bounded.
-const TOLD: usize = 16;
+/// Violations told to the caller at most: they travel in a header, and in batches a thousand times.
+const TOLD: usize = 10;
 
 /// Why a request was refused: never empty when it is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

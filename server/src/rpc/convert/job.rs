@@ -9,7 +9,7 @@ use super::digest::Fnv;
 use super::payload::proto_payload;
 use super::policy::{number, proto_dedup, proto_retention, proto_retry};
 use super::time::{proto_moment, proto_span};
-use crate::clock::millis;
+use crate::clock::Timestamp;
 use crate::job::{
     Attempt, DEFAULT_LEASE_DURATION, Failure, HISTORY, Job, Outcome, Progress, State,
 };
@@ -78,13 +78,32 @@ pub(in crate::rpc) fn receipt(job: &Job) -> v1::Job {
     }
 }
 
+/// Leaves of a job what [`receipt`] has, where a reply would become too large otherwise.
+pub(in crate::rpc) fn reduce(job: &mut v1::Job) {
+    let whole = std::mem::take(job);
+    *job = v1::Job {
+        name: whole.name,
+        state: whole.state,
+        start_time: whole.start_time,
+        end_time: whole.end_time,
+        purge_time: whole.purge_time,
+        attempt: whole.attempt,
+        delivery_count: whole.delivery_count,
+        lease_expired_count: whole.lease_expired_count,
+        worker_id: whole.worker_id,
+        lease_expire_time: whole.lease_expire_time,
+        etag: whole.etag,
+        ..v1::Job::default()
+    };
+}
+
 /// A version of the job. Every move changes its state, time or counters; a heartbeat, which may
 /// leave all three as they are, changes what it brings.
 fn etag(job: &Job) -> String {
     let mut hash = Fnv::default();
     hash.write(&[job.state.letter()]);
     hash.write_number(job.at.as_millis());
-    hash.write_number(job.ended.map_or(0, |at| at.as_millis()));
+    hash.write_number(job.ended.map_or(0, Timestamp::as_millis));
     let counters = job.counters;
     for count in [counters.deliveries, counters.attempts, counters.lease_losses] {
         hash.write_number(count.into());
@@ -156,7 +175,7 @@ pub(super) fn proto_progress(progress: &Progress) -> v1::Progress {
 }
 
 /// Writes a job with its present lease; `None` when nobody holds it.
-pub(in crate::rpc) fn leased_job(job: &Job, now: crate::clock::Timestamp) -> Option<v1::LeasedJob> {
+pub(in crate::rpc) fn leased_job(job: &Job, now: Timestamp) -> Option<v1::LeasedJob> {
     let token = job.token()?;
     Some(v1::LeasedJob {
         job: Some(proto_job(job, v1::JobView::Full)),
@@ -172,7 +191,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::job::{
         Counters, Details, JobId, JobName, Lease, LeaseSecret, Payload, QueueName, Spec, WorkerId,
     };
@@ -195,10 +213,8 @@ mod tests {
     }
 
     fn leased() -> Job {
-        let name = JobName {
-            queue: QueueName::parse("mail").unwrap(),
-            id: JobId::parse("j1").unwrap(),
-        };
+        let name =
+            JobName { queue: QueueName::parse("mail").unwrap(), id: JobId::parse("j1").unwrap() };
         let payload = Payload { data: Bytes::from_static(b"hi"), ..Payload::default() };
         let spec = Spec {
             payload: Some(payload.clone()),
@@ -233,6 +249,13 @@ mod tests {
         let full = proto_job(&leased(), v1::JobView::Full);
         assert!(full.payload.is_some() && full.checkpoint.is_some());
         assert_eq!(full.etag, proto.etag);
+    }
+
+    #[test]
+    fn a_reduced_job_is_its_receipt() {
+        let mut proto = proto_job(&leased(), v1::JobView::Full);
+        reduce(&mut proto);
+        assert_eq!(proto, receipt(&leased()));
     }
 
     #[test]

@@ -76,13 +76,13 @@ mod tests {
     use super::*;
     use crate::rpc::convert::field::Rule;
 
-    fn json(text: &str) -> Option<Body> {
-        Some(Body::Json(Value { kind: Some(Kind::StringValue(text.to_owned())) }))
+    fn json(text: &str) -> Body {
+        Body::Json(Value { kind: Some(Kind::StringValue(text.to_owned())) })
     }
 
     #[test]
     fn data_and_json_come_back_as_they_went() {
-        let bodies = [Some(Body::Data(Bytes::from_static(b"\0\xff"))), json("hello")];
+        let bodies = [Some(Body::Data(Bytes::from_static(b"\0\xff"))), Some(json("hello"))];
         for body in bodies {
             let sent = v1::Payload {
                 body,
@@ -100,7 +100,7 @@ mod tests {
             let sent = v1::Payload { body, ..v1::Payload::default() };
             proto_payload(&payload(sent, PAYLOAD_LIMIT).unwrap()).content_type
         };
-        assert_eq!(named(json("x")), "application/json");
+        assert_eq!(named(Some(json("x"))), "application/json");
         assert_eq!(named(Some(Body::Data(Bytes::new()))), "application/octet-stream");
         assert_eq!(named(None), "application/octet-stream");
     }

@@ -8,9 +8,7 @@ use prost_types::Duration as ProtoDuration;
 
 use super::field::Violations;
 use super::text;
-use super::time::{
-    FARTHEST, LONGEST_BACKOFF, LONGEST_KEEP, proto_span, span, span_opt,
-};
+use super::time::{FARTHEST, LONGEST_BACKOFF, LONGEST_KEEP, proto_span, span, span_opt};
 use crate::job::{Dedup, DedupKey, DedupScope, Keep, Retention, RetryPolicy};
 
 const MOST_ATTEMPTS: u32 = 1000;
@@ -18,7 +16,7 @@ const MOST_BACKOFFS: usize = 100;
 const MOST_CODES: usize = 50;
 const GREATEST_MULTIPLIER: f64 = 1000.0;
 const GREATEST_COUNT: u32 = 1_000_000;
-const LONGEST_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
+const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 /// Reads a retry policy; what is unset takes the default.
 pub(super) fn retry(proto: v1::RetryPolicy) -> Result<RetryPolicy, Violations> {
@@ -153,10 +151,8 @@ fn count(number: i32, usual: Keep) -> Result<Option<u32>, Violations> {
 pub(super) fn dedup(proto: &v1::Dedup) -> Result<Dedup, Violations> {
     let mut wrong = Violations::default();
     let key = wrong.at("key", DedupKey::parse(&proto.key));
-    let window = wrong.at(
-        "window",
-        span_opt(proto.window.as_ref(), Duration::from_secs(1), LONGEST_WINDOW),
-    );
+    let window =
+        wrong.at("window", span_opt(proto.window.as_ref(), Duration::from_secs(1), LONGEST_WINDOW));
     let scope = match (Scope::try_from(proto.scope), window) {
         (_, None) => None,
         (Ok(Scope::Unspecified | Scope::UntilFinished), Some(cap)) => {

@@ -62,14 +62,14 @@ pub(super) fn moment(proto: &ProtoTimestamp) -> Result<Timestamp, Violations> {
 }
 
 /// Writes a span.
-pub(super) fn proto_span(span: Duration) -> ProtoDuration {
+pub(in crate::rpc) fn proto_span(span: Duration) -> ProtoDuration {
     // Below a second of nanos, and every span in here is far below the range of the seconds.
     let nanos = i32::try_from(span.subsec_nanos()).unwrap_or(0);
     ProtoDuration { seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX), nanos }
 }
 
 /// Writes a moment.
-pub(super) fn proto_moment(moment: Timestamp) -> ProtoTimestamp {
+pub(in crate::rpc) fn proto_moment(moment: Timestamp) -> ProtoTimestamp {
     let millis = moment.as_millis();
     let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
     ProtoTimestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos }
@@ -98,7 +98,7 @@ mod tests {
 
     fn why(seconds: i64, nanos: i32) -> String {
         let proto = ProtoDuration { seconds, nanos };
-        let result = span(&proto, Duration::from_secs(1), Duration::from_secs(12 * 3600));
+        let result = span(&proto, Duration::from_secs(1), Duration::from_hours(12));
         result.map_or_else(|wrong| wrong.list()[0].why.clone(), |span| format!("{span:?}"))
     }
 
@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_moment_is_never_rounded_down() {
-        let at = |seconds, nanos| moment(&ProtoTimestamp { seconds, nanos }).map(Timestamp::as_millis);
+        let at =
+            |seconds, nanos| moment(&ProtoTimestamp { seconds, nanos }).map(Timestamp::as_millis);
         assert_eq!(at(7, 0), Ok(7000));
         assert_eq!(at(7, 1), Ok(7001));
         assert_eq!(at(7, 999_999_999), Ok(8000));

@@ -1,0 +1,236 @@
+//! Settings: from defaults, a file, the environment and flags, the later ones winning.
+//!
+//! [`RawConfig`] is what one source says, as it is written; [`Config`] is checked and typed, and
+//! only it enters the program. `config.reference.toml` documents every key.
+
+mod parse;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::store::open::OpenOptions;
+
+/// Settings as one source writes them; what it leaves out is left to the others.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Address and port to listen on.
+    pub listen: Option<String>,
+    /// URL of the store.
+    pub store: Option<String>,
+    /// Name that keeps several products apart in one Redis.
+    pub namespace: Option<String>,
+    /// When `SQLite`'s writes reach the disk: `full` or `normal`.
+    pub synchronous: Option<String>,
+    /// Work with a Redis that may evict keys.
+    pub allow_eviction: Option<bool>,
+    /// How long a shutdown may take, such as `30s`.
+    pub grace: Option<String>,
+    /// What is logged: a level, or directives such as `info,lessor_server=debug`.
+    pub log: Option<String>,
+    /// How logs look: `auto`, `text` or `json`.
+    pub log_format: Option<String>,
+    /// Worker threads.
+    pub threads: Option<usize>,
+}
+
+/// The settings of a broker, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Which store to use and how.
+    pub store: StoreConfig,
+    /// How long a shutdown may take.
+    pub grace: Duration,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Worker threads; `None`: as many as the machine has processors.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Which store to use and how.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// How to open it.
+    pub options: OpenOptions,
+    /// A folder to make first: set when nobody chose the store, so that nobody made it a place.
+    pub folder: Option<PathBuf>,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or directives of `tracing`'s filter.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// The URL of a store; its secrets stay out of logs and messages.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The URL with its secrets, to open the store.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&parse::redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// A file.
+    File(PathBuf),
+    /// An environment variable.
+    Env,
+    /// A flag of the command line.
+    Flag,
+}
+
+/// Why settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file can't be read.
+    #[error("can't read {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A file is not what it should be: not TOML, or with a key that there is not.
+    #[error("{}: {}", path.display(), .cause.to_string().trim_end())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the place.
+        cause: Box<toml::de::Error>,
+    },
+    /// A value is refused.
+    #[error("{key} {why} (from {origin})")]
+    Invalid {
+        /// The key in the file, which the flag and the variable are named after.
+        key: &'static str,
+        /// What is wrong, as the rest of a sentence that begins with the key.
+        why: String,
+        /// Where it was set, in words.
+        origin: String,
+    },
+}
+
+/// All that settings are made of.
+#[derive(Debug, Default)]
+pub struct Sources<'a> {
+    /// What the command line says.
+    pub flags: RawConfig,
+    /// The file that the command line names; without it, `LESSOR_CONFIG` may name one.
+    pub file: Option<&'a Path>,
+}
+
+impl Config {
+    /// Reads the settings of this process: defaults, file, environment, flags.
+    pub fn load(sources: Sources<'_>) -> Result<Self, Error> {
+        // What is not Unicode is made so, visibly: better refused than passed over.
+        let env = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+        Self::load_with(sources, &env)
+    }
+
+    /// As [`load`](Self::load), with another environment.
+    pub fn load_with(
+        sources: Sources<'_>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let named = env("LESSOR_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut layers = vec![(Source::Flag, sources.flags), (Source::Env, from_env(env)?)];
+        if let Some(path) = sources.file.map(Path::to_owned).or(named) {
+            let raw = from_file(&path)?;
+            layers.push((Source::File(path), raw));
+        }
+        parse::config(&Layers(layers), env)
+    }
+}
+
+/// What the sources say, the strongest first.
+struct Layers(Vec<(Source, RawConfig)>);
+
+impl Layers {
+    /// The strongest value of one key, and where it comes from.
+    fn get<T>(&self, pick: impl Fn(&RawConfig) -> Option<T>) -> (Option<T>, Source) {
+        let found = self.0.iter().find_map(|(source, raw)| Some((pick(raw)?, source.clone())));
+        match found {
+            Some((value, source)) => (Some(value), source),
+            None => (None, Source::Default),
+        }
+    }
+}
+
+fn from_file(path: &Path) -> Result<RawConfig, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })?;
+    toml::from_str(&text)
+        .map_err(|cause| Error::Malformed { path: path.to_owned(), cause: Box::new(cause) })
+}
+
+/// Reads `LESSOR_…` for each key; an empty variable counts as unset.
+fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
+    let text = |name: &str| env(name).filter(|value| !value.is_empty());
+    Ok(RawConfig {
+        listen: text("LESSOR_LISTEN"),
+        store: text("LESSOR_STORE"),
+        namespace: text("LESSOR_NAMESPACE"),
+        synchronous: text("LESSOR_SYNCHRONOUS"),
+        allow_eviction: typed("allow_eviction", text("LESSOR_ALLOW_EVICTION"), "true or false")?,
+        grace: text("LESSOR_GRACE"),
+        log: text("LESSOR_LOG"),
+        log_format: text("LESSOR_LOG_FORMAT"),
+        threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
+    })
+}
+
+fn typed<T: std::str::FromStr>(
+    key: &'static str,
+    text: Option<String>,
+    what: &str,
+) -> Result<Option<T>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse()
+        .map(Some)
+        .map_err(|_| parse::invalid(key, &Source::Env, format!("must be {what}, not {text:?}")))
+}
+
+#[cfg(test)]
+mod tests;

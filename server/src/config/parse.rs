@@ -1,0 +1,184 @@
+//! From what is written to what is meant.
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl};
+use crate::job::QueueName;
+use crate::store::open::OpenOptions;
+use crate::store::sqlite::Synchronous;
+
+const LISTEN: &str = "127.0.0.1:7077";
+const GRACE: Duration = Duration::from_secs(30);
+const LONGEST_GRACE: Duration = Duration::from_hours(1);
+const LOG: &str = "info";
+const MOST_THREADS: usize = 1024;
+
+/// Checks and types the settings.
+pub(super) fn config(
+    layers: &Layers,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Error> {
+    let listen = read(
+        layers,
+        "listen",
+        |raw| raw.listen.clone(),
+        |text| text.parse().map_err(|_| format!("must be IP:PORT, such as {LISTEN}, not {text:?}")),
+    )?;
+    let grace = read(layers, "grace", |raw| raw.grace.clone(), |text| grace(&text))?;
+    let log = LogConfig {
+        filter: read(layers, "log", |raw| raw.log.clone(), filter)?
+            .unwrap_or_else(|| LOG.to_owned()),
+        format: read(layers, "log_format", |raw| raw.log_format.clone(), |text| log_format(&text))?
+            .unwrap_or(LogFormat::Auto),
+    };
+    let threads = read(layers, "threads", |raw| raw.threads, threads)?;
+    Ok(Config {
+        listen: match listen {
+            Some(listen) => listen,
+            None => ([127, 0, 0, 1], 7077).into(),
+        },
+        store: store(layers, env)?,
+        grace: grace.unwrap_or(GRACE),
+        log,
+        threads,
+    })
+}
+
+fn store(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<StoreConfig, Error> {
+    let usual = OpenOptions::default();
+    let namespace = read(layers, "namespace", |raw| raw.namespace.clone(), namespace)?;
+    let synchronous =
+        read(layers, "synchronous", |raw| raw.synchronous.clone(), |text| synchronous(&text))?;
+    let (allow_eviction, _) = layers.get(|raw| raw.allow_eviction);
+    let options = OpenOptions {
+        namespace: namespace.unwrap_or(usual.namespace),
+        synchronous: synchronous.unwrap_or(usual.synchronous),
+        allow_eviction: allow_eviction.unwrap_or(usual.allow_eviction),
+    };
+    if let Some(url) = read(layers, "store", |raw| raw.store.clone(), url)? {
+        return Ok(StoreConfig { url, options, folder: None });
+    }
+    let folder = data_folder(env).ok_or_else(|| {
+        let why = "must be set, for this user has no home folder to put it in";
+        invalid("store", &Source::Default, why.to_owned())
+    })?;
+    let url = StoreUrl(format!("sqlite:{}", folder.join("lessor.db").display()));
+    Ok(StoreConfig { url, options, folder: Some(folder) })
+}
+
+/// The folder for this user's data, by the XDG base directory rules.
+fn data_folder(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data =
+        absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
+    Some(data.join("lessor"))
+}
+
+/// Takes the strongest value of `key` and reads it; what is wrong is told with key and source.
+fn read<T, U>(
+    layers: &Layers,
+    key: &'static str,
+    pick: impl Fn(&super::RawConfig) -> Option<T>,
+    parse: impl FnOnce(T) -> Result<U, String>,
+) -> Result<Option<U>, Error> {
+    let (value, source) = layers.get(pick);
+    value.map(parse).transpose().map_err(|why| invalid(key, &source, why))
+}
+
+/// A refused value.
+pub(super) fn invalid(key: &'static str, source: &Source, why: String) -> Error {
+    let origin = match source {
+        Source::Default => "the defaults".to_owned(),
+        Source::File(path) => path.display().to_string(),
+        Source::Env => format!("LESSOR_{}", key.to_uppercase()),
+        Source::Flag => format!("--{}", key.replace('_', "-")),
+    };
+    Error::Invalid { key, why, origin }
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text)
+        .map_err(|why| format!("must be a span with a unit, such as 30s, not {text:?}: {why}"))?;
+    if span > LONGEST_GRACE {
+        return Err("must be at most 1h".to_owned());
+    }
+    Ok(span)
+}
+
+fn filter(text: String) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(&text) {
+        Ok(_) => Ok(text),
+        Err(why) => Err(format!("must be a level or directives such as {LOG}: {why}")),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("must be auto, text or json, not {other:?}")),
+    }
+}
+
+fn synchronous(text: &str) -> Result<Synchronous, String> {
+    match text {
+        "full" => Ok(Synchronous::Full),
+        "normal" => Ok(Synchronous::Normal),
+        other => Err(format!("must be full or normal, not {other:?}")),
+    }
+}
+
+fn threads(count: usize) -> Result<NonZeroUsize, String> {
+    NonZeroUsize::new(count)
+        .filter(|count| count.get() <= MOST_THREADS)
+        .ok_or_else(|| format!("must be from 1 to {MOST_THREADS}"))
+}
+
+/// A namespace stands in every key, where the alphabet of queue names is safe.
+fn namespace(text: String) -> Result<String, String> {
+    match QueueName::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// Only the scheme is checked here; the store knows the rest.
+fn url(text: String) -> Result<StoreUrl, String> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let is_scheme = scheme.is_some_and(|scheme| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    });
+    if is_scheme {
+        Ok(StoreUrl(text))
+    } else {
+        // It is not told back: whatever it is, it may hold a password.
+        Err("must be a URL, such as sqlite:/var/lib/lessor.db or redis://localhost".to_owned())
+    }
+}
+
+/// `url` without what stands before the host and without the values of its query.
+pub(super) fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, query)) => (rest, Some(query)),
+        None => (rest, None),
+    };
+    // A password may hold a slash, so the last @ ends it.
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let mut shown = format!("{scheme}://");
+    if host.len() < rest.len() {
+        shown.push_str("***@");
+    }
+    shown.push_str(host);
+    for (index, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+        let joint = if index == 0 { '?' } else { '&' };
+        // Writing to a string can't fail.
+        let _infallible = write!(shown, "{joint}{key}=***");
+    }
+    shown
+}

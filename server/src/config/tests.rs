@@ -1,0 +1,160 @@
+use super::*;
+use crate::store::sqlite::Synchronous;
+
+fn load(flags: RawConfig, file: Option<&str>, env: &[(&str, &str)]) -> Result<Config, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lessor.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    let env = |name: &str| {
+        let known = env.iter().find(|(key, _)| *key == name);
+        known.map(|(_, value)| (*value).to_owned()).or((name == "HOME").then(|| "/home/me".into()))
+    };
+    Config::load_with(Sources { flags, file: file.map(|_| path.as_path()) }, &env)
+}
+
+fn listen(address: &str) -> RawConfig {
+    RawConfig { listen: Some(address.to_owned()), ..RawConfig::default() }
+}
+
+fn refusal(flags: RawConfig, file: Option<&str>, env: &[(&str, &str)]) -> String {
+    load(flags, file, env).unwrap_err().to_string()
+}
+
+#[test]
+fn without_any_setting_the_defaults_hold() {
+    let config = load(RawConfig::default(), None, &[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7077");
+    assert_eq!(config.store.url.expose(), "sqlite:/home/me/.local/share/lessor/lessor.db");
+    assert_eq!(config.store.folder.as_deref(), Some(Path::new("/home/me/.local/share/lessor")));
+    assert_eq!(config.grace, Duration::from_secs(30));
+    assert_eq!(config.threads, None);
+}
+
+#[test]
+fn the_later_source_wins() {
+    let file = "listen = '127.0.0.1:1'\nlog = 'debug'\ngrace = '1m'\nthreads = 3";
+    let env = [("LESSOR_LISTEN", "127.0.0.1:2"), ("LESSOR_GRACE", "5s"), ("LESSOR_LOG", "")];
+    let config = load(listen("127.0.0.1:3"), Some(file), &env).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.grace, Duration::from_secs(5));
+    assert_eq!(config.log.filter, "debug");
+    assert_eq!(config.threads, NonZeroUsize::new(3));
+}
+
+#[test]
+fn the_environment_reaches_every_key() {
+    let env = [
+        ("LESSOR_LISTEN", "0.0.0.0:80"),
+        ("LESSOR_STORE", "redis://localhost"),
+        ("LESSOR_NAMESPACE", "shop"),
+        ("LESSOR_SYNCHRONOUS", "normal"),
+        ("LESSOR_ALLOW_EVICTION", "true"),
+        ("LESSOR_GRACE", "1m 30s"),
+        ("LESSOR_LOG", "warn,lessor_server=debug"),
+        ("LESSOR_LOG_FORMAT", "json"),
+        ("LESSOR_THREADS", "7"),
+    ];
+    let config = load(RawConfig::default(), None, &env).unwrap();
+    let expected = Config {
+        listen: ([0, 0, 0, 0], 80).into(),
+        store: StoreConfig {
+            url: StoreUrl("redis://localhost".to_owned()),
+            options: OpenOptions {
+                namespace: "shop".to_owned(),
+                synchronous: Synchronous::Normal,
+                allow_eviction: true,
+            },
+            folder: None,
+        },
+        grace: Duration::from_secs(90),
+        log: LogConfig { filter: env[6].1.to_owned(), format: LogFormat::Json },
+        threads: NonZeroUsize::new(7),
+    };
+    assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+}
+
+#[test]
+fn a_refusal_names_the_key_and_where_it_was_set() {
+    let table = [
+        (refusal(listen("7077"), None, &[]), "listen must be IP:PORT", "(from --listen)"),
+        (
+            refusal(RawConfig::default(), None, &[("LESSOR_GRACE", "30")]),
+            "grace must be a span with a unit",
+            "(from LESSOR_GRACE)",
+        ),
+        (
+            refusal(RawConfig::default(), None, &[("LESSOR_THREADS", "many")]),
+            "threads must be a number, not \"many\"",
+            "(from LESSOR_THREADS)",
+        ),
+        (
+            refusal(RawConfig::default(), Some("threads = 0"), &[]),
+            "threads must be from 1 to 1024",
+            "lessor.toml)",
+        ),
+        (refusal(RawConfig::default(), Some("colour = 1"), &[]), "colour", "lessor.toml"),
+        (
+            refusal(RawConfig::default(), None, &[("HOME", "")]),
+            "store must be set",
+            "(from the defaults)",
+        ),
+        (
+            refusal(RawConfig::default(), None, &[("LESSOR_CONFIG", "/nowhere/lessor.toml")]),
+            "can't read /nowhere/lessor.toml",
+            "",
+        ),
+    ];
+    for (told, what, source) in table {
+        assert!(told.contains(what) && told.contains(source), "{told}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let table = [
+        ("sqlite:/data/lessor.db", "sqlite:/data/lessor.db"),
+        ("redis://localhost:6379/1", "redis://localhost:6379/1"),
+        ("redis://user:pa@ss/word@host:1/2", "redis://***@host:1/2"),
+        ("rediss://:secret@host", "rediss://***@host"),
+        ("redis://host?password=secret&db=1", "redis://host?password=***&db=***"),
+    ];
+    for (url, shown) in table {
+        let url = StoreUrl(url.to_owned());
+        assert_eq!(url.to_string(), shown);
+        assert_eq!(format!("{url:?}"), shown);
+    }
+    let told = refusal(RawConfig::default(), None, &[("LESSOR_STORE", "hunter2")]);
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn the_reference_names_every_key_and_shows_the_defaults() {
+    let text = include_str!("../../../config.reference.toml");
+    let reference = load(RawConfig::default(), Some(text), &[]).unwrap();
+    let defaults = load(RawConfig::default(), None, &[]).unwrap();
+    assert_eq!(format!("{reference:?}"), format!("{defaults:?}"));
+    // Keys whose default depends on the machine stand there as comments.
+    let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches('#').trim()).collect();
+    let is_key = |line: &&&str| {
+        line.split_once(" = ").is_some_and(|(key, _)| {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        })
+    };
+    let keys: Vec<&str> = lines.iter().filter(is_key).copied().collect();
+    let RawConfig {
+        listen,
+        store,
+        namespace,
+        synchronous,
+        allow_eviction,
+        grace,
+        log,
+        log_format,
+        threads,
+    } = toml::from_str(&keys.join("\n")).unwrap();
+    let texts = [listen, store, namespace, synchronous, grace, log, log_format];
+    assert!(texts.iter().all(Option::is_some), "{texts:?}");
+    assert!(allow_eviction.is_some() && threads.is_some());
+}

@@ -1,0 +1,270 @@
+//! The hot path, `lessor.v1.JobBroker`: per call convert, delegate, convert.
+//!
+//! Every write is owned by a task of the broker, so a call that is dropped half-way leaves nothing
+//! half-done; what such a call still waited for is given back.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::Empty;
+use lessor_proto::v1;
+use lessor_proto::v1::batch_enqueue_response::Result as EnqueueResult;
+use lessor_proto::v1::batch_settle_response::Result as SettleResult;
+use lessor_proto::v1::batch_settle_response::result::Response as SettleAnswer;
+use lessor_proto::v1::job_broker_server::JobBroker;
+use lessor_proto::v1::lease_response::EmptyReason;
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::convert::enqueue::{Batch, TraceContext, batch, new_job, response};
+use super::convert::field::Violations;
+use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
+use super::convert::settle::{self, Settle};
+use super::convert::time::{proto_moment, proto_span};
+use super::convert::trace::trace_context;
+use super::convert::{admin, job};
+use super::events::{EventStream, Events};
+use super::status::Fault;
+use crate::broker::lease::Leased;
+use crate::broker::{Broker, Error};
+
+/// How long a worker that does not wait should pause before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The calls of `JobBroker`.
+pub(super) struct Calls {
+    broker: Broker,
+    events: Events,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Calls {
+    pub(super) fn new(broker: Broker) -> Self {
+        Self { events: Events::new(broker.clone()), broker }
+    }
+
+    async fn settle(&self, item: Result<Settle, Violations>) -> SettleResult {
+        let answer = self.try_settle(item).await;
+        let response = answer.unwrap_or_else(|fault| SettleAnswer::Error(fault.into()));
+        SettleResult { response: Some(response) }
+    }
+
+    async fn try_settle(&self, item: Result<Settle, Violations>) -> Result<SettleAnswer, Fault> {
+        match item? {
+            Settle::Ack(token, result) => {
+                let settled = self.broker.ack(token, result).await?;
+                Ok(SettleAnswer::Ack(settle::ack_response(&settled)))
+            }
+            Settle::Nack(token, nack) => {
+                let settled = self.broker.nack(token, nack).await?;
+                Ok(SettleAnswer::Nack(settle::nack_response(&settled)))
+            }
+            Settle::Extend(token, extend) => {
+                let extended = self.broker.extend(token, extend).await?;
+                Ok(SettleAnswer::Extend(settle::extend_response(extended)))
+            }
+        }
+    }
+
+    async fn enqueue_batch(&self, batch: Batch) -> Result<Vec<EnqueueResult>, Fault> {
+        match batch {
+            Batch::Whole(jobs) => {
+                let results = self.broker.enqueue_all(jobs).await?;
+                refusal(&results)?;
+                Ok(results
+                    .into_iter()
+                    .map(|result| enqueue_result(result.map_err(Fault::from)))
+                    .collect())
+            }
+            Batch::Partial(items) => {
+                let mut refused = Vec::with_capacity(items.len());
+                let mut jobs = Vec::with_capacity(items.len());
+                for item in items {
+                    match item {
+                        Ok(job) => {
+                            jobs.push(job);
+                            refused.push(None);
+                        }
+                        Err(wrong) => refused.push(Some(Fault::from(wrong))),
+                    }
+                }
+                let mut made = self.broker.enqueue_each(jobs).await.into_iter();
+                let results = refused.into_iter().filter_map(|refused| match refused {
+                    Some(fault) => Some(Err(fault)),
+                    None => made.next().map(|result| result.map_err(Fault::from)),
+                });
+                Ok(results.map(enqueue_result).collect())
+            }
+        }
+    }
+
+    /// The reply to a lease. Jobs that do not fit into it go back, uncounted; the first one always
+    /// fits. There is no await between the lease and the reply, so a call can't be dropped between
+    /// the two.
+    fn hand_over(&self, leased: &Leased, max_bytes: usize, waited: bool) -> v1::LeaseResponse {
+        let now = self.broker.clock().now();
+        let mut size = 0;
+        let mut jobs = Vec::with_capacity(leased.jobs.len());
+        for leased in leased.jobs.iter().filter_map(|leased| job::leased_job(leased, now)) {
+            // Tag and length of the entry come on top.
+            size += leased.encoded_len() + 8;
+            if size > max_bytes && !jobs.is_empty() {
+                break;
+            }
+            jobs.push(leased);
+        }
+        // Each goes to the front of its queue, so the last one first keeps their order.
+        for spare in leased.jobs[jobs.len()..].iter().rev() {
+            self.broker.give_back(spare);
+        }
+        let (reason, pause) = match (jobs.is_empty(), leased.draining) {
+            (false, _) => (EmptyReason::Unspecified, None),
+            (true, true) => (EmptyReason::Draining, Some(ASK_AGAIN)),
+            (true, false) => (EmptyReason::NoJobs, (!waited).then_some(ASK_AGAIN)),
+        };
+        v1::LeaseResponse {
+            jobs,
+            empty_reason: reason.into(),
+            retry_after: pause.map(proto_span),
+            server_time: Some(proto_moment(now)),
+        }
+    }
+}
+
+/// Why a batch was refused as a whole, if it was: the first refusal that is not a consequence.
+fn refusal<T>(results: &[Result<T, Error>]) -> Result<(), Fault> {
+    let failed = || {
+        results
+            .iter()
+            .enumerate()
+            .filter_map(|(index, result)| Some((index, result.as_ref().err()?)))
+    };
+    let cause = failed().find(|(_, error)| **error != Error::Withheld).or_else(|| failed().next());
+    match cause {
+        Some((index, error)) => {
+            Err(Fault::from(error.clone()).inside(&format!("requests[{index}]")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn enqueue_result(result: Result<crate::broker::enqueue::Enqueued, Fault>) -> EnqueueResult {
+    match result {
+        Ok(enqueued) => EnqueueResult { response: Some(response(&enqueued)), status: None },
+        Err(fault) => EnqueueResult { response: None, status: Some(fault.into()) },
+    }
+}
+
+fn settled_job(result: &mut SettleResult) -> Option<&mut v1::Job> {
+    match result.response.as_mut()? {
+        SettleAnswer::Ack(ack) => ack.job.as_mut(),
+        SettleAnswer::Nack(nack) => nack.job.as_mut(),
+        SettleAnswer::Extend(_) | SettleAnswer::Error(_) => None,
+    }
+}
+
+fn trace_of<T>(request: &Request<T>) -> TraceContext {
+    trace_context(request.metadata())
+}
+
+#[async_trait]
+impl JobBroker for Calls {
+    async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answer<v1::EnqueueResponse> {
+        let trace = trace_of(&request);
+        let now = self.broker.clock().now();
+        let job = new_job(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        let enqueued = self.broker.enqueue(job).await.map_err(Fault::from)?;
+        Ok(Response::new(response(&enqueued)))
+    }
+
+    async fn batch_enqueue(
+        &self,
+        request: Request<v1::BatchEnqueueRequest>,
+    ) -> Answer<v1::BatchEnqueueResponse> {
+        let trace = trace_of(&request);
+        let now = self.broker.clock().now();
+        let batch = batch(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        let mut reply = v1::BatchEnqueueResponse { results: self.enqueue_batch(batch).await? };
+        if reply.encoded_len() > REPLY_LIMIT {
+            let responses = reply.results.iter_mut().filter_map(|it| it.response.as_mut());
+            responses.filter_map(|it| it.job.as_mut()).for_each(job::reduce);
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::Job> {
+        let request = request.into_inner();
+        let name = admin::job_name(&request.name).map_err(Fault::from)?;
+        let view = admin::view(request.view).map_err(Fault::from)?;
+        let found = self.broker.get(&name).await.map_err(Fault::from)?;
+        Ok(Response::new(job::proto_job(&found, view)))
+    }
+
+    async fn wait_job(&self, _: Request<v1::WaitJobRequest>) -> Answer<v1::WaitJobResponse> {
+        Err(Fault::not_built("WaitJob").into())
+    }
+
+    async fn cancel_job(&self, _: Request<v1::CancelJobRequest>) -> Answer<v1::Job> {
+        Err(Fault::not_built("CancelJob").into())
+    }
+
+    async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
+        let header = request.metadata().get("grpc-timeout").and_then(|it| it.to_str().ok());
+        let deadline = header.and_then(deadline);
+        let mut lease = lease(request.get_ref()).map_err(Fault::from)?;
+        lease.wait = patience(lease.wait, deadline);
+        let (max_bytes, waited) = (lease.max_bytes, !lease.wait.is_zero());
+        let leased = self.broker.lease(lease).await.map_err(Fault::from)?;
+        Ok(Response::new(self.hand_over(&leased, max_bytes, waited)))
+    }
+
+    async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {
+        let (token, result) = settle::ack(request.into_inner()).map_err(Fault::from)?;
+        let settled = self.broker.ack(token, result).await.map_err(Fault::from)?;
+        Ok(Response::new(settle::ack_response(&settled)))
+    }
+
+    async fn nack(&self, request: Request<v1::NackRequest>) -> Answer<v1::NackResponse> {
+        let (token, nack) = settle::nack(request.into_inner()).map_err(Fault::from)?;
+        let settled = self.broker.nack(token, nack).await.map_err(Fault::from)?;
+        Ok(Response::new(settle::nack_response(&settled)))
+    }
+
+    async fn extend_lease(
+        &self,
+        request: Request<v1::ExtendLeaseRequest>,
+    ) -> Answer<v1::ExtendLeaseResponse> {
+        let (token, extend) = settle::extend(request.into_inner()).map_err(Fault::from)?;
+        let extended = self.broker.extend(token, extend).await.map_err(Fault::from)?;
+        Ok(Response::new(settle::extend_response(extended)))
+    }
+
+    async fn batch_settle(
+        &self,
+        request: Request<v1::BatchSettleRequest>,
+    ) -> Answer<v1::BatchSettleResponse> {
+        let items = settle::batch(request.into_inner()).map_err(Fault::from)?;
+        let results = join_all(items.into_iter().map(|item| self.settle(item))).await;
+        let mut reply = v1::BatchSettleResponse { results };
+        if reply.encoded_len() > REPLY_LIMIT {
+            reply.results.iter_mut().filter_map(settled_job).for_each(job::reduce);
+        }
+        Ok(Response::new(reply))
+    }
+
+    type WorkStream = Empty<Result<v1::WorkResponse, Status>>;
+
+    async fn work(&self, _: Request<Streaming<v1::WorkRequest>>) -> Answer<Self::WorkStream> {
+        Err(Fault::not_built("Work").into())
+    }
+
+    type WatchEventsStream = EventStream;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        Ok(Response::new(self.events.watch(request.into_inner()).await?))
+    }
+}

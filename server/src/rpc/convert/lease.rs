@@ -1,0 +1,172 @@
+//! Requests to lease, and the queues that they and watchers name.
+
+use std::time::Duration;
+
+use lessor_proto::v1;
+
+use super::enqueue::{lease_duration, optional};
+use super::field::Violations;
+use super::time::span_opt;
+use crate::broker::lease::{LeaseRequest, QueuePattern};
+use crate::job::{QueueName, RequestId, WorkerId};
+
+/// The most bytes that any reply may have.
+pub(in crate::rpc) const REPLY_LIMIT: usize = 3 << 20;
+
+const MOST_JOBS: usize = 256;
+const MOST_QUEUES: usize = 256;
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Reads a request to lease. The wait is as asked for; the call's deadline may shorten it.
+pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Violations> {
+    let mut wrong = Violations::default();
+    not_built(proto, &mut wrong);
+    let queues = wrong.at("queues", patterns(&proto.queues));
+    if proto.queues.is_empty() {
+        wrong.add("queues", "must not be empty");
+    }
+    let worker = wrong.at("worker_id", WorkerId::parse(&proto.worker_id));
+    let max_jobs = wrong.at("max_jobs", bounded(proto.max_jobs.into(), 1, MOST_JOBS));
+    let max_bytes = wrong.at("max_bytes", bounded(proto.max_bytes, REPLY_LIMIT, REPLY_LIMIT));
+    let lease_duration = wrong.at("lease_duration", lease_duration(proto.lease_duration.as_ref()));
+    let wait = wrong.at("wait", span_opt(proto.wait.as_ref(), Duration::ZERO, LONGEST_WAIT));
+    let request = wrong.at("request_id", optional(&proto.request_id, RequestId::parse));
+    let read = || {
+        Some(LeaseRequest {
+            queues: queues?,
+            worker: worker?,
+            max_jobs: max_jobs?,
+            max_bytes: max_bytes?,
+            lease_duration: lease_duration?,
+            wait: wait?.unwrap_or_default(),
+            request: request?,
+        })
+    };
+    wrong.finish(read())
+}
+
+fn not_built(proto: &v1::LeaseRequest, wrong: &mut Violations) {
+    wrong.not_built("types", !proto.types.is_empty());
+    match v1::Order::try_from(proto.order) {
+        Ok(v1::Order::Unspecified | v1::Order::Fair) => {}
+        Ok(other) => wrong.add("order", format!("{} is not built yet", other.as_str_name())),
+        Err(_) => wrong.add("order", "is an unknown value"),
+    }
+    wrong.not_built("weights", !proto.weights.is_empty());
+    wrong.not_built("min_jobs", proto.min_jobs != 0);
+    wrong.not_built("linger", proto.linger.is_some());
+    wrong.not_built("worker", proto.worker.is_some());
+}
+
+/// Reads a number from 1 to `most`; 0 means `usual`.
+fn bounded(number: i64, usual: usize, most: usize) -> Result<usize, Violations> {
+    match usize::try_from(number) {
+        Ok(0) => Ok(usual),
+        Ok(number) if number <= most => Ok(number),
+        _ => Err(format!("must be from 0 to {most}").into()),
+    }
+}
+
+/// Reads names of queues, prefixes such as `mail-*`, and `*`.
+pub(super) fn patterns(texts: &[String]) -> Result<Vec<QueuePattern>, Violations> {
+    if texts.len() > MOST_QUEUES {
+        return Err(format!("has {} entries, more than {MOST_QUEUES}", texts.len()).into());
+    }
+    let mut wrong = Violations::default();
+    let patterns = texts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| wrong.at_index("", index, pattern(text)))
+        .collect();
+    wrong.finish(Some(patterns))
+}
+
+fn pattern(text: &str) -> Result<QueuePattern, Violations> {
+    let Some(prefix) = text.strip_suffix('*') else {
+        return Ok(QueuePattern::Name(QueueName::parse(text)?));
+    };
+    // Whatever begins a name is a name itself, so its rules are those of a prefix.
+    if prefix.is_empty() || QueueName::parse(prefix).is_ok() {
+        Ok(QueuePattern::Prefix(prefix.to_owned()))
+    } else {
+        Err("must be the name of a queue, the beginning of one followed by *, or *".into())
+    }
+}
+
+/// The time that a call may wait whose client gives up after `deadline`: a margin is left for the
+/// way back, so that waiting is never what makes a call late.
+pub(in crate::rpc) fn patience(wait: Duration, deadline: Option<Duration>) -> Duration {
+    let Some(deadline) = deadline else { return wait };
+    let margin = (deadline / 20).max(Duration::from_millis(200));
+    wait.min(deadline.saturating_sub(margin))
+}
+
+/// The deadline of a call as the header `grpc-timeout` tells it: up to 8 digits and a unit. What
+/// does not have this form is ignored, as the transport does.
+pub(in crate::rpc) fn deadline(header: &str) -> Option<Duration> {
+    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> v1::LeaseRequest {
+        v1::LeaseRequest {
+            queues: vec!["mail".to_owned()],
+            worker_id: "w".to_owned(),
+            ..v1::LeaseRequest::default()
+        }
+    }
+
+    #[test]
+    fn what_is_unset_takes_the_default() {
+        let lease = lease(&request()).unwrap();
+        assert_eq!((lease.max_jobs, lease.max_bytes), (1, REPLY_LIMIT));
+        assert_eq!((lease.wait, lease.lease_duration), (Duration::ZERO, None));
+    }
+
+    #[test]
+    fn queues_are_names_prefixes_or_all() {
+        let name = QueueName::parse("mail").unwrap();
+        assert_eq!(pattern("mail"), Ok(QueuePattern::Name(name)));
+        assert_eq!(pattern("mail-*"), Ok(QueuePattern::Prefix("mail-".to_owned())));
+        assert_eq!(pattern("*"), Ok(QueuePattern::Prefix(String::new())));
+        for bad in ["", "**", "-*", "a*b", "a b*", "é"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_before_the_deadline_of_its_call() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(seconds(30), None), seconds(30));
+        assert_eq!(patience(seconds(30), Some(seconds(60))), seconds(30));
+        assert_eq!(patience(seconds(60), Some(seconds(60))), seconds(57));
+        assert_eq!(patience(seconds(60), Some(seconds(1))), Duration::from_millis(800));
+        assert_eq!(patience(seconds(60), Some(Duration::from_millis(150))), Duration::ZERO);
+    }
+
+    #[test]
+    fn deadlines_have_a_number_and_a_unit() {
+        assert_eq!(deadline("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(deadline("1500m"), Some(Duration::from_millis(1500)));
+        assert_eq!(deadline("99999999H"), Some(Duration::from_hours(99_999_999)));
+        for bad in ["", "S", "5", "5s", "123456789S", "-1S", "5é"] {
+            assert_eq!(deadline(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Protobuf ↔ domain, one file per noun. All input is checked here, and only here: what a
+//! converter lets through is trusted from then on, and what it refuses is named field by field.
+
+pub(super) mod admin;
+mod digest;
+pub(super) mod enqueue;
+pub(super) mod field;
+pub(super) mod job;
+pub(super) mod lease;
+mod payload;
+mod policy;
+pub(super) mod settle;
+mod text;
+pub(super) mod time;
+pub(super) mod trace;
+pub(super) mod watch;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The visibility timeouts that may be asked for.
+const LEASE_DURATION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(12);

@@ -1,0 +1,113 @@
+//! The wire: gRPC services over a [`Broker`], and the only place that knows protobuf.
+//!
+//! Each call is converted, delegated and converted back; nothing is decided here. Input is checked
+//! in [`convert`], failures take their form in [`status`], and [`shield`] stands around all.
+
+mod admin;
+mod broker;
+mod convert;
+mod events;
+mod health;
+mod shield;
+mod status;
+
+use std::time::Duration;
+
+use lessor_proto::v1::job_broker_admin_server::JobBrokerAdminServer;
+use lessor_proto::v1::job_broker_server::JobBrokerServer;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::HealthServer;
+
+use self::admin::AdminCalls;
+use self::broker::Calls;
+use self::shield::ShieldLayer;
+use crate::broker::Broker;
+
+pub(crate) use self::health::Health;
+
+/// Requests above this are not even read. The limits that callers are told are well below it.
+const DECODE_LIMIT: usize = 4 << 20;
+/// Replies are kept below 3 MiB; this is what clients accept by default.
+const ENCODE_LIMIT: usize = 4 << 20;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// h2 closes a connection that holds too many small unread frames, and acks, leases and events are
+/// such frames. What it tolerates grows with this window, so it is large and never adaptive.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Holds a batch at once.
+const STREAM_WINDOW: u32 = 2 << 20;
+/// Calls per connection, long polls included.
+const MOST_STREAMS: u32 = 8192;
+/// Room for the largest trace context that is kept.
+const HEADER_LIMIT: u32 = 32 << 10;
+
+/// A connection is closed after about this long, in good order, so that clients look again where
+/// brokers are.
+const CONNECTION_AGE: Duration = Duration::from_hours(1);
+
+/// Why the wire can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The descriptors of the protocol are unreadable.
+    #[error("can't serve reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The listener failed.
+    #[error("can't serve: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves calls from `listener` until `stop`, then finishes those under way.
+///
+/// The caller bounds that end: a silent peer can hold it up for ever.
+pub(crate) async fn serve(
+    routes: Routes,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
+}
+
+/// All services over `broker`.
+pub(crate) fn routes(broker: Broker, health: &Health) -> Result<Routes, Error> {
+    let calls = JobBrokerServer::new(Calls::new(broker.clone()))
+        .max_decoding_message_size(DECODE_LIMIT)
+        .max_encoding_message_size(ENCODE_LIMIT);
+    let admin = JobBrokerAdminServer::new(AdminCalls::new(broker))
+        .max_decoding_message_size(DECODE_LIMIT)
+        .max_encoding_message_size(ENCODE_LIMIT);
+    // Two versions: some tools still ask the older one.
+    let mut routes = Routes::builder();
+    routes
+        .add_service(calls)
+        .add_service(admin)
+        .add_service(HealthServer::new(health.service()))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(routes.routes())
+}
+
+fn server() -> Server<tower::layer::util::Stack<ShieldLayer, tower::layer::util::Identity>> {
+    // Brokers that start together would otherwise send their clients away together.
+    let age = CONNECTION_AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
+    Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(MOST_STREAMS)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEADER_LIMIT)
+        .max_connection_age(age)
+        .layer(ShieldLayer::default())
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(lessor_proto::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,322 @@
+//! What a call answers when it fails: one table, and one match that picks from it.
+//!
+//! Two audiences: the caller gets a short sentence, a code and a stable reason; the log gets the
+//! cause, once, here. The table is printed into `docs/protocol.md`, and a test compares the two.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use super::convert::field::{Rule, Violations};
+use super::convert::job::proto_state;
+use crate::broker;
+use crate::job::Outcome;
+
+/// Who gives the reasons.
+const DOMAIN: &str = "lessor.dev";
+
+/// Why a call failed, in a word that never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    InvalidField,
+    PayloadTooLarge,
+    BadLeaseToken,
+    JobNotFound,
+    JobExists,
+    RequestIdReused,
+    LeaseLost,
+    LeaseSettled,
+    RateLimited,
+    TooManyStreams,
+    StoreMemory,
+    StoreUnavailable,
+    Draining,
+    CursorTrimmed,
+    StoreReset,
+    RecordCorrupt,
+    FeatureDisabled,
+    Internal,
+}
+
+/// What the table says of one reason.
+#[cfg_attr(not(test), expect(dead_code, reason = "a test prints some of it into the docs"))]
+struct Row {
+    /// The reason on the wire.
+    word: &'static str,
+    code: Code,
+    /// Keys of the metadata of `ErrorInfo`.
+    metadata: &'static [&'static str],
+    /// The detail that comes with `ErrorInfo`.
+    detail: Detail,
+    /// How long to wait before the next try; such a status carries `RetryInfo`.
+    retry_after: Option<Duration>,
+    /// When it is given.
+    when: &'static str,
+    /// What the caller should do.
+    advice: &'static str,
+}
+
+/// Which details come beside `ErrorInfo` and `RetryInfo`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    None,
+    /// `BadRequest`: the fields that are wrong.
+    Fields,
+    /// `ResourceInfo`: the job.
+    Resource,
+    /// `PreconditionFailure`: the job, with the reason as its type.
+    Precondition,
+    /// `QuotaFailure`: the store.
+    Quota,
+}
+
+const fn row(
+    word: &'static str,
+    code: Code,
+    detail: Detail,
+    when: &'static str,
+    advice: &'static str,
+) -> Row {
+    Row { word, code, metadata: &[], detail, retry_after: None, when, advice }
+}
+
+impl Row {
+    const fn with(self, metadata: &'static [&'static str]) -> Self {
+        Self { metadata, ..self }
+    }
+
+    const fn after(self, millis: u64) -> Self {
+        Self { retry_after: Some(Duration::from_millis(millis)), ..self }
+    }
+}
+
+impl Reason {
+    #[rustfmt::skip]
+    const fn row(self) -> Row {
+        match self {
+            Self::InvalidField => row("INVALID_FIELD", Code::InvalidArgument, Detail::Fields,
+                "a field is missing, malformed, out of range or not built yet", "fix the request"),
+            Self::PayloadTooLarge => row("PAYLOAD_TOO_LARGE", Code::InvalidArgument, Detail::Fields,
+                "a payload, result, checkpoint or request is over its limit", "store it elsewhere and send a reference")
+                .with(&["limitBytes", "actualBytes"]),
+            Self::BadLeaseToken => row("BAD_LEASE_TOKEN", Code::InvalidArgument, Detail::Fields,
+                "the lease token is malformed", "fix the bug"),
+            Self::JobNotFound => row("JOB_NOT_FOUND", Code::NotFound, Detail::Resource,
+                "there is no such job, or no longer", "stop"),
+            Self::JobExists => row("JOB_EXISTS", Code::AlreadyExists, Detail::Resource,
+                "the chosen `job_id` is taken", "use that job")
+                .with(&["state"]),
+            Self::RequestIdReused => row("REQUEST_ID_REUSED", Code::FailedPrecondition, Detail::None,
+                "the `request_id` was used for another request", "fix the bug"),
+            Self::LeaseLost => row("LEASE_LOST", Code::FailedPrecondition, Detail::Precondition,
+                "somebody else has or had the job since, or it is gone", "drop the work, never retry")
+                .with(&["state", "currentAttempt"]),
+            Self::LeaseSettled => row("LEASE_SETTLED", Code::FailedPrecondition, Detail::Precondition,
+                "the lease was settled before, by another verb", "log it")
+                .with(&["outcome"]),
+            Self::RateLimited => row("RATE_LIMITED", Code::ResourceExhausted, Detail::None,
+                "more work waits for the store than the broker keeps", "back off")
+                .after(500),
+            Self::TooManyStreams => row("TOO_MANY_STREAMS", Code::ResourceExhausted, Detail::None,
+                "more calls are under way than the broker serves", "back off")
+                .after(1000),
+            Self::StoreMemory => row("STORE_MEMORY", Code::ResourceExhausted, Detail::Quota,
+                "the store is out of memory or disk; settles still work", "back off")
+                .after(1000),
+            Self::StoreUnavailable => row("STORE_UNAVAILABLE", Code::Unavailable, Detail::None,
+                "the store is away, starting, failing over or read-only", "retry")
+                .after(500),
+            Self::Draining => row("DRAINING", Code::Unavailable, Detail::None,
+                "the broker is shutting down", "retry, elsewhere if possible")
+                .after(100),
+            Self::CursorTrimmed => row("CURSOR_TRIMMED", Code::OutOfRange, Detail::None,
+                "events after the cursor are no longer kept", "list again, then watch")
+                .with(&["oldestCursor"]),
+            Self::StoreReset => row("STORE_RESET", Code::OutOfRange, Detail::None,
+                "the store lost its data, or is another one", "list again, then watch"),
+            Self::RecordCorrupt => row("RECORD_CORRUPT", Code::DataLoss, Detail::Resource,
+                "the record of a job can't be read", "call the operator"),
+            Self::FeatureDisabled => row("FEATURE_DISABLED", Code::Unimplemented, Detail::None,
+                "this broker does not have the call", "see `GetStoreStatus.features`"),
+            Self::Internal => row("INTERNAL", Code::Internal, Detail::None,
+                "the broker has a bug", "report it with the incident, which the log has too")
+                .with(&["incident"]),
+        }
+    }
+}
+
+/// A failed call, before it takes the form of a status.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    reason: Reason,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    /// The job that it is about.
+    job: String,
+    fields: Vec<FieldViolation>,
+}
+
+impl Fault {
+    /// A fault that needs no more than a sentence.
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { reason, message, metadata: Vec::new(), job: String::new(), fields: Vec::new() }
+    }
+
+    /// A call that this version does not have.
+    pub(super) fn not_built(call: &str) -> Self {
+        Self::new(Reason::FeatureDisabled, format!("{call} is not built yet"))
+    }
+
+    /// A bug: `cause` goes to the log, and the caller gets the number under which it is there.
+    pub(super) fn internal(cause: &str) -> Self {
+        let incident = format!("{:016x}", fastrand::u64(..));
+        tracing::error!(incident, cause, "internal fault");
+        let message = format!("the broker failed; report incident {incident}");
+        Self::new(Reason::Internal, message).with("incident", incident)
+    }
+
+    /// The same fault, found in one part of the request.
+    pub(super) fn inside(self, part: &str) -> Self {
+        Self { message: format!("{part}: {}", self.message), ..self }
+    }
+
+    fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.metadata.push((key, value.into()));
+        self
+    }
+
+    fn about(self, job: impl Into<String>) -> Self {
+        Self { job: job.into(), ..self }
+    }
+
+    fn details(&self) -> ErrorDetails {
+        let row = self.reason.row();
+        let metadata: HashMap<String, String> =
+            self.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let mut details = ErrorDetails::with_error_info(row.word, DOMAIN, metadata);
+        match row.detail {
+            Detail::None => {}
+            Detail::Fields => {
+                details.set_bad_request(self.fields.clone());
+            }
+            Detail::Resource => {
+                details.set_resource_info("lessor.v1.Job", &self.job, "", &self.message);
+            }
+            Detail::Precondition => {
+                details.add_precondition_failure_violation(row.word, &self.job, &self.message);
+            }
+            Detail::Quota => {
+                details.add_quota_failure_violation("store", &self.message);
+            }
+        }
+        if row.retry_after.is_some() {
+            details.set_retry_info(row.retry_after);
+        }
+        details
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        let details = fault.details();
+        Self::with_error_details(fault.reason.row().code, fault.message, details)
+    }
+}
+
+/// A fault of one item of a batch.
+impl From<Fault> for tonic_types::Status {
+    fn from(fault: Fault) -> Self {
+        // The details of a status are such a message, encoded.
+        Self::decode(Status::from(fault).details()).unwrap_or_default()
+    }
+}
+
+impl From<Violations> for Fault {
+    fn from(wrong: Violations) -> Self {
+        let message = wrong.to_string();
+        let mut fault = match wrong.rule() {
+            Rule::Field => Self::new(Reason::InvalidField, message),
+            Rule::LeaseToken => Self::new(Reason::BadLeaseToken, message),
+            Rule::Size { limit, actual } => Self::new(Reason::PayloadTooLarge, message)
+                .with("limitBytes", limit.to_string())
+                .with("actualBytes", actual.to_string()),
+        };
+        let field =
+            |one: &super::convert::field::Violation| FieldViolation::new(&one.field, &one.why);
+        fault.fields = wrong.list().iter().map(field).collect();
+        fault
+    }
+}
+
+impl From<broker::Error> for Fault {
+    fn from(error: broker::Error) -> Self {
+        use broker::Error;
+        let message = error.to_string();
+        match error {
+            Error::NotFound(name) => {
+                Self::new(Reason::JobNotFound, message).about(name.to_string())
+            }
+            Error::Exists { name, state } => Self::new(Reason::JobExists, message)
+                .with("state", state_word(Some(state)))
+                .about(name.to_string()),
+            Error::RequestReused => Self::new(Reason::RequestIdReused, message),
+            // The refused job answers for the whole group; so this one is never the answer.
+            Error::Withheld => Self::internal("a batch was withheld, but none of it was refused"),
+            Error::LeaseLost { name, state, attempt } => Self::new(Reason::LeaseLost, message)
+                .with("state", state_word(state))
+                .with("currentAttempt", attempt.to_string())
+                .about(name.to_string()),
+            Error::LeaseSettled { name, outcome } => Self::new(Reason::LeaseSettled, message)
+                .with("outcome", outcome_word(outcome))
+                .about(name.to_string()),
+            Error::CursorTrimmed { oldest } => {
+                Self::new(Reason::CursorTrimmed, message).with("oldestCursor", oldest)
+            }
+            Error::StoreReset => Self::new(Reason::StoreReset, message),
+            Error::BadCursor => {
+                let mut wrong = Violations::default();
+                wrong.add("cursor", "is malformed");
+                wrong.into()
+            }
+            Error::Overloaded => Self::new(Reason::RateLimited, message),
+            Error::StoreFull(cause) => {
+                tracing::debug!(cause, "a call met a full store");
+                Self::new(Reason::StoreMemory, "the store is full")
+            }
+            Error::Unavailable(cause) => {
+                // The health check says once that the store is away; each call would flood the log.
+                tracing::debug!(cause, "a call met an unavailable store");
+                Self::new(Reason::StoreUnavailable, "the store is unavailable; try again")
+            }
+            Error::Draining => Self::new(Reason::Draining, message),
+            Error::Corrupt { name, why } => {
+                tracing::error!(job.name = name, cause = why, "the record of a job is unreadable");
+                Self::new(Reason::RecordCorrupt, format!("the record of {name} is unreadable"))
+                    .about(name)
+            }
+        }
+    }
+}
+
+fn state_word(state: Option<crate::job::State>) -> &'static str {
+    state.map_or("GONE", |state| {
+        let name = proto_state(state).as_str_name();
+        name.strip_prefix("STATE_").unwrap_or(name)
+    })
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "SUCCEEDED",
+        Outcome::Failed => "FAILED",
+        Outcome::LeaseExpired => "LEASE_EXPIRED",
+        Outcome::Released => "RELEASED",
+    }
+}
+
+#[cfg(test)]
+mod tests;
