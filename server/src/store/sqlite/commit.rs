@@ -1,6 +1,6 @@
 //! `commit` and `extend`: guarded moves.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Call};
 use super::row::{Failure, integer, letter, whole};
@@ -84,7 +84,7 @@ fn apply(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> Result
     }
     call.queue.lose(job.state, 1);
     if transition.to.is_terminal() && transition.keep.nothing() {
-        call.db.prepare_cached("delete from job where job = ?1")?.execute([job.row])?;
+        delete(call.db, job.row)?;
         return Ok(Guarded::Applied);
     }
     call.queue.gain(transition.to, 1);
@@ -167,15 +167,24 @@ pub(super) fn forget(
     until: i64,
     limit: i64,
 ) -> rusqlite::Result<i64> {
-    let gone = call.db.prepare_cached(include_str!("sql/purge.sql"))?.execute(params![
-        call.queue.id,
-        letter(state),
-        until,
-        limit
-    ])?;
-    let gone = whole(gone);
+    let mut select = call.db.prepare_cached(include_str!("sql/purge.sql"))?;
+    let gone = select
+        .query_map(params![call.queue.id, letter(state), until, limit], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    // One by one: `in (select …)` would build a table of its own, for a single job mostly.
+    for row in &gone {
+        delete(call.db, *row)?;
+    }
+    let gone = whole(gone.len());
     call.queue.lose(state, gone);
     Ok(gone)
+}
+
+/// Deletes a job and all that belongs to it; what no cascade reaches comes first.
+fn delete(db: &Connection, row: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("delete from attempt where job = ?1")?.execute([row])?;
+    db.prepare_cached("delete from job where job = ?1")?.execute([row])?;
+    Ok(())
 }
 
 /// What a move leaves behind, encoded.

@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::row::Failure;
 use super::{SqliteStore, Synchronous};
 use crate::clock::Timestamp;
-use crate::job::transition::give_back;
+use crate::job::transition::{ack, give_back};
 use crate::job::{Job, JobId, JobName, LeaseSecret, Payload, QueueName, RequestId, Spec, WorkerId};
 use crate::store::{
     Claim, EVENT_ENTRIES, Error, Extension, Insert, Inserted, LogStart, Position, Signal, Store,
@@ -305,4 +305,27 @@ async fn the_reads_that_must_be_quick_walk_an_index_in_its_order() {
         assert!(plan.contains(index), "{sql}\n{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn a_forgotten_job_leaves_no_row_behind() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    let jobs = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().remove(0);
+    let result = Some(Payload::default());
+    let ack = ack(&jobs[0].token().unwrap(), result, None, NOW);
+    let end = ack.at;
+    store.commit(&queue(), vec![ack], NOW).await.unwrap();
+    let rows = |batch: &mut Batch<'_>| {
+        ["job", "spec", "detail", "attempt"]
+            .into_iter()
+            .map(|table| {
+                let count = format!("select count(*) from {table}");
+                Ok(batch.db().query_row(&count, [], |row| row.get::<_, i64>(0))?)
+            })
+            .collect::<Result<Vec<_>, Failure>>()
+    };
+    assert_eq!(store.writer.call(rows).await.unwrap(), [1; 4]);
+    assert_eq!(store.purge(&queue(), end, 9).await.unwrap(), 1);
+    assert_eq!(store.writer.call(rows).await.unwrap(), [0; 4]);
 }

@@ -72,9 +72,10 @@ create table detail (
   result blob
 ) strict;
 
--- The newest attempts of a job, by lease number.
+-- The newest attempts of a job, by lease number. No foreign key: a cascade into a table without
+-- rowid collects its rows in a temporary table first, even if there are none.
 create table attempt (
-  job integer not null references job on delete cascade,
+  job integer not null,
   delivery integer not null,
   body blob not null,
   primary key (job, delivery)
