@@ -1,7 +1,6 @@
 //! `claim`: takes ready jobs in order and leases them.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -11,12 +10,8 @@ use crate::clock::Timestamp;
 use crate::job::{
     DEFAULT_LEASE_DURATION, Event, EventKind, Job, Lease, QueueName, RequestId, State,
 };
-use crate::store::Claim;
 use crate::store::record::encode_event;
-
-/// A claim is not remembered longer than this, however long its leases; a lease that is extended
-/// makes it live on, see `purge`.
-const CLAIM_MEMORY: Duration = Duration::from_hours(12);
+use crate::store::{CLAIM_MEMORY, Claim};
 
 /// Serves `claims` in order.
 pub(super) fn claim(

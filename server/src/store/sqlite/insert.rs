@@ -4,10 +4,11 @@ use rusqlite::{OptionalExtension, params};
 
 use super::batch::{Batch, Call};
 use super::row::{Failure, bits, corrupt, integer, letter, state};
+use super::standing::add_spec;
 use crate::clock::Timestamp;
 use crate::job::{Dedup, DedupScope, Event, EventKind, Job, JobId, JobName, QueueName, State};
 use crate::store::record::{encode_event, encode_spec};
-use crate::store::{Insert, Inserted, REQUEST_MEMORY, Request};
+use crate::store::{Insert, Inserted, REQUEST_MEMORY, Request, created};
 
 /// Inserts `groups`, each as a whole or not at all.
 pub(super) fn insert(
@@ -60,11 +61,14 @@ fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<In
         return Ok(Inserted::Exists(state));
     }
     if let Some(dedup) = &job.spec.dedup
-        && let Some((holder, state)) = holder(call, dedup, now)?
+        && let Some(holder) = holder(call, dedup, now)?
     {
-        tell(call, EventKind::Deduplicated, job, holder.clone(), state, now);
-        remember(call, *request, &holder, now)?;
-        return Ok(Inserted::Duplicate(holder));
+        let kind = EventKind::Deduplicated;
+        let mut event = Event::new(kind, now, call.name.clone(), holder.id.clone(), holder.state);
+        add_spec(call.db, holder.row, &mut event)?;
+        call.log.extend(encode_event(&event));
+        remember(call, *request, &holder.id, now)?;
+        return Ok(Inserted::Duplicate(holder.id));
     }
     if !add(call, job)? {
         // A generated id that is taken: the same answer, rather than a job lost in silence.
@@ -74,7 +78,7 @@ fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<In
     if let Some(dedup) = &job.spec.dedup {
         hold(call, dedup, &job.name.id, now)?;
     }
-    tell(call, EventKind::Created, job, job.name.id.clone(), job.state, now);
+    call.log.extend(encode_event(&created(job)));
     remember(call, *request, &job.name.id, now)?;
     Ok(Inserted::New)
 }
@@ -110,19 +114,22 @@ fn state_of(call: &Call<'_>, id: &JobId) -> Result<Option<State>, Failure> {
     found.map(|letter| state(&letter).map_err(|why| corrupt(name(), why))).transpose()
 }
 
-/// The job that holds the key, and its state.
-fn holder(
-    call: &Call<'_>,
-    dedup: &Dedup,
-    now: Timestamp,
-) -> Result<Option<(JobId, State)>, Failure> {
+/// The job that holds a dedup key.
+struct Holder {
+    row: i64,
+    id: JobId,
+    state: State,
+}
+
+/// The job that holds the key now, if one does.
+fn holder(call: &Call<'_>, dedup: &Dedup, now: Timestamp) -> Result<Option<Holder>, Failure> {
     let mut find = call.db.prepare_cached(include_str!("sql/holder.sql"))?;
-    let held: Option<(String, String)> = find
+    let held: Option<(i64, String, String)> = find
         .query_row(params![call.queue.id, dedup.key.as_str(), integer(now)], |row| row.try_into())
         .optional()?;
-    let Some((job, letter)) = held else { return Ok(None) };
+    let Some((row, job, letter)) = held else { return Ok(None) };
     let state = state(&letter).map_err(|why| corrupt(call.name, why))?;
-    Ok(Some((id(call, &job)?, state)))
+    Ok(Some(Holder { row, id: id(call, &job)?, state }))
 }
 
 fn hold(call: &Call<'_>, dedup: &Dedup, job: &JobId, now: Timestamp) -> rusqlite::Result<()> {
@@ -182,15 +189,6 @@ fn remember(
         integer(now.after(REQUEST_MEMORY)),
     ])?;
     Ok(())
-}
-
-/// Tells what the enqueue of `job` did to the job of that id.
-fn tell(call: &mut Call<'_>, kind: EventKind, job: &Job, id: JobId, to: State, now: Timestamp) {
-    let mut event = Event::new(kind, now, call.name.clone(), id, to);
-    event.job_type.clone_from(&job.spec.job_type);
-    event.labels.clone_from(&job.spec.labels);
-    event.trace_context.clone_from(&job.spec.trace_context);
-    call.log.extend(encode_event(&event));
 }
 
 fn id(call: &Call<'_>, text: &str) -> Result<JobId, Failure> {

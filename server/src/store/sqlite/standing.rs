@@ -78,7 +78,7 @@ impl Standing {
 
 /// Takes type, labels and trace context from the spec in `row`; an unreadable one leaves them out,
 /// as the move itself does not need it.
-fn add_spec(db: &Connection, row: i64, event: &mut Event) -> rusqlite::Result<()> {
+pub(super) fn add_spec(db: &Connection, row: i64, event: &mut Event) -> rusqlite::Result<()> {
     let mut find = db.prepare_cached("select body from spec where job = ?1")?;
     let body = find.query_row([row], |row| Ok(blob(row.get_ref(0)?))).optional()?;
     if let Some(Ok(spec)) = body.map(decode_spec) {

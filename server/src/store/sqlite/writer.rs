@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::batch::Batch;
@@ -186,7 +186,10 @@ fn carry_out(
             Failure::Database(error) => {
                 let calls = tasks.len();
                 tracing::error!(%error, calls, "a transaction failed, with all calls in it");
-                let error = Error::Unavailable(error.to_string());
+                let error = match error.sqlite_error_code() {
+                    Some(ErrorCode::DiskFull) => Error::Full(error.to_string()),
+                    _ => Error::Unavailable(error.to_string()),
+                };
                 for task in tasks {
                     task.answer(Some(error.clone()));
                 }
