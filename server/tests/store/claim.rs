@@ -143,9 +143,7 @@ every_store!(
         }
     }
 
-    async fn the_worker_s_lease_duration_wins_over_the_job_s_and_that_over_the_default(
-        queue: Queue,
-    ) {
+    async fn a_lease_lasts_as_its_worker_or_its_job_or_nobody_said(queue: Queue) {
         queue.add("usual", spec()).await;
         queue.add("own", Spec { lease_duration: Some(seconds(7)), ..spec() }).await;
         for job in queue.claim(2, at(0)).await {

@@ -9,8 +9,8 @@ use crate::fixture::{
 };
 use crate::job::transition::{self, Disposition};
 use crate::job::{
-    Attempt, Counters, Guard, HISTORY, Job, MAX_LEASE_LOSSES, Outcome, Place, Spec, State,
-    Transition,
+    Attempt, Counters, Failure, Guard, HISTORY, Job, MAX_LEASE_LOSSES, Outcome, Payload, Spec,
+    State, Transition,
 };
 use crate::store::{Claim, Counts, Extension, Guarded};
 
@@ -142,15 +142,6 @@ every_store!(
         queue.apply(given_back(&jobs[1], at(1)), at(1)).await;
         queue.add("d", spec()).await;
         assert_eq!(ids(&queue.claim(9, at(1)).await), ["b", "a", "c", "d"]);
-    }
-
-    async fn a_transition_may_change_where_the_job_stands(queue: Queue) {
-        queue.add("a", priority(1)).await;
-        queue.add_all(&["b", "c"], spec()).await;
-        let job = queue.claim_one(at(0)).await;
-        let back = Transition { place: Place::Back(0), ..given_back(&job, at(1)) };
-        queue.apply(back, at(1)).await;
-        assert_eq!(ids(&queue.claim(9, at(1)).await), ["b", "c", "a"]);
     }
 
     async fn a_wrong_secret_is_lost_and_changes_nothing(queue: Queue) {
@@ -346,6 +337,21 @@ every_store!(
         assert_eq!(details.last_failure, Some(failure("TWO")));
     }
 
+    async fn an_empty_result_is_not_a_missing_one(queue: Queue) {
+        let job = queue.add_leased("a", spec()).await;
+        let empty = Some(Payload::default());
+        let ack = transition::ack(&job.token().unwrap(), empty.clone(), None, at(1));
+        queue.apply(ack, at(1)).await;
+        assert_eq!(queue.get("a").await.details.result, empty);
+        let job = queue.add_leased("b", spec()).await;
+        let mut nack = nacked(&job, RETRY_LATER, at(1));
+        nack.failure = Some(Failure::default());
+        nack.checkpoint.clone_from(&empty);
+        queue.apply(nack, at(1)).await;
+        let details = queue.get("b").await.details;
+        assert_eq!((details.last_failure, details.checkpoint), (Some(Failure::default()), empty));
+    }
+
     async fn a_job_that_keeps_nothing_is_gone_at_once(queue: Queue) {
         let fleeting = Spec { retention: kept(Duration::ZERO, None), ..spec() };
         let acked_job = queue.add_leased("acked", fleeting.clone()).await;
@@ -415,6 +421,17 @@ every_store!(
         let outcomes = queue.commit_all(twice, at(1)).await;
         assert_eq!(outcomes, [Guarded::Applied, Guarded::Lost, Guarded::Applied]);
         assert_eq!(queue.state("a").await, Some(State::Succeeded));
+        assert_eq!(queue.count().await, Counts { succeeded: 1, ..Counts::default() });
+    }
+
+    async fn a_job_settled_twice_in_a_call_waits_for_nothing(queue: Queue) {
+        let job = queue.add_leased("a", spec()).await;
+        let twice = vec![
+            nacked(&job, RETRY_LATER, at(1)),
+            Transition { guard: Guard::Waiting { deliveries: 1 }, ..acked(&job, at(1)) },
+        ];
+        assert_eq!(queue.commit_all(twice, at(1)).await, [Guarded::Applied; 2]);
+        assert_eq!(queue.promote(at(60)).await, 0);
         assert_eq!(queue.count().await, Counts { succeeded: 1, ..Counts::default() });
     }
 

@@ -2,9 +2,9 @@
 
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, acked, at, expired, given_back, id_of, next_secret, one, payload, spec,
+    Queue, acked, at, expired, given_back, id_of, next_secret, one, payload, spec, worker,
 };
-use crate::job::{Event, EventKind, Job, JobId, Progress, Spec, State};
+use crate::job::{Event, EventKind, Job, JobId, Payload, Progress, Spec, State};
 use crate::store::{Extension, Guarded};
 
 every_store!(
@@ -48,6 +48,24 @@ every_store!(
         let before = queue.get("a").await.details;
         extend(&queue, of(&job, at(90)), at(2)).await;
         assert_eq!(queue.get("a").await.details, before);
+    }
+
+    async fn an_empty_progress_or_checkpoint_replaces_the_last_one(queue: Queue) {
+        let job = queue.add_leased("a", spec()).await;
+        let full = Progress { percent: 12.5, ..Progress::default() };
+        for (progress, checkpoint) in [
+            (Some(full), Some(payload("one"))),
+            (Some(Progress::default()), Some(Payload::default())),
+        ] {
+            let extension = Extension {
+                progress: progress.clone(),
+                checkpoint: checkpoint.clone(),
+                ..of(&job, at(60))
+            };
+            extend(&queue, extension, at(1)).await;
+            let details = queue.get("a").await.details;
+            assert_eq!((details.progress, details.checkpoint), (progress, checkpoint));
+        }
     }
 
     async fn an_extension_with_a_wrong_secret_is_lost(queue: Queue) {
@@ -132,7 +150,10 @@ every_store!(
         let event = progress_event(&queue, "a", at(2));
         let extension = Extension { event: Some(event.clone()), ..of(&job, at(60)) };
         extend(&queue, extension, at(2)).await;
-        assert_eq!(queue.events().await.last(), Some(&event));
+        let told = queue.events().await.pop().unwrap();
+        assert_eq!((told.kind, told.at), (event.kind, event.at));
+        assert_eq!((told.progress, told.attempt), (event.progress, event.attempt));
+        assert_eq!(told.worker, Some(worker("worker")), "the store knows who holds the job");
     }
 );
 

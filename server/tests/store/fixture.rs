@@ -23,10 +23,10 @@ use crate::store::{
     Claim, Counts, Entry, Guarded, Insert, Inserted, LogStart, Request, Signal, Store,
 };
 
-/// The moment `seconds` after the start of a case. The start lies in the future, so a store that
-/// looks at a clock of its own is found out.
+/// The moment `seconds` after the start of a case. The start lies in the past, so a store that
+/// looks at a clock of its own is found out: to it, all is due.
 pub(crate) fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000 + 1000 * seconds)
+    Timestamp::from_millis(1_700_000_000_000 + 1000 * seconds)
 }
 
 /// So many seconds.
@@ -38,6 +38,7 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
 pub(crate) struct Queue {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) name: QueueName,
+    pub(crate) namespace: String,
     /// Carries the signals until the case is over.
     _running: JoinSet<()>,
     /// Where the store's file is, if it has one.
@@ -66,13 +67,23 @@ impl Queue {
     /// A queue in the store at `url`, which keeps `dir` as long as it lives.
     pub(crate) async fn open(url: &str, dir: Option<TempDir>) -> Self {
         let number = next_number();
-        let options = OpenOptions { namespace: format!("case-{number}"), ..OpenOptions::default() };
-        let store = open(url, &options).await.unwrap();
         let name = QueueName::parse(&format!("queue-{number}")).unwrap();
+        Self::connect(url, &format!("case-{number}"), name, dir).await
+    }
+
+    /// This queue as another broker has it, on a store that several brokers can share.
+    pub(crate) async fn twin(&self, url: &str) -> Self {
+        Self::connect(url, &self.namespace, self.name.clone(), None).await
+    }
+
+    async fn connect(url: &str, namespace: &str, name: QueueName, dir: Option<TempDir>) -> Self {
+        let namespace = namespace.to_owned();
+        let options = OpenOptions { namespace: namespace.clone(), ..OpenOptions::default() };
+        let store = open(url, &options).await.unwrap();
         let mut running = JoinSet::new();
         let runner = Arc::clone(&store);
         running.spawn(async move { runner.run(CancellationToken::new()).await });
-        Self { store, name, _running: running, _dir: dir }
+        Self { store, name, namespace, _running: running, _dir: dir }
     }
 
     /// Another queue of the same store.
@@ -80,6 +91,7 @@ impl Queue {
         Queue {
             store: Arc::clone(&self.store),
             name: QueueName::parse(&format!("{}.{suffix}", self.name)).unwrap(),
+            namespace: self.namespace.clone(),
             _running: JoinSet::new(),
             _dir: None,
         }
@@ -232,17 +244,11 @@ impl Queue {
         self.log().await.into_iter().flat_map(|entry| entry.events).collect()
     }
 
-    /// The events of one job, in order.
-    pub(crate) async fn events_of(&self, id: &str) -> Vec<Event> {
-        let events = self.events().await;
-        events.into_iter().filter(|event| event.job.as_str() == id).collect()
-    }
-
     /// Signals that are known to flow: a store may need a moment before the first one.
     pub(crate) async fn signals(&self) -> Signals {
         let mut signals = Signals(self.store.signals());
-        for attempt in 0..ATTEMPTS {
-            let probe = self.sibling(&format!("probe-{attempt}"));
+        for _ in 0..ATTEMPTS {
+            let probe = self.sibling(&format!("probe-{}", next_number()));
             probe.add("probe", spec()).await;
             if signals.next_of(&probe.name, PATIENCE / ATTEMPTS).await.is_some() {
                 return signals;

@@ -396,6 +396,23 @@ every_store!(
         assert_eq!(queue.count().await, Counts::default());
     }
 
+    async fn a_request_repeated_within_its_group_is_known_before_its_id_is_taken(queue: Queue) {
+        let mut item = queue.chosen("mine", spec());
+        item.request = Some(request(1, 7));
+        let outcomes = queue.insert_group(vec![item.clone(), item]).await;
+        assert_eq!(outcomes, [Inserted::New, Inserted::Replayed(id_of("mine"))]);
+    }
+
+    async fn a_duplicate_takes_no_id(queue: Queue) {
+        queue.add("holder", deduplicated("key", UNTIL_FINISHED)).await;
+        let group = vec![
+            queue.chosen("mine", deduplicated("key", UNTIL_FINISHED)),
+            queue.chosen("mine", spec()),
+        ];
+        let outcomes = queue.insert_group(group).await;
+        assert_eq!(outcomes, [Inserted::Duplicate(id_of("holder")), Inserted::New]);
+    }
+
     async fn later_groups_see_earlier_ones(queue: Queue) {
         let outcomes = queue
             .insert(vec![

@@ -273,7 +273,7 @@ every_store!(
     }
 );
 
-const YEARS_100: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const YEARS_100: Duration = Duration::from_hours(100 * 365 * 24);
 
 fn told(events: &[Event]) -> Vec<Told> {
     events.iter().map(|event| (event.kind, event.from, event.to)).collect()

@@ -5,13 +5,24 @@
 //! started by the suite; without `redis-server` the cases fail and say so.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
 
-use lessor_server::{clock, job, store};
+use lessor_server::{clock, job};
+
+/// The store as the library has it, with the faults that only tests need.
+mod store {
+    pub(crate) use lessor_server::store::*;
+
+    pub(crate) use crate::faulty;
+}
+
+#[path = "../../src/store/faulty.rs"]
+#[expect(unreachable_pub, reason = "it is public where it belongs")]
+mod faulty;
 
 /// Makes `case::sqlite`, `case::sqlite_file`, `case::redis` and `case::redis_cluster` of one body.
 macro_rules! every_store {
-    ($($(#[$note:meta])* async fn $case:ident($queue:ident: Queue) $body:block)+) => {$(
+    ($($(#[$note:meta])* async fn $case:ident($queue:ident: $fixture:ty) $body:block)+) => {$(
         $(#[$note])*
-        async fn $case($queue: crate::fixture::Queue) $body
+        async fn $case($queue: $fixture) $body
 
         mod $case {
             use crate::fixture::Queue;
@@ -45,6 +56,7 @@ mod redis_server;
 mod claim;
 mod commit;
 mod extend;
+mod faults;
 mod insert;
 mod log;
 mod model;

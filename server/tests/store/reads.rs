@@ -34,7 +34,7 @@ every_store!(
         let job = queue.add_leased("a", Spec { retention: kept(seconds(0), None), ..spec() }).await;
         queue.apply(acked(&job, at(0)), at(0)).await;
         assert_eq!(queue.count().await, Counts::default());
-        assert_eq!(queue.store.queues().await.unwrap(), [queue.name.clone()]);
+        assert_eq!(queue.store.queues().await.unwrap(), [queue.name]);
     }
 
     async fn reads_make_no_queue(queue: Queue) {

@@ -1,13 +1,15 @@
 //! What Redis alone promises: it outlives restarts of its server, and its keys fit a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
 
 use crate::fixture::{
     Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, ids, nacked, payload,
     request, request_id, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
-use crate::job::{QueueName, Spec};
+use crate::job::{Job, QueueName, Spec};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
 use crate::store::{Claim, Error, Inserted, Signal};
@@ -87,18 +89,30 @@ async fn a_namespace_sees_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn two_stores_on_one_server_are_one() {
-    let server = RedisServer::start(&[]);
-    let options = OpenOptions::default();
-    let (one, two) = (
-        open(&server.url(), &options).await.unwrap(),
-        open(&server.url(), &options).await.unwrap(),
-    );
-    let queue = Queue::open(&server.url(), None).await;
-    one.insert(&queue.name, vec![vec![queue.item("a", spec())]], at(0)).await.unwrap();
-    let served = two.claim(&queue.name, vec![claim(1)], at(0)).await.unwrap();
-    assert_eq!(ids(&served[0]), ["a"]);
-    assert!(one.claim(&queue.name, vec![claim(1)], at(0)).await.unwrap()[0].is_empty());
+async fn two_brokers_on_one_server_share_the_jobs_out() {
+    let url = RedisServer::shared().url();
+    let one = Queue::open(&url, None).await;
+    let other = one.twin(&url).await;
+    let names: Vec<String> = (0..100).map(|n| format!("job-{n}")).collect();
+    one.add_all(&names.iter().map(String::as_str).collect::<Vec<_>>(), spec()).await;
+    let brokers = [&one, &other];
+    let served = join_all((0..50).map(|n| brokers[n % 2].claim(3, at(0)))).await;
+    let jobs: Vec<Job> = served.into_iter().flatten().collect();
+    let distinct: BTreeSet<&str> = ids(&jobs).into_iter().collect();
+    assert_eq!((jobs.len(), distinct.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn what_one_broker_moves_is_signalled_to_the_other() {
+    for url in [RedisServer::shared().url(), RedisCluster::shared().url()] {
+        let one = Queue::open(&url, None).await;
+        let other = one.twin(&url).await;
+        let mut signals = other.signals().await;
+        one.add("a", spec()).await;
+        signals.expect(Signal::Ready(one.name.clone())).await;
+        one.claim_one(at(0)).await;
+        signals.expect(Signal::Due(one.name.clone(), at(30))).await;
+    }
 }
 
 #[tokio::test]
@@ -119,8 +133,7 @@ async fn all_keys_of_a_queue_share_its_hash_tag() {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut server.connection()).unwrap();
     let own: Vec<&String> = keys.iter().filter(|key| key.contains(queue.name.as_str())).collect();
     assert!(own.len() >= 5, "{keys:?}");
-    let namespace = queue.name.as_str().replace("queue", "case");
-    let tag = format!("{{{namespace}:{}}}", queue.name);
+    let tag = format!("{{{}:{}}}", queue.namespace, queue.name);
     for key in own {
         assert!(key.starts_with(&tag), "{key} does not begin with {tag}");
     }

@@ -119,24 +119,18 @@ impl RedisCluster {
         let firsts = [0, SLOTS / 3, SLOTS * 2 / 3, SLOTS];
         for (index, mut connection) in cluster.connections().enumerate() {
             let slots: Vec<u32> = (firsts[index]..firsts[index + 1]).collect();
-            let cluster_command = || {
-                let mut command = redis::cmd("CLUSTER");
-                command
-            };
+            let mut tell = |command: &mut redis::Cmd| command.exec(&mut connection).unwrap();
             // Each needs an epoch of its own before they meet, or they first have to argue.
-            cluster_command().arg("SET-CONFIG-EPOCH").arg(index + 1).exec(&mut connection).unwrap();
-            cluster_command().arg("ADDSLOTS").arg(slots).exec(&mut connection).unwrap();
-            let port = cluster.0[0].port;
-            let meet = cluster_command().arg("MEET").arg("127.0.0.1").arg(port).to_owned();
-            meet.exec(&mut connection).unwrap();
+            tell(redis::cmd("CLUSTER").arg("SET-CONFIG-EPOCH").arg(index + 1));
+            tell(redis::cmd("CLUSTER").arg("ADDSLOTS").arg(slots));
+            tell(redis::cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(cluster.0[0].port));
         }
         for mut connection in cluster.connections() {
             poll("the cluster to form", || {
-                let info: String =
-                    redis::cmd("CLUSTER").arg("INFO").query(&mut connection).unwrap();
-                ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"]
-                    .iter()
-                    .all(|wanted| info.contains(wanted))
+                let ask = redis::cmd("CLUSTER").arg("INFO").query::<String>(&mut connection);
+                let info = ask.unwrap();
+                let signs = ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"];
+                signs.iter().all(|sign| info.contains(sign))
             });
         }
         cluster

@@ -1,43 +1,13 @@
-//! What SQLite alone promises: a file outlives its process, and all that ends, ends by the time
-//! that callers pass.
+//! What `SQLite` alone promises: all that ends, ends by the time that callers pass. What concerns
+//! its file is tested beside its code.
 
 use std::time::Duration;
 
-use crate::fixture::{
-    Queue, UNTIL_FINISHED, at, claim, deduplicated, id_of, ids, request, scheduled, spec,
-};
+use crate::fixture::{Queue, UNTIL_FINISHED, at, deduplicated, id_of, request, spec};
 use crate::job::{DedupScope, Spec};
-use crate::store::open::{OpenOptions, open};
 use crate::store::{EVENT_MEMORY, Inserted, LogStart, REQUEST_MEMORY};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-#[tokio::test]
-async fn a_file_is_found_again_with_all_it_had() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
-    let first = Queue::open(&url, None).await;
-    let leased = first.add_leased("leased", spec()).await;
-    first.add_all(&["a", "b"], spec()).await;
-    first.add("later", scheduled(at(1))).await;
-    let (counts, epoch) = (first.count().await, first.store.status().await.unwrap().epoch);
-    let end = first.store.log_end(&first.name).await.unwrap();
-    first.store.close().await;
-    let second = open(&url, &OpenOptions::default()).await.unwrap();
-    assert_eq!(second.count(&first.name).await.unwrap(), counts);
-    assert_eq!(second.status().await.unwrap().epoch, epoch);
-    assert_eq!(second.log_end(&first.name).await.unwrap(), end);
-    assert_eq!(second.get(&leased.name).await.unwrap(), Some(leased));
-    let served = second.claim(&first.name, vec![claim(9)], at(0)).await.unwrap();
-    assert_eq!(ids(&served[0]), ["a", "b"]);
-}
-
-#[tokio::test]
-async fn what_is_in_memory_is_nobody_else_s() {
-    let (queue, stranger) = (Queue::in_sqlite_memory().await, Queue::in_sqlite_memory().await);
-    queue.add("a", spec()).await;
-    assert_eq!(stranger.store.get(&queue.job_name("a")).await.unwrap(), None);
-}
 
 #[tokio::test]
 async fn a_request_is_remembered_for_a_day() {

@@ -1,0 +1,209 @@
+//! A store that fails as it is told, for tests: before the inner call, or after it.
+//!
+//! The second is the lost reply: the move was made and nobody knows. It is where brokers break.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::job::{Job, JobName, QueueName, Transition};
+use crate::store::{
+    Claim, Counts, Entry, Error, Extension, Guarded, Insert, Inserted, LogStart, Position, Result,
+    Signal, Status, Store,
+};
+
+/// Where a call fails. The caller sees [`Error::Unavailable`] in both cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The inner store is never called.
+    Before,
+    /// The inner store does its work, and its answer is lost.
+    After,
+}
+
+/// A method that can fail: that of [`Store`] with the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Insert,
+    Claim,
+    Extend,
+    Commit,
+    Promote,
+    Overdue,
+    Purge,
+    NextDue,
+    Get,
+    Queues,
+    Count,
+    Log,
+    LogEnd,
+    Time,
+    Status,
+}
+
+/// The wrapper. It passes everything on until [`Faulty::fail_next`] or [`Faulty::fail_at_random`]
+/// says otherwise.
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    next: Vec<(Operation, Fault)>,
+    random: Option<(fastrand::Rng, f64)>,
+    made: Vec<(Operation, Fault)>,
+}
+
+impl Faulty {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, plan: Mutex::default() }
+    }
+
+    /// Fails the next call of `operation`; said twice, the next two.
+    pub fn fail_next(&self, operation: Operation, fault: Fault) {
+        self.plan.lock().next.push((operation, fault));
+    }
+
+    /// From now on fails this `share` (0 to 1) of all calls, half of them before and half after the
+    /// inner call. The same seed makes the same choices.
+    pub fn fail_at_random(&self, seed: u64, share: f64) {
+        self.plan.lock().random = Some((fastrand::Rng::with_seed(seed), share));
+    }
+
+    /// The faults made since this was last asked, in order.
+    pub fn take_made(&self) -> Vec<(Operation, Fault)> {
+        std::mem::take(&mut self.plan.lock().made)
+    }
+
+    /// Carries out one call as planned.
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        inner: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let fault = self.plan.lock().choose(operation);
+        if fault != Some(Fault::Before) {
+            let answer = inner.await;
+            if fault.is_none() || answer.is_err() {
+                return answer;
+            }
+        }
+        Err(Error::Unavailable(format!("{operation:?} was made to fail")))
+    }
+}
+
+impl Plan {
+    fn choose(&mut self, operation: Operation) -> Option<Fault> {
+        let planned = self.next.iter().position(|(one, _)| *one == operation);
+        let fault = match planned {
+            Some(planned) => Some(self.next.remove(planned).1),
+            None => self.random.as_mut().and_then(|(random, share)| {
+                let fault = if random.bool() { Fault::Before } else { Fault::After };
+                (random.f64() < *share).then_some(fault)
+            }),
+        };
+        self.made.extend(fault.map(|fault| (operation, fault)));
+        fault
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn insert(
+        &self,
+        queue: &QueueName,
+        groups: Vec<Vec<Insert>>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Inserted>>> {
+        self.call(Operation::Insert, self.inner.insert(queue, groups, now)).await
+    }
+
+    async fn claim(
+        &self,
+        queue: &QueueName,
+        claims: Vec<Claim>,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<Job>>> {
+        self.call(Operation::Claim, self.inner.claim(queue, claims, now)).await
+    }
+
+    async fn extend(
+        &self,
+        queue: &QueueName,
+        extensions: Vec<Extension>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        self.call(Operation::Extend, self.inner.extend(queue, extensions, now)).await
+    }
+
+    async fn commit(
+        &self,
+        queue: &QueueName,
+        transitions: Vec<Transition>,
+        now: Timestamp,
+    ) -> Result<Vec<Guarded>> {
+        self.call(Operation::Commit, self.inner.commit(queue, transitions, now)).await
+    }
+
+    async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        self.call(Operation::Promote, self.inner.promote(queue, now, limit)).await
+    }
+
+    async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
+        self.call(Operation::Overdue, self.inner.overdue(queue, now, limit)).await
+    }
+
+    async fn purge(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
+        self.call(Operation::Purge, self.inner.purge(queue, now, limit)).await
+    }
+
+    async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
+        self.call(Operation::NextDue, self.inner.next_due(queue)).await
+    }
+
+    async fn get(&self, name: &JobName) -> Result<Option<Job>> {
+        self.call(Operation::Get, self.inner.get(name)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueName>> {
+        self.call(Operation::Queues, self.inner.queues()).await
+    }
+
+    async fn count(&self, queue: &QueueName) -> Result<Counts> {
+        self.call(Operation::Count, self.inner.count(queue)).await
+    }
+
+    async fn log(&self, queue: &QueueName, from: LogStart, limit: usize) -> Result<Vec<Entry>> {
+        self.call(Operation::Log, self.inner.log(queue, from, limit)).await
+    }
+
+    async fn log_end(&self, queue: &QueueName) -> Result<Position> {
+        self.call(Operation::LogEnd, self.inner.log_end(queue)).await
+    }
+
+    async fn time(&self) -> Result<Timestamp> {
+        self.call(Operation::Time, self.inner.time()).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.call(Operation::Status, self.inner.status()).await
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.inner.signals()
+    }
+
+    async fn run(&self, stop: CancellationToken) {
+        self.inner.run(stop).await;
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,536 @@
+//! One random history of one queue, on a store that may fail and on the model side by side.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::memory::{Forgotten, Memory, newest};
+use crate::clock::Timestamp;
+use crate::fixture::{
+    Queue, acked, at, claim, expired, failure, given_back, id_of, next_secret, payload, request,
+    request_id, seconds, worker,
+};
+use crate::job::transition::{self, Disposition, Verb, Verdict};
+use crate::job::{
+    Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, Keep, Progress, Retention,
+    RetryPolicy, Spec, State, Transition,
+};
+use crate::store::faulty::{Fault, Faulty};
+use crate::store::{Claim, Error, Extension, Guarded, Insert, LogStart, Result, Store};
+
+/// More than any queue of a history holds.
+const ALL: usize = 10_000;
+
+/// What a call came to.
+enum Reply<T> {
+    /// It was carried out and answered.
+    Answered(T),
+    /// It was carried out, and the answer is lost.
+    Unheard,
+    /// It was not carried out.
+    Undone,
+}
+
+pub(super) struct History {
+    seed: u64,
+    step: u32,
+    random: Rng,
+    /// Looks at the store behind the faults.
+    queue: Queue,
+    store: Faulty,
+    memory: Memory,
+    now: Timestamp,
+    /// Each lease there was, as it began.
+    leases: Vec<Job>,
+    /// How many finished jobs are kept, of those that succeeded and of the dead.
+    counts: [Option<u32>; 2],
+    ids: u32,
+    trail: Vec<String>,
+}
+
+/// Says how to see a failure again.
+impl Drop for History {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, step, trail, .. } = self;
+            let trail = trail[trail.len().saturating_sub(12)..].join("\n  ");
+            eprintln!("step {step} of the history with LESSOR_MODEL_SEED={seed}, after\n  {trail}");
+        }
+    }
+}
+
+impl History {
+    /// A history in a queue of its own beside `queue`; this share of its calls fails.
+    pub(super) fn new(queue: &Queue, seed: u64, faults: f64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let store = Faulty::new(queue.store.clone());
+        store.fail_at_random(seed, faults);
+        let counts = [(); 2].map(|()| [None, Some(1), Some(4)][random.usize(..3)]);
+        Self {
+            seed,
+            step: 0,
+            random,
+            queue: queue.sibling(&format!("seed-{seed}")),
+            store,
+            memory: Memory::default(),
+            now: at(0),
+            leases: Vec::new(),
+            counts,
+            ids: 0,
+            trail: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, steps: u32) {
+        for step in 1..=steps {
+            self.step = step;
+            self.advance();
+            match self.random.u32(..100) {
+                0..26 => self.insert().await,
+                26..50 => self.claim().await,
+                50..58 => self.extend().await,
+                58..82 => self.settle().await,
+                82..90 => self.promote().await,
+                90..96 => self.sweep().await,
+                _ => self.purge().await,
+            }
+            self.look_around().await;
+        }
+        self.compare_all().await;
+        self.drain().await;
+    }
+
+    fn advance(&mut self) {
+        let span = match self.random.u32(..100) {
+            0..40 => 0,
+            40..75 => self.random.u64(..1_000),
+            75..97 => self.random.u64(..30_000),
+            _ => self.random.u64(..600_000),
+        };
+        self.now = self.now.after(Duration::from_millis(span));
+        // A broker whose clock is a little behind.
+        if self.one_in(20) {
+            self.now = self.now.before(Duration::from_millis(self.random.u64(..200)));
+        }
+    }
+
+    /// The answer of a call on the faulty store, with what the fault was.
+    fn reply<T>(&mut self, what: &str, result: Result<T>) -> Reply<T> {
+        let made = self.store.take_made();
+        self.trail.push(format!("{:?} {what} {made:?}", self.now));
+        match (result, made.as_slice()) {
+            (Ok(answer), []) => Reply::Answered(answer),
+            (Err(Error::Unavailable(_)), [(_, Fault::After)]) => Reply::Unheard,
+            (Err(Error::Unavailable(_)), [(_, Fault::Before)]) => Reply::Undone,
+            (Err(error), _) => panic!("{what}: {error}"),
+            (Ok(_), made) => panic!("{what}: {made:?} did not fail"),
+        }
+    }
+
+    async fn insert(&mut self) {
+        let mut groups: Vec<Vec<Insert>> = (0..self.random.usize(1..3))
+            .map(|_| (0..self.random.usize(1..4)).map(|_| self.item()).collect())
+            .collect();
+        // As a client does, until it is answered.
+        loop {
+            let result = self.store.insert(&self.queue.name, groups.clone(), self.now).await;
+            let reply = self.reply(&told(&groups), result);
+            if !matches!(reply, Reply::Undone) {
+                let wanted = self.memory.insert(&groups, self.now);
+                if let Reply::Answered(outcomes) = reply {
+                    assert_eq!(outcomes, wanted);
+                    return;
+                }
+            }
+            for item in groups.iter_mut().flatten().filter(|item| !item.chosen_id) {
+                item.job.name.id = self.fresh_id();
+            }
+        }
+    }
+
+    fn item(&mut self) -> Insert {
+        let spec = self.spec();
+        let chosen_id = self.one_in(4);
+        let id = if chosen_id {
+            id_of(&format!("chosen-{}", self.random.u32(..8)))
+        } else {
+            self.fresh_id()
+        };
+        let request = self.one_in(3).then(|| {
+            let number = u128::from(self.random.u32(..30));
+            request(number, u64::from(self.one_in(10)))
+        });
+        Insert { request, chosen_id, job: self.queue.job(id.as_str(), spec) }
+    }
+
+    fn spec(&mut self) -> Spec {
+        let random = &mut self.random;
+        let priority = [-1000, 0, 0, 0, 1, 1000][random.usize(..6)];
+        let backoff = [0, 500, 20_000][random.usize(..3)];
+        let mut keep = |count| Keep { span: seconds([0, 10, 60, 3600][random.usize(..4)]), count };
+        let retention = Retention { succeeded: keep(self.counts[0]), dead: keep(self.counts[1]) };
+        let scheduled = self.one_in(4).then(|| self.now.after(self.span(60_000)));
+        let long = seconds(30 * 24 * 3600);
+        let scope = match self.random.u32(..4) {
+            0 => DedupScope::Window(long),
+            1 => DedupScope::UntilFinished { cap: Some(long) },
+            _ => DedupScope::UntilFinished { cap: None },
+        };
+        let key = format!("key {}", self.random.u32(..4));
+        let dedup = Dedup { key: DedupKey::parse(&key).unwrap(), scope };
+        Spec {
+            payload: self.one_in(2).then(|| payload(&"p".repeat(self.random.usize(..300)))),
+            priority,
+            created: self.now,
+            scheduled,
+            retry: RetryPolicy {
+                max_attempts: [None, Some(1), Some(3)][self.random.usize(..3)],
+                initial_backoff: Duration::from_millis(backoff),
+                ..RetryPolicy::default()
+            },
+            lease_duration: self.one_in(3).then(|| self.span(60_000)),
+            dedup: self.one_in(4).then_some(dedup),
+            retention,
+            ..Spec::default()
+        }
+    }
+
+    async fn claim(&mut self) {
+        let mut claims: Vec<Claim> = (0..self.random.usize(1..3)).map(|_| self.wish()).collect();
+        loop {
+            let result = self.store.claim(&self.queue.name, claims.clone(), self.now).await;
+            let reply = self.reply(&format!("{claims:?}"), result);
+            if !matches!(reply, Reply::Undone) {
+                let wanted = self.memory.claim(&claims, self.now);
+                self.leases.extend(wanted.iter().flatten().cloned());
+                if let Reply::Answered(served) = reply {
+                    assert_eq!(
+                        plain_jobs(served.into_iter().flatten()),
+                        plain_jobs(wanted.into_iter().flatten())
+                    );
+                    return;
+                }
+            }
+            for claim in &mut claims {
+                claim.secret = next_secret();
+            }
+        }
+    }
+
+    fn wish(&mut self) -> Claim {
+        Claim {
+            worker: worker(&format!("worker {}", self.random.u32(..3))),
+            max_bytes: if self.one_in(6) { 1 } else { usize::MAX },
+            lease_duration: self.one_in(3).then(|| self.span(60_000)),
+            request: self.one_in(2).then(|| request_id(u128::from(self.random.u32(..6)))),
+            ..claim(self.random.usize(..5))
+        }
+    }
+
+    async fn extend(&mut self) {
+        let mut extensions = Vec::new();
+        for _ in 0..self.random.usize(1..4) {
+            let Some(job) = self.some_lease() else { return };
+            let lease = job.lease.unwrap();
+            let name = job.name;
+            let progress = self.one_in(2).then(|| Progress {
+                percent: f64::from(self.random.u32(..=100)),
+                ..Progress::default()
+            });
+            let mut event = Event::new(
+                EventKind::Progress,
+                self.now,
+                name.queue,
+                name.id.clone(),
+                State::Leased,
+            );
+            event.from = Some(State::Leased);
+            event.progress.clone_from(&progress);
+            extensions.push(Extension {
+                id: name.id,
+                secret: if self.one_in(10) { next_secret() } else { lease.secret },
+                until: self.now.after(self.span(60_000)),
+                event: progress.is_some().then_some(event),
+                progress,
+                checkpoint: self.one_in(4).then(|| payload(&format!("step {}", self.step))),
+            });
+        }
+        let result = self.store.extend(&self.queue.name, extensions.clone(), self.now).await;
+        let reply = self.reply(&format!("{extensions:?}"), result);
+        if !matches!(reply, Reply::Undone) {
+            let wanted = self.memory.extend(&extensions);
+            if let Reply::Answered(outcomes) = reply {
+                assert_eq!(outcomes, wanted);
+            }
+        }
+    }
+
+    /// Settles leases, those of the present and of the past, as a broker does.
+    async fn settle(&mut self) {
+        let transitions: Vec<Transition> =
+            (0..self.random.usize(1..5)).filter_map(|_| self.settlement()).collect();
+        let Some(outcomes) = self.commit(transitions.clone()).await else { return };
+        for (transition, outcome) in transitions.iter().zip(outcomes) {
+            if outcome == Guarded::Lost && transition.to == State::Succeeded {
+                self.settle_late(transition).await;
+            }
+        }
+    }
+
+    fn settlement(&mut self) -> Option<Transition> {
+        let lease = self.some_lease()?;
+        let now = self.now;
+        let token = lease.token().unwrap();
+        if self.one_in(2) {
+            let result = self.one_in(2).then(|| payload(&format!("result {}", self.step)));
+            let key = lease.spec.dedup.as_ref().map(|dedup| dedup.key.clone());
+            return Some(transition::ack(&token, result, key, now));
+        }
+        let delay = self.span(30_000);
+        let disposition = match self.random.u32(..6) {
+            0 => Disposition::Dead,
+            1 => Disposition::Release,
+            2 => Disposition::Snooze(delay),
+            3 => Disposition::Retry(Some(delay)),
+            4 => Disposition::Retry(None),
+            _ => return Some(given_back(&lease, now)),
+        };
+        let why = self.one_in(2).then(|| failure("NO_LUCK"));
+        let checkpoint = self.one_in(4).then(|| payload("checkpoint"));
+        let random = self.random.f64();
+        transition::nack(&lease, &token, disposition, why, checkpoint, now, random)
+    }
+
+    /// An ack found its lease gone: perhaps nobody else had the job.
+    async fn settle_late(&mut self, ack: &Transition) {
+        let secret = ack.attempt.as_ref().unwrap().secret;
+        let lease = self
+            .leases
+            .iter()
+            .find(|job| job.name == ack.name && job.lease.as_ref().unwrap().secret == secret);
+        let token = lease.unwrap().token().unwrap();
+        let job = self.memory.get(&ack.name.id);
+        let verdict = transition::settle_again(job, &token, Verb::Ack, None, self.now);
+        if let Verdict::Late(late) = verdict {
+            self.commit(vec![*late]).await;
+        }
+    }
+
+    /// Commits, and answers the outcomes if they were heard.
+    async fn commit(&mut self, transitions: Vec<Transition>) -> Option<Vec<Guarded>> {
+        let result = self.store.commit(&self.queue.name, transitions.clone(), self.now).await;
+        let reply = self.reply(&format!("{transitions:?}"), result);
+        if matches!(reply, Reply::Undone) {
+            return None;
+        }
+        let (wanted, forgotten) = self.memory.commit(&transitions);
+        for forgotten in forgotten {
+            self.forget(forgotten).await;
+        }
+        let Reply::Answered(outcomes) = reply else { return None };
+        assert_eq!(outcomes, wanted);
+        Some(outcomes)
+    }
+
+    async fn promote(&mut self) {
+        let limit = [1, 3, ALL][self.random.usize(..3)];
+        let result = self.store.promote(&self.queue.name, self.now, limit).await;
+        let reply = self.reply(&format!("promote {limit}"), result);
+        if !matches!(reply, Reply::Undone) {
+            let wanted = self.memory.promote(self.now, limit);
+            if let Reply::Answered(count) = reply {
+                assert_eq!(count, wanted);
+            }
+        }
+    }
+
+    /// Takes back what is overdue, as a broker's sweep does.
+    async fn sweep(&mut self) {
+        let limit = [1, 3, ALL][self.random.usize(..3)];
+        let result = self.store.overdue(&self.queue.name, self.now, limit).await;
+        let Reply::Answered(overdue) = self.reply(&format!("overdue {limit}"), result) else {
+            return;
+        };
+        self.check_overdue(&overdue, limit);
+        let expiries = overdue.iter().map(|job| expired(job, self.now)).collect();
+        self.commit(expiries).await;
+    }
+
+    fn check_overdue(&self, overdue: &[Job], limit: usize) {
+        let leased = self.memory.jobs().filter(|job| job.state == State::Leased);
+        let mut ends: Vec<Timestamp> =
+            leased.filter(|job| job.at <= self.now).map(|job| job.at).collect();
+        ends.sort_unstable();
+        ends.truncate(limit);
+        assert_eq!(overdue.iter().map(|job| job.at).collect::<Vec<_>>(), ends);
+        for job in overdue {
+            assert_eq!(Some(plain_job(job)), self.memory.get(&job.name.id).map(plain_job));
+        }
+    }
+
+    async fn purge(&mut self) {
+        let limit = [1, 3, ALL][self.random.usize(..3)];
+        let result = self.store.purge(&self.queue.name, self.now, limit).await;
+        let reply = self.reply(&format!("purge {limit}"), result);
+        if !matches!(reply, Reply::Undone) {
+            let forgotten = self.memory.purge(self.now, limit);
+            if let Reply::Answered(count) = reply {
+                assert_eq!(count, forgotten.gone);
+            }
+            self.forget(forgotten).await;
+        }
+    }
+
+    /// Asks the store which jobs it forgot: where the promise leaves that open, the model follows.
+    async fn forget(&mut self, Forgotten { among, gone, in_turn }: Forgotten) {
+        let mut missing = Vec::new();
+        for id in &among {
+            if self.queue.find(id.as_str()).await.is_none() {
+                missing.push(id);
+            }
+        }
+        assert_eq!(missing.len(), gone, "{missing:?} of {among:?}");
+        let time = |id: &JobId| self.memory.get(id).unwrap().at;
+        let last_gone = missing.iter().map(|id| time(id)).max();
+        let kept = among.iter().filter(|id| !missing.contains(id));
+        let first_kept = kept.map(time).min();
+        let fair = !in_turn || first_kept.is_none() || last_gone <= first_kept;
+        assert!(fair, "{missing:?} of {among:?} went out of turn");
+        for id in missing {
+            self.memory.forget(id);
+        }
+    }
+
+    /// What can be compared at little cost, after each step.
+    async fn look_around(&self) {
+        assert_eq!(self.queue.count().await, self.memory.count());
+        assert_eq!(self.queue.next_due().await, self.memory.next_due());
+        let end = self.queue.store.log_end(&self.queue.name).await.unwrap();
+        assert_eq!(end.number, self.memory.entries);
+        if let Some(job) = self.memory.jobs().nth(self.step as usize % 7) {
+            let found = self.queue.find(job.name.id.as_str()).await;
+            assert_eq!(found.as_ref().map(plain_job), Some(plain_job(job)));
+        }
+    }
+
+    /// Every job and every event.
+    async fn compare_all(&self) {
+        for job in self.memory.jobs() {
+            let found = self.queue.find(job.name.id.as_str()).await;
+            assert_eq!(found.as_ref().map(plain_job), Some(plain_job(job)));
+        }
+        let log = self.queue.store.log(&self.queue.name, LogStart::Oldest, ALL).await.unwrap();
+        let numbers = log.iter().map(|entry| entry.position.number);
+        assert!(numbers.eq(1..=self.memory.entries), "the log has holes");
+        let events: Vec<Event> = log.into_iter().flat_map(|entry| entry.events).collect();
+        assert_eq!(events.len(), self.memory.events.len());
+        for (event, wanted) in events.into_iter().zip(&self.memory.events) {
+            assert_eq!(plain_event(event), plain_event(wanted.clone()));
+        }
+    }
+
+    /// No job is lost: each can be brought to its end.
+    async fn drain(&mut self) {
+        self.store.fail_at_random(0, 0.0);
+        self.now = self.now.after(seconds(3600));
+        // Three lost leases are the most that a job survives.
+        for _ in 0..4 {
+            let result = self.store.overdue(&self.queue.name, self.now, ALL).await;
+            let overdue = result.unwrap();
+            assert_eq!(overdue.len() as u64, self.memory.count().leased, "leased for ever");
+            self.check_overdue(&overdue, ALL);
+            let expiries = overdue.iter().map(|job| expired(job, self.now)).collect();
+            self.commit(expiries).await;
+            let waiting = self.memory.count();
+            let promoted = self.store.promote(&self.queue.name, self.now, ALL).await.unwrap();
+            assert_eq!(promoted as u64, waiting.scheduled + waiting.retrying, "never ready");
+            assert_eq!(self.memory.promote(self.now, ALL), promoted);
+            let claims = vec![claim(ALL)];
+            let wanted = self.memory.claim(&claims, self.now).remove(0);
+            let served = self.store.claim(&self.queue.name, claims, self.now).await.unwrap();
+            assert_eq!(plain_jobs(served.into_iter().flatten()), plain_jobs(wanted.clone()));
+            let half = wanted.len() / 2;
+            let acks = wanted[half..].iter().map(|job| acked(job, self.now)).collect();
+            self.commit(acks).await;
+            self.now = self.now.after(seconds(3600));
+        }
+        let left = self.memory.count();
+        assert_eq!(left.ready + left.leased + left.scheduled + left.retrying, 0);
+        self.look_around().await;
+        self.now = self.now.after(seconds(3600));
+        self.purge_all().await;
+    }
+
+    async fn purge_all(&mut self) {
+        let finished = self.memory.jobs().count();
+        let purged = self.store.purge(&self.queue.name, self.now, ALL).await.unwrap();
+        assert_eq!(purged, finished);
+        assert_eq!(self.queue.count().await, crate::store::Counts::default());
+        assert_eq!(self.queue.next_due().await, None);
+    }
+
+    /// Some lease there was; most often one that still lives.
+    fn some_lease(&mut self) -> Option<Job> {
+        let is_leased = |job: &&Job| job.state == State::Leased;
+        let living: Vec<&Job> = self.memory.jobs().filter(is_leased).collect();
+        if living.is_empty() || self.random.u32(..5) == 0 {
+            let past = self.random.usize(..self.leases.len().max(1));
+            return self.leases.get(past).cloned();
+        }
+        Some(living[self.random.usize(..living.len())].clone())
+    }
+
+    fn fresh_id(&mut self) -> JobId {
+        self.ids += 1;
+        // So that the order of ids is not that of insertion.
+        id_of(&format!("{:03}-{}", self.random.u32(..1000), self.ids))
+    }
+
+    fn one_in(&mut self, number: u32) -> bool {
+        self.random.u32(..number) == 0
+    }
+
+    /// Up to so many milliseconds.
+    fn span(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.random.u64(..most))
+    }
+}
+
+/// What stores agree on: what older attempts a store happens to keep is its own affair.
+fn plain_job(job: &Job) -> Job {
+    let mut job = job.clone();
+    job.details.attempts = newest(&job.details.attempts);
+    job
+}
+
+fn plain_jobs(jobs: impl IntoIterator<Item = Job>) -> Vec<Job> {
+    jobs.into_iter().map(|job| plain_job(&job)).collect()
+}
+
+/// What stores agree on: some leave to the broker what it can read in the job, and tell a
+/// duplicate by their own clock.
+fn plain_event(mut event: Event) -> Event {
+    event.job_type = String::new();
+    event.labels.clear();
+    event.trace_context.clear();
+    event.waited = None;
+    match event.kind {
+        EventKind::Ready => event.attempt = 0,
+        EventKind::Deduplicated => {
+            event.attempt = 0;
+            event.worker = None;
+            event.at = Timestamp::default();
+        }
+        _ => {}
+    }
+    event
+}
+
+fn told(groups: &[Vec<Insert>]) -> String {
+    let item = |item: &Insert| {
+        let Insert { job, chosen_id, request } = item;
+        format!("{} chosen {chosen_id} {request:?} {:?}", job.name.id, job.spec)
+    };
+    let group = |group: &Vec<Insert>| group.iter().map(item).collect::<Vec<_>>();
+    format!("insert {:?}", groups.iter().map(group).collect::<Vec<_>>())
+}
