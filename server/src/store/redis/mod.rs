@@ -277,6 +277,9 @@ impl Store for RedisStore {
         transitions: Vec<Transition>,
         now: Timestamp,
     ) -> Result<Vec<Guarded>> {
+        if transitions.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut call = self.moving(queue, now);
         call.text(transitions.len());
         for transition in &transitions {

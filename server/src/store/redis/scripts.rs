@@ -92,9 +92,13 @@ impl Call {
         self
     }
 
-    /// Adds bytes, or the empty argument that stands for nothing.
-    pub(super) fn maybe(&mut self, value: Option<Vec<u8>>) -> &mut Self {
-        self.bytes(value.unwrap_or_default())
+    /// Adds a record, or the empty argument that stands for none.
+    pub(super) fn maybe(&mut self, record: Option<Vec<u8>>) -> &mut Self {
+        // A record of nothing but defaults is encoded as nothing. Written out as a zero in field
+        // 15, which none of these records has, it says the same and is not taken for none.
+        let blank = |bytes: &Vec<u8>| bytes.is_empty();
+        let record = record.map(|bytes| if blank(&bytes) { vec![15 << 3, 0] } else { bytes });
+        self.bytes(record.unwrap_or_default())
     }
 
     fn command(&self, verb: &str, script: &str) -> Cmd {

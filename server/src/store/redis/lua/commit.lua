@@ -26,6 +26,9 @@ for i, lease in ipairs(redis.call('HMGET', key.leases, unpack(ids))) do
   leases[ids[i]] = lease
 end
 
+-- Jobs that wait from now on: id -> due time, by state.
+local times = { S = {}, T = {} }
+
 -- True when the guard holds; a job that waits leaves its line.
 local function leave(t)
   local lease = leases[t.id]
@@ -43,6 +46,7 @@ local function leave(t)
       return true
     elseif state == 'T' then
       redis.call('ZREM', key.retrying, t.id)
+      times.T[t.id] = nil
       return true
     end
     return false
@@ -81,7 +85,7 @@ local function write_details(t, worker)
   return false
 end
 
-local finished, keeps, times = {}, {}, { S = {}, T = {} }
+local finished, keeps = {}, {}
 
 -- Finished jobs of one state join their index; those beyond what is kept are forgotten.
 local function flush_finished(state)
@@ -109,8 +113,7 @@ local function enter(t)
   if t.state == 'R' then
     push_ready(t.side, t.priority, { t.id })
   elseif times[t.state] then
-    table.insert(times[t.state], t.at)
-    table.insert(times[t.state], t.id)
+    times[t.state][t.id] = t.at
   else
     if keeps[t.state] ~= t.keep then
       flush_finished(t.state)
@@ -155,11 +158,15 @@ if #gone > 0 then
   redis.call('ZREM', key.leased, unpack(gone))
   redis.call('HDEL', key.leases, unpack(gone))
 end
-if #times.S > 0 then
-  add_times(key.scheduled, times.S)
-end
-if #times.T > 0 then
-  add_times(key.retrying, times.T)
+for state, zset in pairs({ S = key.scheduled, T = key.retrying }) do
+  local waiting = {}
+  for id, at in pairs(times[state]) do
+    waiting[#waiting + 1] = at
+    waiting[#waiting + 1] = id
+  end
+  if #waiting > 0 then
+    add_times(zset, waiting)
+  end
 end
 for state in pairs(key.finished) do
   flush_finished(state)

@@ -33,19 +33,39 @@ local function read_job()
   }
 end
 
--- What the request id of a job says about it: nil when it is new.
-local function repeated(job)
-  if job.request == '' then
-    return nil
+-- What an earlier call made of a request id; nil when it is new.
+local function known_request(request)
+  local known = redis.call('GET', base .. 'q:' .. request)
+  return known and { digest = string.sub(known, 1, 16), id = string.sub(known, 17) } or nil
+end
+
+-- The job that holds a dedup key, or nil; a key whose job is gone is free.
+local function known_holder(dedup)
+  local held = redis.call('GET', base .. 'd:' .. dedup)
+  if held and state_of(string.sub(held, 2)) then
+    return string.sub(held, 2)
   end
-  local known = redis.call('GET', base .. 'q:' .. job.request)
-  if not known then
-    return nil
+  return nil
+end
+
+-- What is to become of a job. Writes nothing yet but what those after it in its group must see.
+local function decide(job, group)
+  local asked = job.request ~= '' and (group.asked[job.request] or known_request(job.request))
+  if asked then
+    return asked.digest == job.digest and { 'replayed', asked.id } or { 'reused' }
   end
-  if string.sub(known, 1, 16) ~= job.digest then
-    return { 'reused' }
+  local taken = job.chosen and (group.taken[job.id] or state_of(job.id))
+  if taken then
+    return { 'exists', taken }
   end
-  return { 'replayed', string.sub(known, 17) }
+  local holder = job.dedup ~= '' and (group.held[job.dedup] or known_holder(job.dedup))
+  group.asked[job.request] = { digest = job.digest, id = holder or job.id }
+  if holder then
+    return { 'duplicate', holder }
+  end
+  group.held[job.dedup] = job.id
+  group.taken[job.id] = job.due == '' and 'R' or 'S'
+  return { 'new' }
 end
 
 local function remember(job, id)
@@ -54,23 +74,8 @@ local function remember(job, id)
   end
 end
 
--- The job that holds the dedup key, or nil; a key whose job is gone is free.
-local function holder(job)
-  local held = redis.call('GET', base .. 'd:' .. job.dedup)
-  if held and state_of(string.sub(held, 2)) then
-    return string.sub(held, 2)
-  end
-  return nil
-end
-
 local function insert(job)
   if job.dedup ~= '' then
-    local id = holder(job)
-    if id then
-      remember(job, id)
-      tell('d', state_of(id) .. id)
-      return { 'duplicate', id }
-    end
     local name, value = base .. 'd:' .. job.dedup, job.scope .. job.id
     if job.ttl == '' then
       redis.call('SET', name, value)
@@ -95,35 +100,28 @@ local function insert(job)
   end
   remember(job, job.id)
   tell_event(job.event)
-  return { 'new' }
 end
 
 local replies = {}
 for _ = 1, groups do
-  local jobs, outcomes, refused, seen = {}, {}, false, {}
+  local jobs, outcomes, refused = {}, {}, false
+  local group = { asked = {}, taken = {}, held = {} }
   for i = 1, tonumber(take()) do
-    local job = read_job()
-    jobs[i] = job
-    local outcome = repeated(job)
-    if not outcome and job.chosen then
-      local state = seen[job.id] or state_of(job.id)
-      if state then
-        outcome = { 'exists', state }
-      end
-      seen[job.id] = job.due == '' and 'R' or 'S'
-    end
-    outcomes[i] = outcome
-    refused = refused or (outcome and outcome[1] ~= 'replayed')
+    jobs[i] = read_job()
+    outcomes[i] = decide(jobs[i], group)
+    refused = refused or outcomes[i][1] == 'reused' or outcomes[i][1] == 'exists'
   end
   for i, job in ipairs(jobs) do
-    local outcome = outcomes[i]
-    if not outcome then
-      -- Looked at again: an earlier job of this call may carry the same request.
-      outcome = refused and { 'withheld' } or repeated(job) or insert(job)
-    elseif refused and outcome[1] == 'replayed' then
-      outcome = { 'withheld' }
+    local word, id = outcomes[i][1], outcomes[i][2]
+    if refused and word ~= 'reused' and word ~= 'exists' then
+      outcomes[i] = { 'withheld' }
+    elseif word == 'duplicate' then
+      remember(job, id)
+      tell('d', state_of(id) .. id)
+    elseif word == 'new' then
+      insert(job)
     end
-    replies[#replies + 1] = outcome
+    replies[#replies + 1] = outcomes[i]
   end
 end
 
