@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use lessor::{Code, Reason};
 
+use crate::settings::BadConfig;
+
 /// Ctrl-C: the user knows, so nothing is said.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
@@ -29,6 +31,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     match call {
         Some(call) => ExitCode::from(exit_code(call.code())),
         None if error.is::<Usage>() => ExitCode::from(2),
+        None if error.is::<BadConfig>() => ExitCode::from(78),
         None => ExitCode::FAILURE,
     }
 }

@@ -4,6 +4,7 @@
 mod ack;
 mod client;
 mod completions;
+mod doctor;
 mod enqueue;
 mod extend;
 mod failure;
@@ -13,6 +14,8 @@ mod lease;
 mod nack;
 mod output;
 mod queues;
+mod serve;
+mod settings;
 mod watch;
 
 use std::process::ExitCode;
@@ -23,7 +26,7 @@ use crate::output::{Format, Output};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 bad request, 3 not found, 4 conflict or lost lease, \
-5 not allowed, 6 not available or too late, 130 interrupted.";
+5 not allowed, 6 not available or too late, 78 bad configuration, 130 interrupted.";
 
 /// A job broker: producers enqueue jobs, workers lease and settle them.
 #[derive(Parser)]
@@ -54,6 +57,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Client(Box<client::Command>),
+    Serve(serve::Serve),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
 
@@ -69,6 +74,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Client(command) => {
             client::run(&cli.connection, *command, &mut Output::new(cli.output)?)
         }
+        Command::Serve(command) => command.run(),
+        Command::Doctor(command) => command.run(&mut Output::new(cli.output)?),
         Command::Completions(command) => command.run(&mut Output::new(cli.output)?),
     }
 }

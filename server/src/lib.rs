@@ -16,7 +16,11 @@
 
 #![cfg_attr(
     test,
-    expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says where")
+    expect(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that can't go on says where"
+    )
 )]
 
 pub mod broker;
@@ -72,55 +76,77 @@ pub enum Error {
     Ended(&'static str),
 }
 
+/// A broker whose store is open and whose port is bound; it serves once [`Server::run`] does.
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
 /// Runs a broker on `listener` until `shutdown`, and returns when it has come to rest.
-///
-/// The end is in order: health says "not ready"; waiting leases are answered, empty; calls under
-/// way are finished; the tasks end; the store is closed. What is not done after the grace period
-/// is cut off, and logged; that is no error, for everything that was answered is in the store.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let (store, clock) = open(&config.store).await?;
-    let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
-    let health = Health::new(broker.clone()).await;
-    let routes = rpc::routes(broker.clone(), &health)?;
-    let mut crew = Crew::default();
-    let stop = CancellationToken::new();
-    let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
-    hire(&mut crew, tasks, Arc::clone(&store), &stop);
-    let checking = crew.hire("the health check", health.run(unready.clone()));
-    let mut serving = Box::pin(rpc::serve(routes, listener, closing.clone().cancelled_owned()));
-    let ended = tokio::select! {
-        () = shutdown => Ok(()),
-        task = crew.deserter() => Err(Error::Ended(task)),
-        // The server ends by itself only when it fails.
-        served = &mut serving => Err(served.err().map_or(Error::Ended("the server"), Error::Wire)),
-    };
-    crew.dismiss();
-    tracing::info!("shutting down");
-    let is_serving = !matches!(ended, Err(Error::Wire(_) | Error::Ended(_)));
-    let orderly = async {
-        unready.cancel();
-        let _panicked = checking.await;
-        broker.drain();
-        closing.cancel();
-        if is_serving && let Err(error) = (&mut serving).await {
-            tracing::warn!(%error, "the server failed at its end");
-        }
-        drop((broker, serving));
-        stop.cancel();
-        crew.rest().await;
-        store.close().await;
-    };
-    // A silent peer can hold up the end of its connection for ever (hyper issue 4170).
-    if tokio::time::timeout(config.grace, orderly).await.is_err() {
-        tracing::warn!(grace = ?config.grace, "the grace period is over: the rest is cut off");
-        stop.cancel();
-        let _late = tokio::time::timeout(LAST_MOMENT, store.close()).await;
+    Server::open(config, listener).await?.run(shutdown).await
+}
+
+impl Server {
+    /// Opens the store; fails when it can't be used.
+    pub async fn open(config: Config, listener: TcpListener) -> Result<Self, Error> {
+        let (store, clock) = open(&config.store).await?;
+        Ok(Self { config, listener, store, clock })
     }
-    ended
+
+    /// Serves until `shutdown`, and returns when the broker has come to rest.
+    ///
+    /// The end is in order: health says "not ready"; waiting leases are answered, empty; calls
+    /// under way are finished; the tasks end; the store is closed. What is not done after the
+    /// grace period is cut off, and logged; that is no error, for everything that was answered is
+    /// in the store.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let Self { config, listener, store, clock } = self;
+        let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
+        let health = Health::new(broker.clone()).await;
+        let routes = rpc::routes(broker.clone(), &health)?;
+        let mut crew = Crew::default();
+        let stop = CancellationToken::new();
+        let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
+        hire(&mut crew, tasks, Arc::clone(&store), &stop);
+        let checking = crew.hire("the health check", health.run(unready.clone()));
+        let mut serving = Box::pin(rpc::serve(routes, listener, closing.clone().cancelled_owned()));
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            task = crew.deserter() => Err(Error::Ended(task)),
+            // The server ends by itself only when it fails.
+            served = &mut serving => Err(served.err().map_or(Error::Ended("the server"), Error::Wire)),
+        };
+        crew.dismiss();
+        tracing::info!("shutting down");
+        let is_serving = !matches!(ended, Err(Error::Wire(_) | Error::Ended(_)));
+        let orderly = async {
+            unready.cancel();
+            let _panicked = checking.await;
+            broker.drain();
+            closing.cancel();
+            if is_serving && let Err(error) = (&mut serving).await {
+                tracing::warn!(%error, "the server failed at its end");
+            }
+            drop((broker, serving));
+            stop.cancel();
+            crew.rest().await;
+            store.close().await;
+        };
+        // A silent peer can hold up the end of its connection for ever (hyper issue 4170).
+        if tokio::time::timeout(config.grace, orderly).await.is_err() {
+            tracing::warn!(grace = ?config.grace, "the grace period is over: the rest is cut off");
+            stop.cancel();
+            let _late = tokio::time::timeout(LAST_MOMENT, store.close()).await;
+        }
+        ended
+    }
 }
 
 /// Opens the store and sets the clock by it.

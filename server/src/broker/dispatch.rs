@@ -11,6 +11,7 @@ mod waiter;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -77,7 +78,7 @@ enum Message {
 struct Returns {
     folder: Folder,
     clock: Clock,
-    tickets: Arc<std::sync::atomic::AtomicU64>,
+    tickets: Arc<AtomicU64>,
 }
 
 impl Returns {
@@ -142,7 +143,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
 impl Dispatcher {
     /// Puts a wish in.
     pub fn ask(&self, wish: Wish) -> Result<Answer> {
-        let ticket = self.returns.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let ticket = self.returns.tickets.fetch_add(1, Ordering::Relaxed);
         let (reply, receiver) = oneshot::channel();
         self.mailbox.try_send(Message::Ask(ticket, wish, reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
@@ -174,11 +175,9 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.receiver.close();
-        match self.receiver.try_recv() {
+        if let Ok(Ok(leased)) = self.receiver.try_recv() {
             // Taken, sent, and never received.
-            Ok(Ok(leased)) => self.returns.give_back(&leased.jobs),
-            Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
-            Err(oneshot::error::TryRecvError::Empty) => {}
+            self.returns.give_back(&leased.jobs);
         }
         // When the mailbox is full the task finds the closed answer by itself.
         let _full = self.hurry.try_send(Message::Forget(self.ticket));
@@ -198,7 +197,7 @@ impl Dispatching {
                 },
                 Some(done) = self.calls.next() => self.finish(done),
                 signal = signals.recv() => match signal {
-                    Ok(Signal::Ready(queue)) => self.told_ready(queue),
+                    Ok(Signal::Ready(queue)) => self.told_ready(&queue),
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => self.reset(),
                     Ok(Signal::Due(..) | Signal::Logged(_)) => {}
                     Err(RecvError::Closed) => break,
@@ -349,7 +348,7 @@ impl Dispatching {
                 self.claimed(&queue, tickets, wanted, taken);
             }
             Done::Listed(Ok(queues)) => {
-                for queue in queues {
+                for queue in &queues {
                     self.told_ready(queue);
                 }
             }
@@ -446,14 +445,14 @@ impl Dispatching {
     }
 
     /// `queue` may have jobs.
-    fn told_ready(&mut self, queue: QueueName) {
+    fn told_ready(&mut self, queue: &QueueName) {
         if self.heard.insert(queue.clone()) {
-            self.join_roamers(&queue);
+            self.join_roamers(queue);
         }
-        if let Some(line) = self.lines.get_mut(&queue) {
+        if let Some(line) = self.lines.get_mut(queue) {
             line.dry = false;
             line.told = true;
-            self.pump(&queue);
+            self.pump(queue);
         }
     }
 
@@ -474,7 +473,7 @@ impl Dispatching {
     /// Signals may have been lost: every queue may have jobs, and new queues may be there.
     fn reset(&mut self) {
         let queues: Vec<QueueName> = self.lines.keys().cloned().collect();
-        for queue in queues {
+        for queue in &queues {
             self.told_ready(queue);
         }
         self.heard.clear();

@@ -45,8 +45,8 @@ pub struct Folding {
 
 enum Command {
     Insert(QueueName, Vec<Insert>, Reply<Vec<Inserted>>),
-    Extend(QueueName, Extension, Reply<Guarded>),
-    Commit(Transition, Option<Reply<Guarded>>),
+    Extend(QueueName, Box<Extension>, Reply<Guarded>),
+    Commit(Box<Transition>, Option<Reply<Guarded>>),
 }
 
 type Reply<T> = oneshot::Sender<store::Result<T>>;
@@ -121,21 +121,21 @@ impl Folder {
     /// Moves the end of a lease.
     pub async fn extend(&self, queue: QueueName, extension: Extension) -> Result<Guarded> {
         let (reply, answer) = oneshot::channel();
-        self.settle(Command::Extend(queue, extension, reply)).await?;
+        self.settle(Command::Extend(queue, Box::new(extension), reply)).await?;
         receive(answer).await
     }
 
     /// Applies a transition if its guard holds.
     pub async fn commit(&self, transition: Transition) -> Result<Guarded> {
         let (reply, answer) = oneshot::channel();
-        self.settle(Command::Commit(transition, Some(reply))).await?;
+        self.settle(Command::Commit(Box::new(transition), Some(reply))).await?;
         receive(answer).await
     }
 
     /// Applies a transition if its guard holds; nobody waits for the answer. When the broker is
     /// too busy even to take the command, the lease's own end will do the work.
     pub fn commit_later(&self, transition: Transition) {
-        let command = Command::Commit(transition, None);
+        let command = Command::Commit(Box::new(transition), None);
         if self.commands.try_send(command).is_err() {
             tracing::debug!("no room to give a lease back; it will run out");
         }
@@ -189,9 +189,9 @@ impl Folding {
             match command {
                 Command::Insert(_, group, reply) => lanes.inserts.push(group, Some(reply)),
                 Command::Extend(_, extension, reply) => {
-                    lanes.extensions.push(extension, Some(reply));
+                    lanes.extensions.push(*extension, Some(reply));
                 }
-                Command::Commit(transition, reply) => lanes.commits.push(transition, reply),
+                Command::Commit(transition, reply) => lanes.commits.push(*transition, reply),
             }
             if touched.last() != Some(&queue) {
                 touched.push(queue);

@@ -27,7 +27,7 @@ const PARALLEL: usize = 16;
 const REST: Duration = Duration::from_millis(20);
 
 /// All queues are looked at again after this long, in case a signal was lost on its way.
-const SAFETY_NET: Duration = Duration::from_secs(60);
+const SAFETY_NET: Duration = Duration::from_mins(1);
 
 /// Pause before a queue whose sweep failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);

@@ -101,7 +101,6 @@ impl Event {
     /// an event of its own tells that too.
     pub fn unfold(self) -> impl Iterator<Item = Self> {
         let follows = match (self.kind, self.to) {
-            (EventKind::Created, State::Ready) => Some(EventKind::Ready),
             (EventKind::Created | EventKind::Snoozed, State::Scheduled) => {
                 Some(EventKind::Scheduled)
             }
@@ -110,7 +109,10 @@ impl Event {
                 Some(EventKind::Dead)
             }
             (
-                EventKind::AttemptFailed | EventKind::LeaseExpired | EventKind::Released,
+                EventKind::Created
+                | EventKind::AttemptFailed
+                | EventKind::LeaseExpired
+                | EventKind::Released,
                 State::Ready,
             ) => Some(EventKind::Ready),
             _ => None,

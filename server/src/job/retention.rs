@@ -13,9 +13,9 @@ pub struct Keep {
 
 impl Keep {
     /// The default for jobs that succeeded.
-    pub const SUCCEEDED: Self = Self { span: Duration::from_secs(3600), count: Some(1000) };
+    pub const SUCCEEDED: Self = Self { span: Duration::from_hours(1), count: Some(1000) };
     /// The default for dead letters.
-    pub const DEAD: Self = Self { span: Duration::from_secs(7 * 24 * 3600), count: Some(500) };
+    pub const DEAD: Self = Self { span: Duration::from_hours(7 * 24), count: Some(500) };
 
     /// True when a finished job leaves nothing behind.
     pub fn nothing(self) -> bool {

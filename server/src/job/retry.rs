@@ -31,7 +31,7 @@ impl Default for RetryPolicy {
             max_attempts: Some(3),
             initial_backoff: Duration::from_secs(2),
             multiplier: 2.0,
-            max_backoff: Duration::from_secs(3600),
+            max_backoff: Duration::from_hours(1),
             jitter: 0.2,
             backoff_list: Vec::new(),
             fatal_codes: Vec::new(),

@@ -257,7 +257,7 @@ pub fn settle_again(
             late.guard = Guard::Waiting { deliveries: token.counters.deliveries };
             late.counters = job.counters;
             late.event.from = Some(job.state);
-            late.event.reason = "LATE".to_owned();
+            "LATE".clone_into(&mut late.event.reason);
             if let Some(recorded) = &mut late.attempt {
                 recorded.worker.clone_from(&attempt.worker);
             }

@@ -71,10 +71,10 @@ pub struct Request {
 }
 
 /// How long a request id is remembered after its insert.
-pub const REQUEST_MEMORY: Duration = Duration::from_secs(24 * 3600);
+pub const REQUEST_MEMORY: Duration = Duration::from_hours(24);
 
 /// How long a claim's request id is remembered: the longest that a lease lives unextended.
-pub const CLAIM_MEMORY: Duration = Duration::from_secs(12 * 3600);
+pub const CLAIM_MEMORY: Duration = Duration::from_hours(12);
 
 /// What became of one insert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ pub enum LogStart {
 }
 
 /// How long events are kept.
-pub const EVENT_MEMORY: Duration = Duration::from_secs(24 * 3600);
+pub const EVENT_MEMORY: Duration = Duration::from_hours(24);
 /// How many log entries are kept per queue, about.
 pub const EVENT_ENTRIES: usize = 100_000;
 

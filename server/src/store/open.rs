@@ -12,7 +12,7 @@ use super::{Error, Result, Store};
 pub struct OpenOptions {
     /// Keeps several products apart in one Redis.
     pub namespace: String,
-    /// When SQLite's writes reach the disk.
+    /// When a write to SQLite is on the disk.
     pub synchronous: Synchronous,
     /// Work even where Redis may evict keys when memory runs out.
     pub allow_eviction: bool,

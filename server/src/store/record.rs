@@ -243,7 +243,7 @@ pub fn decode_spec(bytes: Bytes) -> Result<Spec, Unreadable> {
         scheduled: record.scheduled.map(Timestamp::from_millis),
         retry: record.retry.map_or_else(RetryPolicy::default, retry),
         lease_duration: record.lease_millis.map(Duration::from_millis),
-        dedup: record.dedup.map(dedup).transpose()?,
+        dedup: record.dedup.as_ref().map(dedup).transpose()?,
         retention: Retention {
             succeeded: keep(record.succeeded, usual.succeeded),
             dead: keep(record.dead, usual.dead),
@@ -419,7 +419,7 @@ fn dedup_record(dedup: &Dedup) -> DedupRecord {
     }
 }
 
-fn dedup(record: DedupRecord) -> Result<Dedup, Unreadable> {
+fn dedup(record: &DedupRecord) -> Result<Dedup, Unreadable> {
     let key = DedupKey::parse(&record.key).map_err(|_| unreadable("dedup key"))?;
     let scope = match record.window_millis {
         Some(window) => DedupScope::Window(Duration::from_millis(window)),

@@ -81,6 +81,7 @@ impl Call {
     }
 
     /// Adds a number or text.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers and literals")]
     pub(super) fn text(&mut self, value: impl ToString) -> &mut Self {
         self.arguments.push(Argument::Text(value.to_string()));
         self
@@ -130,6 +131,7 @@ fn is_no_script(error: &redis::RedisError) -> bool {
 }
 
 /// What an error of the server means for the caller.
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors, which come by value")]
 pub(super) fn unavailable(error: redis::RedisError) -> Error {
     match error.code() {
         Some("OOM") => Error::Full(error.to_string()),

@@ -1,0 +1,213 @@
+//! The processes under measurement: started here, ended here.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use lessor::Client;
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a process may take to serve.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// Where brokers come from.
+pub(crate) struct Machine {
+    binary: PathBuf,
+}
+
+/// A Redis of our own, without persistence.
+pub(crate) struct Redis {
+    _process: Child,
+    _folder: TempDir,
+    port: u16,
+}
+
+/// A broker of our own.
+pub(crate) struct Broker {
+    _process: Child,
+    url: String,
+}
+
+/// Where a broker keeps its jobs.
+pub(crate) enum Store {
+    /// A file of its own.
+    Sqlite(TempDir),
+    /// A Redis of its own.
+    Redis(Redis),
+}
+
+impl Store {
+    pub(crate) fn sqlite() -> anyhow::Result<Self> {
+        Ok(Self::Sqlite(tempfile::tempdir()?))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite:{}", folder.path().join("bench.db").display()),
+            Self::Redis(redis) => redis.url(),
+        }
+    }
+
+    pub(crate) fn setting(&self) -> String {
+        match self {
+            Self::Sqlite(_) => "sqlite, synchronous full".to_owned(),
+            Self::Redis(_) => "redis, appendonly no".to_owned(),
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(binary: PathBuf) -> anyhow::Result<Self> {
+        ensure!(binary.is_file(), "{} is no file", binary.display());
+        Ok(Self { binary })
+    }
+
+    /// Starts a broker and waits until it says that it serves.
+    pub(crate) async fn broker(&self, store: &str) -> anyhow::Result<Broker> {
+        let mut process = Command::new(&self.binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| self.binary.display().to_string())?;
+        let stdout = process.stdout.take().context("a broker's stdout")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = tokio::time::timeout(START_WITHIN, lines.next_line()).await??;
+        let line = line.context("the broker ended at once")?;
+        let (_, rest) = line.split_once("serving on ").context("the broker's first line")?;
+        let address = rest.split(',').next().context("the broker's address")?;
+        Ok(Broker { _process: process, url: format!("http://{address}") })
+    }
+
+    /// Starts a Redis server and waits until it answers.
+    pub(crate) async fn redis(&self) -> anyhow::Result<Redis> {
+        // Free a moment ago, so almost surely free now.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let folder = tempfile::tempdir()?;
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(port.to_string())
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("redis-server is not installed")?;
+        let redis = Redis { _process: process, _folder: folder, port };
+        tokio::time::timeout(START_WITHIN, async {
+            while redis.connect().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .context("redis-server does not answer")?;
+        Ok(redis)
+    }
+}
+
+impl Broker {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.url)?)
+    }
+}
+
+impl Redis {
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn client(&self) -> anyhow::Result<redis::Client> {
+        Ok(redis::Client::open(self.url())?)
+    }
+
+    pub(crate) async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
+        Ok(self.client()?.get_multiplexed_async_connection().await?)
+    }
+
+    /// How often each command was called, this question left out.
+    pub(crate) async fn calls(&self) -> anyhow::Result<Calls> {
+        let mut connection = self.connect().await?;
+        let text: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
+        let mut calls = Calls::default();
+        for line in text.lines() {
+            let Some((name, rest)) = line.strip_prefix("cmdstat_").and_then(|l| l.split_once(':'))
+            else {
+                continue;
+            };
+            let count = rest.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
+            let count: u64 = count.context("a count")?.parse()?;
+            match name {
+                // What a measuring connection itself says.
+                "info" | "client|setinfo" | "client|setname" | "hello" => {}
+                "evalsha" | "eval" => calls.scripts += count,
+                // What scripts do inside: not calls of the broker.
+                _ if INSIDE.contains(&name) => {}
+                _ => calls.others += count,
+            }
+        }
+        Ok(calls)
+    }
+}
+
+/// Commands that only scripts call; the server counts them too.
+const INSIDE: [&str; 33] = [
+    "get",
+    "set",
+    "del",
+    "mset",
+    "mget",
+    "incr",
+    "getrange",
+    "setrange",
+    "unlink",
+    "exists",
+    "rpush",
+    "lpush",
+    "lpop",
+    "lrem",
+    "llen",
+    "zadd",
+    "zrem",
+    "zcard",
+    "zrange",
+    "zrangebyscore",
+    "zscore",
+    "zpopmin",
+    "hset",
+    "hget",
+    "hmget",
+    "hgetall",
+    "hdel",
+    "xadd",
+    "xtrim",
+    "xinfo",
+    "publish",
+    "xinfo|stream",
+    "time",
+];
+
+/// Commands that brokers sent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Calls {
+    /// Script calls.
+    pub scripts: u64,
+    /// All others.
+    pub others: u64,
+}
+
+impl Calls {
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { scripts: self.scripts - before.scripts, others: self.others - before.others }
+    }
+
+    pub(crate) fn all(self) -> u64 {
+        self.scripts + self.others
+    }
+}

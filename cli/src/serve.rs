@@ -1,0 +1,88 @@
+//! `lessor serve`: the broker itself.
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Args;
+use lessor_server::config::{Config, RawConfig};
+use lessor_server::{Server, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::Settings;
+
+const EXAMPLES: &str = "\
+Examples:
+  lessor serve
+  lessor serve --store redis://127.0.0.1:6379 --listen 0.0.0.0:7077";
+
+/// Run a broker.
+///
+/// Needs no configuration: without any it listens on 127.0.0.1:7077 and keeps jobs in a SQLite
+/// file. Prints one line once it serves. SIGTERM and Ctrl-C drain it: waiting workers are
+/// answered, calls under way are finished, then it exits with 0.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    /// Address and port; port 0 takes a free one [env: LESSOR_LISTEN] [default: 127.0.0.1:7077].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// How long a shutdown may take, like 30s [env: LESSOR_GRACE] [default: 25s].
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<String>,
+
+    /// Threads that serve calls; 1 is fastest on small machines [env: LESSOR_THREADS].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self { listen, grace, threads, settings } = self;
+        let config = settings.load(RawConfig { listen, grace, threads, ..RawConfig::default() })?;
+        telemetry::init(&config.log)?;
+        runtime(&config)?.block_on(serve(config))
+    }
+}
+
+/// One thread serves more calls than two on a machine of two cores, since it wakes nobody.
+fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = config.threads.map_or(1, std::num::NonZero::get);
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let store = config.store.url.to_string();
+    // Before the line is printed: whoever reads it may send a signal at once.
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = Server::open(config, listener).await?;
+    let line =
+        format!("lessor {} serving on {address}, store {store}\n", env!("CARGO_PKG_VERSION"));
+    let mut stdout = std::io::stdout();
+    // Nobody may be reading; the broker serves all the same.
+    let _unread = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    let shutdown = async move {
+        tokio::select! {
+            _signal = terminate.recv() => {}
+            _signal = interrupt.recv() => {}
+        }
+    };
+    Ok(server.run(shutdown).await?)
+}
