@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rusqlite::{OptionalExtension, params};
 
 use super::batch::{Batch, Call};
+use super::memory::Memory;
 use super::row::{Failure, Found, Jobs, bits, integer, span, whole};
 use crate::clock::Timestamp;
 use crate::job::{
@@ -24,6 +25,9 @@ pub(super) fn claim(
     let mut answers = Vec::with_capacity(claims.len());
     for claim in claims {
         answers.push(serve(&mut call, claim, now)?);
+    }
+    if claims.iter().any(|claim| claim.request.is_some()) {
+        Memory::Claims.fade(&call, claims.len(), now)?;
     }
     call.finish(now)?;
     Ok(answers)

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::batch::{Batch, Call};
+use super::memory::Memory;
 use super::row::{Failure, bits, corrupt, integer, letter, state};
 use super::standing::add_spec;
 use crate::clock::Timestamp;
@@ -25,6 +26,15 @@ pub(super) fn insert(
             [one] => vec![insert_one(&mut call, one, now)?],
             many => insert_group(&mut call, many, now)?,
         });
+    }
+    let inserts = || groups.iter().flatten();
+    let requests = inserts().filter(|insert| insert.request.is_some()).count();
+    if requests > 0 {
+        Memory::Requests.fade(&call, requests, now)?;
+    }
+    let keys = inserts().filter(|insert| insert.job.spec.dedup.is_some()).count();
+    if keys > 0 {
+        Memory::Keys.fade(&call, keys, now)?;
     }
     call.finish(now)?;
     Ok(answers)

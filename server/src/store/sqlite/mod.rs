@@ -13,6 +13,7 @@ mod claim;
 mod commit;
 mod insert;
 mod log;
+mod memory;
 mod migrate;
 mod open;
 mod promote;

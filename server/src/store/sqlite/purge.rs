@@ -2,15 +2,16 @@
 
 use rusqlite::params;
 
-use super::batch::{Batch, Call};
+use super::batch::Batch;
 use super::commit::forget;
+use super::memory::Memory;
 use super::row::{Failure, integer, whole};
 use crate::clock::Timestamp;
 use crate::job::{QueueName, State};
 use crate::store::EVENT_MEMORY;
 
-/// How many rows beside jobs one purge takes of each kind, so that no other call waits long.
-const MOST: i64 = 10_000;
+/// About how many rows beside jobs one purge takes of each kind, so that no other call waits long.
+const MOST: usize = 5_000;
 
 /// Forgets up to `limit` finished jobs, and what else is past its time. Answers how many jobs.
 pub(super) fn purge(
@@ -27,20 +28,14 @@ pub(super) fn purge(
             gone += forget(&mut call, state, integer(now), limit - gone)?;
         }
     }
-    forget_memories(&call, now)?;
+    for memory in Memory::ALL {
+        memory.fade(&call, MOST, now)?;
+    }
+    call.db.prepare_cached(include_str!("sql/purge_events.sql"))?.execute(params![
+        call.queue.id,
+        integer(now.before(EVENT_MEMORY)),
+        whole(MOST)
+    ])?;
     call.finish(now)?;
     Ok(usize::try_from(gone).unwrap_or_default())
-}
-
-fn forget_memories(call: &Call<'_>, now: Timestamp) -> rusqlite::Result<()> {
-    let passed = params![call.queue.id, integer(now), MOST];
-    let old = params![call.queue.id, integer(now.before(EVENT_MEMORY)), MOST];
-    call.db.prepare_cached(include_str!("sql/purge_requests.sql"))?.execute(passed)?;
-    call.db.prepare_cached(include_str!("sql/purge_dedup.sql"))?.execute(passed)?;
-    call.db.prepare_cached(include_str!("sql/review_replays.sql"))?.execute(passed)?;
-    call.db
-        .prepare_cached("delete from replay where queue = ?1 and until = 0")?
-        .execute([call.queue.id])?;
-    call.db.prepare_cached(include_str!("sql/purge_events.sql"))?.execute(old)?;
-    Ok(())
 }

@@ -15,9 +15,13 @@ use super::row::Failure;
 use super::{SqliteStore, Synchronous};
 use crate::clock::Timestamp;
 use crate::job::transition::{ack, give_back};
-use crate::job::{Job, JobId, JobName, LeaseSecret, Payload, QueueName, RequestId, Spec, WorkerId};
+use crate::job::{
+    Dedup, DedupKey, DedupScope, Job, JobId, JobName, LeaseSecret, Payload, QueueName, RequestId,
+    Spec, WorkerId,
+};
 use crate::store::{
-    Claim, EVENT_ENTRIES, Error, Extension, Insert, Inserted, LogStart, Position, Signal, Store,
+    Claim, EVENT_ENTRIES, Error, Extension, Insert, Inserted, LogStart, Position, Request, Signal,
+    Store,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -271,10 +275,41 @@ async fn a_claim_is_remembered_until_its_last_lease_is_gone_however_extended() {
     let release = give_back(&again[0][0], hour).unwrap();
     store.commit(&queue(), vec![release], hour).await.unwrap();
     store.purge(&queue(), until.after(Duration::from_secs(2)), 10).await.unwrap();
-    let left = |batch: &mut Batch<'_>| {
-        Ok(batch.db().query_row("select count(*) from replay", [], |row| row.get::<_, i64>(0))?)
+    assert_eq!(rows_of(&store, "replay").await, 0);
+}
+
+#[tokio::test]
+async fn memories_fade_without_a_purge() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let dedup = |n: u32| Dedup {
+        key: DedupKey::parse(&format!("key-{n}")).unwrap(),
+        scope: DedupScope::Window(Duration::from_secs(1)),
     };
-    assert_eq!(store.writer.call(left).await.unwrap(), 0);
+    let id = |n: u32| RequestId::parse(&format!("01890a5d-ac96-774b-bcce-{n:012}")).unwrap();
+    for day in 0..300 {
+        let now = NOW.after(Duration::from_hours(24) * day);
+        let mut job = job(&format!("job-{day}"), 0);
+        job.spec.dedup = Some(dedup(day));
+        let request = Some(Request { id: id(day), digest: 0 });
+        let insert = Insert { job, chosen_id: false, request };
+        store.insert(&queue(), vec![vec![insert]], now).await.unwrap();
+        let claim = Claim { request: Some(id(day)), ..claim(u64::from(day), 1) };
+        let jobs = store.claim(&queue(), vec![claim], now).await.unwrap().remove(0);
+        let ack = ack(&jobs[0].token().unwrap(), None, None, now);
+        store.commit(&queue(), vec![ack], now).await.unwrap();
+    }
+    for table in ["request", "dedup", "replay"] {
+        let rows = rows_of(&store, table).await;
+        assert!(rows <= 2, "{rows} rows in {table}");
+    }
+}
+
+async fn rows_of(store: &SqliteStore, table: &'static str) -> i64 {
+    let count = move |batch: &mut Batch<'_>| {
+        let select = format!("select count(*) from {table}");
+        Ok(batch.db().query_row(&select, [], |row| row.get(0))?)
+    };
+    store.writer.call(count).await.unwrap()
 }
 
 #[tokio::test]
@@ -309,6 +344,7 @@ async fn the_reads_that_must_be_quick_walk_an_index_in_its_order() {
 
 #[tokio::test]
 async fn a_forgotten_job_leaves_no_row_behind() {
+    const TABLES: [&str; 4] = ["job", "spec", "detail", "attempt"];
     let store = SqliteStore::in_memory().await.unwrap();
     store.insert(&queue(), one("a"), NOW).await.unwrap();
     let jobs = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().remove(0);
@@ -316,16 +352,11 @@ async fn a_forgotten_job_leaves_no_row_behind() {
     let ack = ack(&jobs[0].token().unwrap(), result, None, NOW);
     let end = ack.at;
     store.commit(&queue(), vec![ack], NOW).await.unwrap();
-    let rows = |batch: &mut Batch<'_>| {
-        ["job", "spec", "detail", "attempt"]
-            .into_iter()
-            .map(|table| {
-                let count = format!("select count(*) from {table}");
-                Ok(batch.db().query_row(&count, [], |row| row.get::<_, i64>(0))?)
-            })
-            .collect::<Result<Vec<_>, Failure>>()
-    };
-    assert_eq!(store.writer.call(rows).await.unwrap(), [1; 4]);
+    for table in TABLES {
+        assert_eq!(rows_of(&store, table).await, 1, "{table}");
+    }
     assert_eq!(store.purge(&queue(), end, 9).await.unwrap(), 1);
-    assert_eq!(store.writer.call(rows).await.unwrap(), [0; 4]);
+    for table in TABLES {
+        assert_eq!(rows_of(&store, table).await, 0, "{table}");
+    }
 }
