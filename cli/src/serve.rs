@@ -23,6 +23,7 @@ Examples:
 /// answered, calls under way are finished, then it exits with 0.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
 pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one [env: LESSOR_LISTEN] [default: 127.0.0.1:7077].
     #[arg(long, value_name = "ADDR")]

@@ -12,6 +12,7 @@ use lessor_server::config::{Config, RawConfig, Sources};
 pub(crate) struct BadConfig(#[from] lessor_server::config::Error);
 
 #[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
 pub(crate) struct Settings {
     /// A configuration file in TOML [env: LESSOR_CONFIG].
     #[arg(long, value_name = "FILE")]
