@@ -8,13 +8,14 @@ pub mod dispatch;
 pub mod enqueue;
 pub mod fold;
 pub mod lease;
+pub mod pulse;
 pub mod settle;
 pub mod sweep;
 pub mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::sync::watch as watching;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -115,6 +116,7 @@ pub struct Broker {
     clock: Clock,
     folder: fold::Folder,
     dispatcher: dispatch::Dispatcher,
+    health: watching::Receiver<Result<()>>,
     draining: CancellationToken,
 }
 
@@ -126,8 +128,8 @@ pub struct Tasks {
     pub dispatching: dispatch::Dispatching,
     /// Moves what falls due.
     pub sweeping: sweep::Sweeping,
-    /// Keeps the clock on the store's time.
-    pub anchoring: Anchoring,
+    /// Keeps the clock on the store's time and tells whether the store answers.
+    pub pulse: pulse::Pulse,
 }
 
 impl Broker {
@@ -137,15 +139,20 @@ impl Broker {
         let (dispatcher, dispatching) =
             dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone());
         let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone());
-        let anchoring = Anchoring { store: Arc::clone(&store), clock: clock.clone() };
+        let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
-        let broker = Self { store, clock, folder, dispatcher, draining };
-        (broker, Tasks { folding, dispatching, sweeping, anchoring })
+        let broker = Self { store, clock, folder, dispatcher, health, draining };
+        (broker, Tasks { folding, dispatching, sweeping, pulse })
     }
 
     /// The clock that this broker decides by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Whether the store takes writes, as of about a second ago.
+    pub fn health(&self) -> watching::Receiver<Result<()>> {
+        self.health.clone()
     }
 
     /// Stops leasing: waiting workers are answered at once, empty, and event streams end. Settles
@@ -158,32 +165,6 @@ impl Broker {
     /// True once [`Broker::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
-    }
-}
-
-/// Keeps a clock on the time of its store.
-pub struct Anchoring {
-    store: Arc<dyn Store>,
-    clock: Clock,
-}
-
-impl Anchoring {
-    /// How often the store is asked. Between two answers the clock runs on the host's oscillator,
-    /// whose drift over this span is far below a millisecond.
-    const PERIOD: Duration = Duration::from_secs(1);
-
-    /// Anchors the clock about once a second until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let anchor = async {
-            loop {
-                Clock::pause(Self::PERIOD).await;
-                // A store that is away leaves the clock running as it was.
-                if let Ok(time) = self.store.time().await {
-                    self.clock.anchor(time);
-                }
-            }
-        };
-        stop.run_until_cancelled(anchor).await;
     }
 }
 

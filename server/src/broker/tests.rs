@@ -111,7 +111,7 @@ fn request(queues: &[&str], wait: Duration) -> LeaseRequest {
     }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_waiting_worker_gets_the_job_that_comes() {

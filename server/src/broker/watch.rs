@@ -95,7 +95,7 @@ impl Broker {
     /// Begins a watch; fails when the cursor can't be resumed.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch> {
         let signals = self.store.signals();
-        let epoch = self.store.status().await?.epoch;
+        let epoch = self.store.epoch().await?;
         let cursor = match &request.start {
             WatchStart::Cursor(text) => Some(Cursor::parse(text)?),
             _ => None,
@@ -147,7 +147,7 @@ impl Watch {
         match signal {
             Ok(Signal::Logged(queue)) => self.join(&queue, false).await?,
             Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => {
-                if self.store.status().await?.epoch != self.epoch {
+                if self.store.epoch().await? != self.epoch {
                     return Err(Error::StoreReset);
                 }
                 for queue in self.store.queues().await? {

@@ -24,6 +24,7 @@ use super::convert::time::{proto_moment, proto_span};
 use super::convert::trace::trace_context;
 use super::convert::{admin, job};
 use super::events::{EventStream, Events};
+use super::handover::Handover;
 use super::status::Fault;
 use crate::broker::lease::Leased;
 use crate::broker::{Broker, Error};
@@ -100,13 +101,19 @@ impl Calls {
     }
 
     /// The reply to a lease. Jobs that do not fit into it go back, uncounted; the first one always
-    /// fits. There is no await between the lease and the reply, so a call can't be dropped between
-    /// the two.
-    fn hand_over(&self, leased: &Leased, max_bytes: usize, waited: bool) -> v1::LeaseResponse {
+    /// fits.
+    fn lease_reply(
+        &self,
+        leased: Leased,
+        max_bytes: usize,
+        waited: bool,
+    ) -> Response<v1::LeaseResponse> {
+        let draining = leased.draining;
+        let mut handover = Handover::new(self.broker.clone(), leased.jobs);
         let now = self.broker.clock().now();
         let mut size = 0;
-        let mut jobs = Vec::with_capacity(leased.jobs.len());
-        for leased in leased.jobs.iter().filter_map(|leased| job::leased_job(leased, now)) {
+        let mut jobs = Vec::with_capacity(handover.jobs().len());
+        for leased in handover.jobs().iter().filter_map(|job| job::leased_job(job, now)) {
             // Tag and length of the entry come on top.
             size += leased.encoded_len() + 8;
             if size > max_bytes && !jobs.is_empty() {
@@ -114,21 +121,20 @@ impl Calls {
             }
             jobs.push(leased);
         }
-        // Each goes to the front of its queue, so the last one first keeps their order.
-        for spare in leased.jobs[jobs.len()..].iter().rev() {
-            self.broker.give_back(spare);
-        }
-        let (reason, pause) = match (jobs.is_empty(), leased.draining) {
+        handover.keep(jobs.len());
+        let (reason, pause) = match (jobs.is_empty(), draining) {
             (false, _) => (EmptyReason::Unspecified, None),
             (true, true) => (EmptyReason::Draining, Some(ASK_AGAIN)),
             (true, false) => (EmptyReason::NoJobs, (!waited).then_some(ASK_AGAIN)),
         };
-        v1::LeaseResponse {
+        let mut reply = Response::new(v1::LeaseResponse {
             jobs,
             empty_reason: reason.into(),
             retry_after: pause.map(proto_span),
             server_time: Some(proto_moment(now)),
-        }
+        });
+        handover.attach(&mut reply);
+        reply
     }
 }
 
@@ -216,7 +222,7 @@ impl JobBroker for Calls {
         lease.wait = patience(lease.wait, deadline);
         let (max_bytes, waited) = (lease.max_bytes, !lease.wait.is_zero());
         let leased = self.broker.lease(lease).await.map_err(Fault::from)?;
-        Ok(Response::new(self.hand_over(&leased, max_bytes, waited)))
+        Ok(self.lease_reply(leased, max_bytes, waited))
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {

@@ -7,6 +7,7 @@ mod admin;
 mod broker;
 mod convert;
 mod events;
+mod handover;
 mod health;
 mod shield;
 mod status;

@@ -191,6 +191,10 @@ impl Store for Faulty {
         self.call(Operation::Time, self.inner.time()).await
     }
 
+    async fn epoch(&self) -> Result<String> {
+        self.call(Operation::Status, self.inner.epoch()).await
+    }
+
     async fn status(&self) -> Result<Status> {
         self.call(Operation::Status, self.inner.status()).await
     }

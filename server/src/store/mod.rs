@@ -305,6 +305,10 @@ pub trait Store: Send + Sync + 'static {
     /// The present moment on the store's timeline.
     async fn time(&self) -> Result<Timestamp>;
 
+    /// Random text that changes when the store lost its data or is another one. Fails when the
+    /// store can't take writes.
+    async fn epoch(&self) -> Result<String>;
+
     /// What the store is and how it does. Fails when it can't take writes.
     async fn status(&self) -> Result<Status>;
 

@@ -27,12 +27,17 @@ fn token(job: &Job) -> LeaseToken {
     job.token().unwrap()
 }
 
-fn failure(code: &str) -> Option<Failure> {
-    Some(Failure::found(code, "it broke".to_owned()))
-}
-
 fn nacked(job: &Job, disposition: Disposition, code: &str) -> Transition {
-    nack(job, &token(job), disposition, failure(code), None, NOW, 0.0).unwrap()
+    nack(
+        job,
+        &token(job),
+        disposition,
+        Some(Failure::found(code, "it broke".to_owned())),
+        None,
+        NOW,
+        0.0,
+    )
+    .unwrap()
 }
 
 /// The job as a store would have it after `transition`.
@@ -130,7 +135,7 @@ fn no_retry_begins_after_the_retry_duration() {
 #[test]
 fn a_snooze_and_a_release_give_the_attempt_back() {
     let job = leased(3, Spec::default());
-    let snoozed = nacked(&job, Disposition::Snooze(Duration::from_secs(60)), "");
+    let snoozed = nacked(&job, Disposition::Snooze(Duration::from_mins(1)), "");
     assert_eq!((snoozed.to, snoozed.counters.attempts), (State::Scheduled, 2));
     assert_eq!(snoozed.event.kind, EventKind::Snoozed);
     let released = nacked(&job, Disposition::Release, "");
@@ -200,10 +205,10 @@ fn a_late_ack_counts_while_nobody_else_had_the_job() {
     assert_eq!(late.guard, Guard::Waiting { deliveries: 1 });
     assert_eq!(late.counters.lease_losses, 1);
 
-    let mut taken = lost;
-    taken.counters = taken.counters.leased();
-    taken.state = State::Leased;
-    let refused = settle_again(Some(&taken), &token, Verb::Ack, None, NOW);
+    let mut leased_again = lost;
+    leased_again.counters = leased_again.counters.leased();
+    leased_again.state = State::Leased;
+    let refused = settle_again(Some(&leased_again), &token, Verb::Ack, None, NOW);
     assert_eq!(refused, Verdict::LeaseLost);
 }
 

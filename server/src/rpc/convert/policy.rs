@@ -33,20 +33,24 @@ pub(super) fn retry(proto: v1::RetryPolicy) -> Result<RetryPolicy, Violations> {
         "max_retry_duration",
         span_opt(proto.max_retry_duration.as_ref(), Duration::ZERO, FARTHEST),
     );
-    if let (Some(initial), Some(longest)) = (initial, longest) {
-        let shorter = longest.is_some_and(|longest| longest < initial.unwrap_or_default());
-        if shorter && proto.backoff_list.is_empty() {
-            wrong.add("max_backoff", "must not be less than initial_backoff");
-        }
+    if let (Some(Some(initial)), Some(Some(longest))) = (initial, longest)
+        && longest < initial
+    {
+        wrong.add("max_backoff", "must not be less than initial_backoff");
     }
     let read = || {
-        let initial_backoff = initial?.unwrap_or(usual.initial_backoff);
+        // Where one of the two is a default, it gives way to the other.
+        let (initial_backoff, max_backoff) = match (initial?, longest?) {
+            (Some(initial), Some(longest)) => (initial, longest),
+            (Some(initial), None) => (initial, usual.max_backoff.max(initial)),
+            (None, Some(longest)) => (usual.initial_backoff.min(longest), longest),
+            (None, None) => (usual.initial_backoff, usual.max_backoff),
+        };
         Some(RetryPolicy {
             max_attempts: max_attempts?,
             initial_backoff,
             multiplier: multiplier?,
-            // An initial backoff above the default maximum is a wish, not a contradiction.
-            max_backoff: longest?.unwrap_or(usual.max_backoff.max(initial_backoff)),
+            max_backoff,
             jitter: jitter?,
             backoff_list: backoff_list?,
             fatal_codes: proto.fatal_codes,

@@ -53,6 +53,8 @@ pub struct RedisStore {
     signals: broadcast::Sender<Signal>,
     /// Queues that are registered for sure.
     registered: Mutex<HashSet<QueueName>>,
+    /// The epoch as last seen.
+    epoch: Mutex<Option<String>>,
     warnings: Vec<String>,
 }
 
@@ -68,6 +70,7 @@ impl RedisStore {
             scripts: Scripts::new(),
             signals: broadcast::Sender::new(SIGNALS),
             registered: Mutex::default(),
+            epoch: Mutex::default(),
             warnings: Vec::new(),
         };
         store.check_version().await?;
@@ -140,6 +143,23 @@ impl RedisStore {
         }
         self.ask(redis::cmd("SADD").arg(self.namespace.queues()).arg(queue.as_str())).await?;
         self.registered.lock().insert(queue.clone());
+        Ok(())
+    }
+
+    /// True when the epoch is another one than before.
+    fn is_news(&self, epoch: &str) -> bool {
+        let before = self.epoch.lock().replace(epoch.to_owned());
+        before.is_some_and(|before| before != epoch)
+    }
+
+    /// The store lost its data under us: what was known of it is not so any more.
+    async fn begin_anew(&self) -> Result<()> {
+        tracing::warn!("the store is empty or another one");
+        let queues = std::mem::take(&mut *self.registered.lock());
+        for queue in &queues {
+            self.register(queue).await?;
+        }
+        let _nobody = self.signals.send(Signal::Reset);
         Ok(())
     }
 
@@ -347,21 +367,35 @@ impl Store for RedisStore {
     }
 
     async fn time(&self) -> Result<Timestamp> {
-        // By script, so that a cluster always asks the same server.
-        let mut command = redis::cmd("EVAL");
-        command.arg("return redis.call('TIME')").arg(1).arg(self.namespace.anchor());
+        let command = match &self.link {
+            Link::One(_) => redis::cmd("TIME"),
+            // By script, so that it always asks the same server.
+            Link::Cluster(_) => {
+                let mut command = redis::cmd("EVAL");
+                command.arg("return redis.call('TIME')").arg(1).arg(self.namespace.anchor());
+                command
+            }
+        };
         reply::time(self.ask(&command).await?)
     }
 
-    async fn status(&self) -> Result<Status> {
+    async fn epoch(&self) -> Result<String> {
+        let key = self.namespace.epoch();
         let fresh = format!("{:016x}", fastrand::u64(..));
-        let epoch = self.namespace.epoch();
         // A write, so a server that only reads fails here.
-        self.ask(redis::cmd("SET").arg(&epoch).arg(&fresh).arg("NX")).await?;
-        let epoch = reply::text(&self.ask(redis::cmd("GET").arg(&epoch)).await?);
+        self.ask(redis::cmd("SET").arg(&key).arg(&fresh).arg("NX")).await?;
+        let epoch = reply::text(&self.ask(redis::cmd("GET").arg(&key)).await?);
+        let epoch = epoch.unwrap_or_default();
+        if self.is_news(&epoch) {
+            self.begin_anew().await?;
+        }
+        Ok(epoch)
+    }
+
+    async fn status(&self) -> Result<Status> {
         Ok(Status {
             version: format!("redis {}", self.version().await?),
-            epoch: epoch.unwrap_or_default(),
+            epoch: self.epoch().await?,
             warnings: self.warnings.clone(),
         })
     }

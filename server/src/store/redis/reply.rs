@@ -114,10 +114,18 @@ pub(super) fn inserted(value: Value) -> Result<Vec<Inserted>> {
     outcomes.collect()
 }
 
-/// Jobs as prelude.lua's `answer()` sends them.
+/// Jobs as prelude.lua's `answer()` sends them. One that can't be read is passed over, so that it
+/// does not keep the others from being leased and swept; reading it by name tells what is wrong.
 pub(super) fn jobs(queue: &QueueName, value: Value) -> Result<Vec<Job>> {
-    let jobs = array(value)?.into_iter().map(|value| codec::job(queue, answer(value)?));
-    jobs.collect()
+    let mut jobs = Vec::new();
+    for value in array(value)? {
+        match codec::job(queue, answer(value)?) {
+            Ok(job) => jobs.push(job),
+            Err(error @ Error::Corrupt { .. }) => tracing::error!(%error, "a job is passed over"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(jobs)
 }
 
 /// One job or none.

@@ -171,6 +171,10 @@ impl Store for SqliteStore {
         Ok(host_time())
     }
 
+    async fn epoch(&self) -> Result<String> {
+        Ok(self.status().await?.epoch)
+    }
+
     async fn status(&self) -> Result<Status> {
         self.writer.call(read::try_write).await?;
         Ok(self.status.clone())
