@@ -50,7 +50,7 @@ impl Lease {
         }
         match out.format() {
             Format::Table if response.jobs.is_empty() => Ok(()),
-            Format::Table => out.table(&table(&response)),
+            Format::Table => out.table(table(&response)),
             Format::Json => out.document(&out.dynamic("LeaseResponse", &response)?),
             Format::Jsonl => {
                 response.jobs.iter().try_for_each(|job| out.line(&out.dynamic("LeasedJob", job)?))

@@ -57,13 +57,16 @@ impl Output {
         table: impl FnOnce() -> Table,
     ) -> anyhow::Result<()> {
         match self.format {
-            Format::Table => self.table(&table()),
+            Format::Table => self.table(table()),
             Format::Json => self.document(&self.dynamic(name, message)?),
             Format::Jsonl => self.line(&self.dynamic(name, message)?),
         }
     }
 
-    pub(crate) fn table(&mut self, table: &Table) -> anyhow::Result<()> {
+    pub(crate) fn table(&mut self, mut table: Table) -> anyhow::Result<()> {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         self.text(&table.trim_fmt())
     }
 

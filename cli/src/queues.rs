@@ -47,7 +47,7 @@ impl Queues {
             rows.iter().map(line).collect()
         };
         match out.format() {
-            Format::Table => out.table(&table(&rows)),
+            Format::Table => out.table(table(&rows)),
             Format::Json => out.document(&lines(out)?),
             Format::Jsonl => lines(out)?.iter().try_for_each(|line| out.line(line)),
         }
