@@ -277,7 +277,8 @@ pub trait Store: Send + Sync + 'static {
     /// Answers how many.
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize>;
 
-    /// Leased jobs whose visibility timeout has ended, earliest first.
+    /// Leased jobs whose visibility timeout has ended, earliest first; fewer than `limit` may be
+    /// answered when their records are large.
     async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>>;
 
     /// Forgets up to `limit` finished jobs whose time has come, and events older than

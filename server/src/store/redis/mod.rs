@@ -44,6 +44,9 @@ pub struct RedisOptions {
 /// Signals that a slow listener may leave unheard before it is told to look at everything.
 const SIGNALS: usize = 4096;
 
+/// Bytes of records after which a reading of overdue jobs ends; the rest is due at once again.
+const OVERDUE_BYTES: usize = 4 << 20;
+
 /// The store.
 pub struct RedisStore {
     address: Address,
@@ -316,7 +319,7 @@ impl Store for RedisStore {
 
     async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
         let mut call = self.call(queue, now);
-        call.text(limit);
+        call.text(limit).text(OVERDUE_BYTES);
         reply::jobs(queue, self.run_script(&call, &self.scripts.overdue).await?)
     }
 
