@@ -1,4 +1,4 @@
-//! `lessor queues`: every queue and how it is doing.
+//! `lessor queues`: every queue and its jobs.
 
 use clap::Args;
 use comfy_table::Table;
@@ -6,14 +6,14 @@ use lessor::{Client, Queue, QueueStats};
 use prost_reflect::DynamicMessage;
 use serde::Serialize;
 
-use crate::output::{Format, Output, columns, show};
+use crate::output::{Format, Output, columns};
 
 const EXAMPLES: &str = "\
 Examples:
   lessor queues
   lessor queues -o jsonl | jq -r 'select(.stats.dead) | .queue.name'";
 
-/// Print the queues: how many jobs each has in which state, and how long the oldest has waited.
+/// Print the queues: how many jobs each has in which state.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Queues {
@@ -55,17 +55,8 @@ impl Queues {
 }
 
 fn table(rows: &[(Queue, QueueStats)]) -> Table {
-    let mut table = columns([
-        "QUEUE",
-        "READY",
-        "LEASED",
-        "SCHEDULED",
-        "RETRYING",
-        "SUCCEEDED",
-        "DEAD",
-        "OLDEST",
-        "",
-    ]);
+    let mut table =
+        columns(["QUEUE", "READY", "LEASED", "SCHEDULED", "RETRYING", "SUCCEEDED", "DEAD"]);
     for (queue, stats) in rows {
         table.add_row([
             queue.name.clone(),
@@ -75,8 +66,6 @@ fn table(rows: &[(Queue, QueueStats)]) -> Table {
             stats.retrying.to_string(),
             stats.succeeded.to_string(),
             stats.dead.to_string(),
-            show(stats.oldest_ready_age.as_ref()),
-            if queue.paused { "paused" } else { "" }.to_owned(),
         ]);
     }
     table

@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    /// How many jobs a queue has in each state, and how it is doing.
+    /// How many jobs a queue has in each state.
     pub async fn queue_stats(&self, name: impl Into<String>) -> Result<QueueStats> {
         let request = GetQueueStatsRequest { name: name.into() };
         self.call_within(self.timeout(), request, |channel, request| async move {
