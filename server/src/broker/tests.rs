@@ -377,7 +377,12 @@ async fn a_watch_resumes_strictly_after_its_cursor() {
         with_results: false,
     };
     let mut first = running.broker.watch(watch(WatchStart::Now)).await.unwrap();
+    let begin = first.next().await.unwrap().unwrap();
+    assert_eq!(begin.events.len(), 0, "a cursor before the first event");
     let job = running.enqueue("a").await;
+    let mut resumed = running.broker.watch(watch(WatchStart::Cursor(begin.cursor))).await.unwrap();
+    let page = resumed.next().await.unwrap().unwrap();
+    assert_eq!(page.events[0].event.job, job.name.id);
     let page = first.next().await.unwrap().unwrap();
     assert_eq!(page.events[0].event.kind, EventKind::Created);
     let (_, token) = running.take("a").await;

@@ -89,6 +89,8 @@ pub struct Watch {
     /// Queues that may have more to read.
     unread: BTreeSet<QueueName>,
     filler: Filler,
+    /// The first page was given.
+    begun: bool,
 }
 
 impl Broker {
@@ -113,6 +115,7 @@ impl Broker {
             reached: cursor.map(|cursor| cursor.queues).unwrap_or_default(),
             unread: BTreeSet::new(),
             filler: Filler::default(),
+            begun: false,
         };
         watch.check_cursor().await?;
         for queue in watch.store.queues().await? {
@@ -123,12 +126,15 @@ impl Broker {
 }
 
 impl Watch {
-    /// The next page, after at most the bookmark interval; `None` when the broker drains.
+    /// The next page, after at most the bookmark interval; `None` when the broker drains. The
+    /// first page comes at once, a bookmark if need be: with its cursor a watch that is cut before
+    /// the first event misses nothing.
     pub async fn next(&mut self) -> Result<Option<WatchPage>> {
         let bookmark_at = self.clock.now().after(self.request.bookmark_interval);
+        let is_first = !std::mem::replace(&mut self.begun, true);
         loop {
             let events = self.read().await?;
-            if !events.is_empty() {
+            if is_first || !events.is_empty() {
                 return Ok(Some(WatchPage { events, cursor: self.cursor() }));
             }
             let clock = self.clock.clone();
