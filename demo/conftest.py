@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lessor.v1 import broker_pb2, job_pb2
+from lessor.v1 import broker_pb2, event_pb2, job_pb2
 
 from demo import BINARIES
-from jobs import Jobs
+from jobs import QUEUE, Jobs
 from problem import Deadline
 from processes import Child, Processes
 
@@ -67,11 +67,12 @@ class Bench:
 
     def wait_for(self, job: str, *states: job_pb2.Job.State) -> job_pb2.Job:
         """The job in full once it is in one of the states."""
-        request = broker_pb2.WaitJobRequest(name=job, until=states)
-        request.wait.FromSeconds(WAIT_SECONDS)
-        while not self.jobs.stub.WaitJob(request, timeout=2 * WAIT_SECONDS).reached:
-            self.deadline.left(f"{job} to be in {states}")
-        return self.read(job)
+        request = event_pb2.WatchEventsRequest(queues=[QUEUE], oldest=True)
+        request.bookmark_interval.FromSeconds(1)
+        for _ in self.jobs.stub.WatchEvents(request, timeout=WAIT_SECONDS):
+            if (found := self.read(job)).state in states:
+                return found
+        raise AssertionError("the watch ended")
 
     def read(self, job: str) -> job_pb2.Job:
         request = broker_pb2.GetJobRequest(name=job, view=job_pb2.JOB_VIEW_FULL)

@@ -26,8 +26,8 @@ READERS = 8
 # The broker takes 1000 jobs and 3 MiB at a time.
 BATCH_JOBS = 1000
 BATCH_BYTES = 2 << 20
-# More than a queue takes: the results are read at the end, so none may be purged before.
-KEEP = job_pb2.Retention(succeeded_count=2_000_000, dead_count=2_000_000)
+# The results are read at the end: however many there are, none may be purged before.
+KEEP = job_pb2.Retention(succeeded_count=-1, dead_count=-1)
 # Pauses before a broken stream is opened again: they grow and are random between these.
 RECONNECT_SECONDS = (0.25, 20.0)
 # The end of the stream's time is the deadline's to report.
@@ -87,7 +87,7 @@ class Jobs:
     def read(self) -> list[job_pb2.Job | None]:
         """Every job in full, in the order of `paths`; None for one the broker does not know."""
         with ThreadPoolExecutor(READERS) as readers:
-            return list(readers.map(self._read_one, self.paths))
+            return list(readers.map(self._read_one, list(self.paths)))
 
     def _read_one(self, name: str) -> job_pb2.Job | None:
         request = broker_pb2.GetJobRequest(name=name, view=job_pb2.JOB_VIEW_FULL)
@@ -133,28 +133,32 @@ class Follower(threading.Thread):
         self._stream: grpc.Call | None = None
         self._stopping = threading.Event()
         self.finished_by: dict[str, str] = {}
-        self.streams = 0
 
     def run(self) -> None:
-        shortest, pause = RECONNECT_SECONDS[0], RECONNECT_SECONDS[0]
-        while not self._stopping.is_set():
-            try:
-                for answer in self._watch():
-                    self._note(answer)
-                    pause = shortest
-            except grpc.RpcError as error:
-                if self._stopping.is_set():
-                    return
-                if error.code() is grpc.StatusCode.OUT_OF_RANGE:
-                    self._start_over()
-                elif error.code() not in RECONNECTABLE:
-                    self._fail(error)
-                    return
-            except Problem as problem:
-                self._fail(problem)
+        shortest, longest = RECONNECT_SECONDS
+        pause = shortest
+        try:
+            while not self._stopping.is_set():
+                heard_before = self._cursor
+                self._follow_stream()
+                pause = shortest if self._cursor != heard_before else min(2 * pause, longest)
+                self._stopping.wait(random.uniform(shortest, pause))
+        except (grpc.RpcError, Problem) as failure:
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _follow_stream(self) -> None:
+        """Until the stream ends or breaks in a way that another one may mend."""
+        try:
+            for answer in self._watch():
+                self._note(answer)
+        except grpc.RpcError as error:
+            if self._stopping.is_set() or error.code() in RECONNECTABLE:
                 return
-            self._stopping.wait(random.uniform(shortest, pause))
-            pause = min(2 * pause, RECONNECT_SECONDS[1])
+            if error.code() is not grpc.StatusCode.OUT_OF_RANGE:
+                raise
+            self._start_over()
 
     def _watch(self) -> Iterator[event_pb2.WatchEventsResponse]:
         request = event_pb2.WatchEventsRequest(
@@ -164,10 +168,12 @@ class Follower(threading.Thread):
             request.cursor = self._cursor
         else:
             request.oldest = True
-        self.streams += 1
         left = self._deadline.left("the jobs to finish")
         stream = self._jobs.stub.WatchEvents(request, timeout=left)
         self._stream = stream
+        # Whoever stopped in the meantime could not know this stream.
+        if self._stopping.is_set():
+            stream.cancel()
         return stream
 
     def _note(self, answer: event_pb2.WatchEventsResponse) -> None:
@@ -190,11 +196,6 @@ class Follower(threading.Thread):
         for job in self._jobs.read():
             if job is not None and job.state in FINAL_STATES:
                 self._finish(job.name, job.worker_id)
-
-    def _fail(self, failure: Exception) -> None:
-        with self._changed:
-            self._failure = failure
-            self._changed.notify_all()
 
     def wait_until(self, done: Callable[[], bool], check: Callable[[], None]) -> None:
         """Waits for events until `done`; `check` may raise at any time."""

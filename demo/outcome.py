@@ -82,7 +82,8 @@ def count(files: int, jobs: list[job_pb2.Job], workers: list[Worker]) -> Outcome
                 worker.leases_expired += 1
             elif attempt.outcome == SUCCEEDED:
                 worker.jobs += 1
-                worker.bytes += int(json.loads(job.result.data)["size"])
+                if (result := result_of(job)) is not None:
+                    worker.bytes += result.size
                 runs.append(between(attempt.start_time, attempt.end_time))
     outcome.run = Times.of(runs)
     outcome.wait = Times.of(
@@ -100,14 +101,19 @@ def compare(job: job_pb2.Job | None, expected: Facts | None) -> str | None:
         return f"not done: {state} {job.last_failure.code} {job.last_failure.message}".rstrip()
     if expected is None:
         return "cannot be read any more, so there is nothing to compare with"
-    result = json.loads(job.result.data)
-    if result["sha256"] != expected.sha256:
-        return f"differs: worker {result['sha256']}, sha256sum {expected.sha256}"
-    if (result["size"], result["lines"]) != (expected.size, expected.lines):
-        return f"differs: worker {result['size']} bytes {result['lines']} lines, " + (
-            f"file {expected.size} bytes {expected.lines} lines"
-        )
-    return None
+    result = result_of(job)
+    if result is None:
+        return f"has a result that is none: {job.result.data!r}"
+    if result.sha256 != expected.sha256:
+        return f"differs: worker {result.sha256}, sha256sum {expected.sha256}"
+    return None if result == expected else f"differs: worker {result}, file {expected}"
+
+
+def result_of(job: job_pb2.Job) -> Facts | None:
+    try:
+        return Facts(**json.loads(job.result.data))
+    except (ValueError, TypeError):
+        return None
 
 
 def rescue(job: job_pb2.Job, path: str, killed: str, killed_at: float) -> Rescue | None:

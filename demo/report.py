@@ -58,7 +58,7 @@ def show(console: Console, outcome: Outcome) -> None:
         console.print(Text(f"✗ and {more} more", style="red"))
     if not outcome.problems:
         console.print(
-            Text(f"✓ all {outcome.identical} digests are those of sha256sum", style="green")
+            Text(f"✓ every digest is the one of sha256sum: {outcome.identical}", style="green")
         )
 
 
@@ -91,7 +91,7 @@ def workers_table(outcome: Outcome) -> Table:
 
 
 def times_table(outcome: Outcome) -> Table:
-    table = Table(title=f"{outcome.files} jobs, {outcome.deliveries} deliveries")
+    table = Table(title=f"jobs: {outcome.files}, deliveries: {outcome.deliveries}")
     table.add_column("milliseconds")
     for heading in ("p50", "p95", "max"):
         table.add_column(heading, justify="right")

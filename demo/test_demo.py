@@ -47,7 +47,7 @@ class Runner:
         )
 
     def run(self, *arguments: object, path: str = os.environ["PATH"]) -> Run:
-        process = self.start("--lease", 1, *arguments, path=path)
+        process = self.start(*arguments, path=path)
         output, _ = process.communicate(timeout=RUN_SECONDS)
         print(output)
         figures = json.loads(self.figures.read_text()) if self.figures.exists() else {}
@@ -98,7 +98,7 @@ def test_every_file_is_done_though_a_worker_is_killed(
 
     assert f"{AWKWARD_FILES} files in {folder}" in run.output
     assert f"{AWKWARD_FILES} of {AWKWARD_FILES} jobs" in run.output
-    assert f"all {AWKWARD_FILES} digests are those of sha256sum" in run.output
+    assert f"every digest is the one of sha256sum: {AWKWARD_FILES}" in run.output
     for worker in (killed, *workers.values()):
         row = next(line for line in run.output.splitlines() if f"│ {worker['worker_id']} " in line)
         assert f" {worker['jobs']} " in row
@@ -132,7 +132,7 @@ def test_a_file_that_changed_since_is_reported(
     assert problem.startswith("with spaces.txt differs: worker ")
     assert run.figures["identical"] == AWKWARD_FILES - 1
     assert "with spaces.txt differs" in run.output
-    assert "digests are those of" not in run.output
+    assert "every digest" not in run.output
 
 
 def test_a_folder_without_files_is_refused(runner: Runner, tmp_path: Path) -> None:

@@ -176,19 +176,24 @@ class Worker:
             time.sleep(pause)
             with self.held_changes:
                 jobs = list(self.held)
-            for job in jobs:
-                self.extend(job, pause)
+            # All at once: a slow answer must not cost the lease of another job.
+            for job, answer in [(job, self.extend(job, pause)) for job in jobs]:
+                self.note_extension(job, answer)
 
-    def extend(self, job: Held, timeout: float) -> None:
+    def extend(self, job: Held, timeout: float) -> grpc.Future[lease_pb2.ExtendLeaseResponse]:
         request = lease_pb2.ExtendLeaseRequest(lease_token=job.token)
+        return self.stub.ExtendLease.future(request, timeout=timeout)
+
+    def note_extension(self, job: Held, answer: grpc.Future[lease_pb2.ExtendLeaseResponse]) -> None:
         try:
-            answer = self.stub.ExtendLease(request, timeout=timeout)
+            drain = answer.result().drain
         except grpc.RpcError as error:
+            # Any other failure may pass: the next beat comes before the lease ends.
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 job.lost.set()
                 self.drop(job)
         else:
-            if answer.drain:
+            if drain:
                 self.stop()
 
 
