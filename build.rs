@@ -15,13 +15,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         files.push(format!("lessor/v1/{name}.proto"));
     }
     // Comments stay in the set: reflection hands them to grpcurl.
-    let set = protox::Compiler::new(["proto"])?
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(files)?
-        .file_descriptor_set();
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
+    let set = compiler.file_descriptor_set();
+    // For reflection alone: with it a tool shows the details of an error, which tonic-types encodes.
+    compiler.open_file("google/rpc/error_details.proto")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
+    fs::write(out.join("descriptors.bin"), compiler.file_descriptor_set().encode_to_vec())?;
     tonic_prost_build::configure()
         .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())

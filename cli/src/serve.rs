@@ -29,7 +29,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
-    /// How long a shutdown may take, like 30s [env: LESSOR_GRACE] [default: 25s].
+    /// How long a shutdown may take, like 30s [env: LESSOR_GRACE] [default: 30s].
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
 

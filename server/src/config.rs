@@ -35,7 +35,7 @@ pub struct RawConfig {
     pub log: Option<String>,
     /// How logs look: `auto`, `text` or `json`.
     pub log_format: Option<String>,
-    /// Worker threads.
+    /// Threads that serve calls.
     pub threads: Option<usize>,
 }
 
@@ -50,7 +50,7 @@ pub struct Config {
     pub grace: Duration,
     /// What is logged and how.
     pub log: LogConfig,
-    /// Worker threads; `None`: as many as the machine has processors.
+    /// Threads that serve calls; `None`: one.
     pub threads: Option<NonZeroUsize>,
 }
 

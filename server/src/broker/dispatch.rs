@@ -112,12 +112,7 @@ pub struct Dispatching {
 
 /// A store call that came back.
 enum Done {
-    Claimed {
-        queue: QueueName,
-        tickets: Vec<Ticket>,
-        wanted: usize,
-        taken: store::Result<Vec<Vec<Job>>>,
-    },
+    Claimed { queue: QueueName, tickets: Vec<Ticket>, taken: store::Result<Vec<Vec<Job>>> },
     Listed(store::Result<Vec<QueueName>>),
 }
 
@@ -338,14 +333,14 @@ impl Dispatching {
         let (store, queue, now) = (Arc::clone(&self.store), queue.clone(), self.clock.now());
         self.calls.push(Box::pin(async move {
             let taken = store.claim(&queue, claims, now).await;
-            Done::Claimed { queue, tickets, wanted, taken }
+            Done::Claimed { queue, tickets, taken }
         }));
     }
 
     fn finish(&mut self, done: Done) {
         match done {
-            Done::Claimed { queue, tickets, wanted, taken } => {
-                self.claimed(&queue, tickets, wanted, taken);
+            Done::Claimed { queue, tickets, taken } => {
+                self.claimed(&queue, tickets, taken);
             }
             Done::Listed(Ok(queues)) => {
                 for queue in &queues {
@@ -361,14 +356,17 @@ impl Dispatching {
         &mut self,
         queue: &QueueName,
         tickets: Vec<Ticket>,
-        wanted: usize,
         taken: store::Result<Vec<Vec<Job>>>,
     ) {
         if let Some(line) = self.lines.get_mut(queue) {
             line.under_way = false;
-            let count = taken.as_ref().map_or(0, |taken| taken.iter().map(Vec::len).sum());
-            // A signal that came while the claim was under way may be of a job after it.
-            line.dry = taken.is_ok() && count < wanted && !line.told;
+            // Claims are served in order and each takes a job if there is one, so only an empty
+            // last one tells that the queue is empty: one that got less than it wanted may have
+            // been full by bytes, or a replay. A signal that came while the claim was under way
+            // may be of a job after it.
+            let is_empty =
+                taken.as_ref().is_ok_and(|taken| taken.last().is_some_and(Vec::is_empty));
+            line.dry = is_empty && !line.told;
         }
         match taken {
             Ok(taken) => {

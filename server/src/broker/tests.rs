@@ -176,6 +176,26 @@ async fn one_batch_of_jobs_serves_all_waiting_workers_by_one_claim() {
 }
 
 #[tokio::test]
+async fn a_claim_that_was_full_by_bytes_leaves_no_job_stranded() {
+    let running = running().await;
+    let wish = || LeaseRequest { max_jobs: 100, max_bytes: 1, ..request(&["a"], LONG) };
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(running.broker.lease(wish()))).collect();
+    for one in &mut waiting {
+        assert!(one.as_mut().now_or_never().is_none());
+    }
+    running.lease(&["a"], Duration::ZERO).await;
+    running.broker.enqueue_all((0..5).map(|_| new_job("a")).collect()).await.unwrap();
+    for leased in join_all(waiting).await {
+        assert_eq!(leased.unwrap().jobs.len(), 1, "one job is more than the bytes allow");
+    }
+    // Workers that come later and would wait find what is left.
+    for _ in 0..2 {
+        assert_eq!(running.broker.lease(wish()).await.unwrap().jobs.len(), 1);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_worker_that_goes_away_waiting_leaves_no_lease_behind() {
     let running = running().await;
     let mut waiting = Box::pin(running.lease(&["a"], LONG));

@@ -16,6 +16,7 @@
 //! | `d:<key>` | string | who holds a dedup key |
 //! | `q:<id>` | string | which job a request made; expires |
 //! | `c:<id>` | string | which leases a claim's request made; expires |
+//! | `o` | - | never exists: deleting it is the first write of a settle |
 //! | `ev`, `n` | stream, string | the event log and the number of its newest entry |
 //!
 //! Beside them, per namespace: the set of queues, the epoch, and a key that only routes.

@@ -8,6 +8,9 @@
 --   a number, '' for any number, 'none' to forget this one at once; event.
 -- Replies, per transition: 'applied' or 'lost'.
 -- Touches: all keys of the jobs, leased, leases, the index of the old and the new state, events.
+-- A script that has written already is not refused when memory runs out, and settles make room.
+redis.call('UNLINK', base .. 'o')
+
 local entries, count = take(), tonumber(take())
 
 local transitions, ids = {}, {}

@@ -4,6 +4,9 @@
 --   checkpoint or '', event or ''.
 -- Replies, per lease: 'applied' or 'lost'.
 -- Touches: leased, job and details keys, events.
+-- A script that has written already is not refused when memory runs out, and settles make room.
+redis.call('UNLINK', base .. 'o')
+
 local entries, count = take(), tonumber(take())
 
 local replies, ends = {}, {}
