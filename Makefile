@@ -48,7 +48,7 @@ test-demo: demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its wor
 	$(demo_python) -m pytest demo
 
 .PHONY: lint
-lint: lint-rust lint-proto lint-python lint-node lint-shell ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-proto lint-python lint-node lint-shell lint-docs ## Check format, style, types and the compatibility of the protocol
 
 .PHONY: lint-rust
 lint-rust:
@@ -75,6 +75,15 @@ lint-node: $(tools)/.npm
 .PHONY: lint-shell
 lint-shell:
 	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
+
+.PHONY: lint-docs
+lint-docs:
+	scripts/check-docs
+
+.PHONY: bench
+bench: redis ## Measure the promises of docs/performance.md (ROUNDS=3, OUT=file for JSON lines)
+	cargo build --locked --release --package lessor-cli --package lessor-bench
+	$(target)/release/lessor-bench --binary $(target)/release/lessor --rounds $(or $(ROUNDS),3) $(if $(OUT),--out "$(OUT)")
 
 .PHONY: deny
 deny: $(tools)/bin/cargo-deny ## Check licences and origins of the dependencies

@@ -6,26 +6,29 @@
 //! there are jobs for, first come first served. While a claim of a queue is under way, new wishes
 //! wait and share the next one.
 
+mod answer;
 mod line;
 mod waiter;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use self::answer::{Message, Returns, Ticket};
 use self::line::Line;
 use self::waiter::{Phase, Waiter};
+use super::Result;
 use super::fold::Folder;
 use super::lease::{Leased, QueuePattern};
-use super::{Error, Result};
 use crate::clock::Clock;
-use crate::job::{Job, QueueName, transition};
+use crate::job::{Job, QueueName};
 use crate::store::{self, Claim, Signal, Store};
+
+pub use self::answer::{Answer, Dispatcher};
 
 /// Jobs taken by one store call at most.
 const BATCH: usize = 256;
@@ -44,53 +47,6 @@ pub struct Wish {
     pub claim: Claim,
     /// Waits when there are none; else one look is all.
     pub patient: bool,
-}
-
-/// The way in to the dispatching task.
-#[derive(Clone)]
-pub struct Dispatcher {
-    mailbox: mpsc::Sender<Message>,
-    returns: Returns,
-}
-
-/// The answer to a [`Wish`], to come. Dropping it withdraws the wish; jobs that were taken for it
-/// already go back, uncounted.
-pub struct Answer {
-    receiver: oneshot::Receiver<Result<Leased>>,
-    /// Tells the task by which waiter to hurry; sent once the wish is in.
-    hurry: mpsc::Sender<Message>,
-    ticket: Ticket,
-    returns: Returns,
-}
-
-/// Names a waiting worker; a smaller one came earlier.
-type Ticket = u64;
-
-enum Message {
-    Ask(Ticket, Wish, oneshot::Sender<Result<Leased>>),
-    Hurry(Ticket),
-    Forget(Ticket),
-    Drain,
-}
-
-/// Gives back what was taken for a worker that is gone.
-#[derive(Clone)]
-struct Returns {
-    folder: Folder,
-    clock: Clock,
-    tickets: Arc<AtomicU64>,
-}
-
-impl Returns {
-    /// Each job goes in front of its line, so the last one first keeps their order.
-    fn give_back(&self, jobs: &[Job]) {
-        let now = self.clock.now();
-        for job in jobs.iter().rev() {
-            if let Some(decided) = transition::give_back(job, now) {
-                self.folder.commit_later(decided);
-            }
-        }
-    }
 }
 
 /// The dispatching task.
@@ -119,7 +75,7 @@ enum Done {
 /// A dispatching task and the way in to it.
 pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher, Dispatching) {
     let (sender, mailbox) = mpsc::channel(BACKLOG);
-    let returns = Returns { folder, clock: clock.clone(), tickets: Arc::default() };
+    let returns = Returns::new(folder, clock.clone());
     let dispatching = Dispatching {
         mailbox,
         store,
@@ -132,51 +88,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
         calls: FuturesUnordered::new(),
         draining: false,
     };
-    (Dispatcher { mailbox: sender, returns }, dispatching)
-}
-
-impl Dispatcher {
-    /// Puts a wish in.
-    pub fn ask(&self, wish: Wish) -> Result<Answer> {
-        let ticket = self.returns.tickets.fetch_add(1, Ordering::Relaxed);
-        let (reply, receiver) = oneshot::channel();
-        self.mailbox.try_send(Message::Ask(ticket, wish, reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Error::Draining,
-        })?;
-        let (hurry, returns) = (self.mailbox.clone(), self.returns.clone());
-        Ok(Answer { receiver, hurry, ticket, returns })
-    }
-
-    /// Answers all waiting workers, empty, and takes no job from now on.
-    pub fn drain(&self) {
-        let _full = self.mailbox.try_send(Message::Drain);
-    }
-}
-
-impl Answer {
-    /// Waits for the answer.
-    pub async fn receive(&mut self) -> Result<Leased> {
-        // The task is gone only when the broker is.
-        (&mut self.receiver).await.unwrap_or(Err(Error::Draining))
-    }
-
-    /// The patience is over: what is not under way already is not waited for.
-    pub fn hurry(&self) {
-        let _full = self.hurry.try_send(Message::Hurry(self.ticket));
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.receiver.close();
-        if let Ok(Ok(leased)) = self.receiver.try_recv() {
-            // Taken, sent, and never received.
-            self.returns.give_back(&leased.jobs);
-        }
-        // When the mailbox is full the task finds the closed answer by itself.
-        let _full = self.hurry.try_send(Message::Forget(self.ticket));
-    }
+    (Dispatcher::new(sender, returns), dispatching)
 }
 
 impl Dispatching {

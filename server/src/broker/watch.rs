@@ -217,6 +217,10 @@ impl Watch {
             if let (LogStart::After(position), Some(next)) = (reached.start, entries.first())
                 && next.position.number != position.number + 1
             {
+                // Entries are numbered in order; those of a store that lost its data begin again.
+                if next.position.number <= position.number {
+                    return Err(Error::StoreReset);
+                }
                 return Err(self.trimmed(&queue).await?);
             }
             if entries.len() < ENTRIES {
