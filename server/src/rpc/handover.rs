@@ -138,7 +138,7 @@ mod tests {
             max_jobs: 10,
             max_bytes: 1 << 20,
             lease_duration: None,
-            wait: Duration::from_secs(60),
+            wait: Duration::from_mins(1),
             request: None,
         };
         broker.lease(request).await.unwrap().jobs
