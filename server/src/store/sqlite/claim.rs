@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::batch::{Batch, Call};
 use super::memory::Memory;
-use super::row::{Failure, Found, Jobs, bits, integer, span, whole};
+use super::row::{Failure, Found, Jobs, bits, integer, span};
 use crate::clock::Timestamp;
 use crate::job::{
     DEFAULT_LEASE_DURATION, Event, EventKind, Job, Lease, QueueName, RequestId, State,
@@ -74,11 +74,10 @@ fn choose(call: &Call<'_>, claim: &Claim) -> Result<Vec<Found>, Failure> {
     let select = call.db.prepare_cached(select)?;
     let mut chosen = 0;
     let mut bytes = 0_usize;
-    let params = params![call.queue.id, whole(claim.limit)];
-    Jobs::of(call.db, call.name).read(select, params, |found| {
+    Jobs::of(call.db, call.name).read(select, [call.queue.id], |found| {
         bytes = bytes.saturating_add(found.size);
         chosen += 1;
-        chosen > 1 && bytes > claim.max_bytes
+        chosen > claim.limit || (chosen > 1 && bytes > claim.max_bytes)
     })
 }
 

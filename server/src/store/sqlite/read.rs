@@ -14,8 +14,8 @@ pub(super) fn get(batch: &mut Batch<'_>, name: &JobName) -> Result<Option<Job>, 
     let select = concat!(include_str!("sql/job.sql"), include_str!("sql/get.sql"));
     let select = call.db.prepare_cached(select)?;
     let params = params![call.queue.id, name.id.as_str()];
-    let found = Jobs::of(call.db, call.name).read(select, params, |_| false)?;
-    Ok(found.into_iter().next().map(|found| found.job))
+    let found = Jobs::of(call.db, call.name).find(select, params)?;
+    Ok(found.map(|found| found.job))
 }
 
 /// Leased jobs whose visibility timeout has ended.

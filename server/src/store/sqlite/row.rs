@@ -99,7 +99,19 @@ impl<'a> Jobs<'a> {
         Self { db, queue }
     }
 
-    /// Reads until there are no more, or `enough` says so of the next one.
+    /// Reads the one job that the statement finds, if there is one.
+    pub(super) fn find(
+        &self,
+        mut statement: CachedStatement<'_>,
+        params: impl Params,
+    ) -> Result<Option<Found>, Failure> {
+        let mut rows = statement.query(params)?;
+        rows.next()?.map(|row| self.one(row)).transpose()
+    }
+
+    /// Reads until there are no more, or `enough` says so of the next one. One that can't be read
+    /// is passed over, so that it does not keep the others from being leased and swept; reading it
+    /// by name tells what is wrong.
     pub(super) fn read(
         &self,
         mut statement: CachedStatement<'_>,
@@ -109,7 +121,13 @@ impl<'a> Jobs<'a> {
         let mut found = Vec::new();
         let mut rows = statement.query(params)?;
         while let Some(row) = rows.next()? {
-            let one = self.one(row)?;
+            let one = match self.one(row) {
+                Err(Failure::Record(error)) => {
+                    tracing::error!(%error, "a job is passed over");
+                    continue;
+                }
+                one => one?,
+            };
             if enough(&one) {
                 break;
             }

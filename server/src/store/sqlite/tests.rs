@@ -203,17 +203,37 @@ async fn an_unreadable_record_fails_only_the_call_that_meets_it() {
     let held = hold_up(&store).await;
     let queue = queue();
     let name = job("a", 0).name;
-    let (before, claims, after, ()) = tokio::join!(
+    let (before, read, after, ()) = tokio::join!(
         store.insert(&queue, one("b"), NOW),
-        store.claim(&queue, vec![claim(1, 1)], NOW),
+        store.get(&name),
         store.insert(&queue, one("c"), NOW),
         async { drop(held) }
     );
     assert_eq!(before.unwrap(), [[Inserted::New]]);
-    assert!(matches!(claims, Err(Error::Corrupt { .. })), "{claims:?}");
+    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
     assert_eq!(after.unwrap(), [[Inserted::New]]);
-    assert!(matches!(store.get(&name).await, Err(Error::Corrupt { .. })));
     assert_eq!(store.count(&queue).await.unwrap().ready, 3);
+}
+
+#[tokio::test]
+async fn an_unreadable_record_does_not_hold_up_the_jobs_behind_it() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for id in ["a", "b", "c"] {
+        store.insert(&queue(), one(id), NOW).await.unwrap();
+    }
+    let spoil = |id: &'static str| {
+        let update = "update spec set body = x'ff' where job = (select job from job where id = ?1)";
+        store.writer.call(move |batch| Ok(batch.db().execute(update, [id])?))
+    };
+    assert_eq!(spoil("a").await.unwrap(), 1);
+    let served = store.claim(&queue(), vec![claim(1, 1), claim(2, 1)], NOW).await.unwrap();
+    let ids: Vec<_> = served.iter().flatten().map(|job| job.name.id.as_str()).collect();
+    assert_eq!(ids, ["b", "c"]);
+    assert_eq!(spoil("b").await.unwrap(), 1);
+    let later = NOW.after(Duration::from_hours(1));
+    let overdue = store.overdue(&queue(), later, 10).await.unwrap();
+    let ids: Vec<_> = overdue.iter().map(|job| job.name.id.as_str()).collect();
+    assert_eq!(ids, ["c"]);
 }
 
 #[tokio::test]
