@@ -265,8 +265,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Signals(broadcast::Receiver<Signal>);
 
 impl Signals {
-    /// Returns once `wanted` has come, whatever comes before it.
-    pub(crate) async fn expect(&mut self, wanted: Signal) {
+    /// Returns once `wanted` has come, with whatever came before it.
+    pub(crate) async fn expect(&mut self, wanted: Signal) -> Vec<Signal> {
         let mut seen = Vec::new();
         let searched = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -278,6 +278,7 @@ impl Signals {
             }
         });
         assert!(searched.await.is_ok(), "{wanted:?} did not come, but {seen:?}");
+        seen
     }
 
     /// The next signal about `queue`, if one comes in time.

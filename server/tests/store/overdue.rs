@@ -26,12 +26,12 @@ every_store!(
     }
 
     async fn the_earliest_end_comes_first(queue: Queue) {
-        for (id, span) in [("c", 3), ("a", 1), ("d", 4), ("b", 2)] {
+        for (id, span) in [("b", 3), ("d", 1), ("a", 4), ("c", 2)] {
             queue.add_leased(id, lease_of(span)).await;
         }
-        assert_eq!(ids(&queue.overdue(at(3)).await), ["a", "b", "c"]);
+        assert_eq!(ids(&queue.overdue(at(3)).await), ["d", "c", "b"]);
         let first_two = queue.store.overdue(&queue.name, at(60), 2).await.unwrap();
-        assert_eq!(ids(&first_two), ["a", "b"]);
+        assert_eq!(ids(&first_two), ["d", "c"]);
         assert_eq!(queue.store.overdue(&queue.name, at(60), 0).await.unwrap(), []);
     }
 

@@ -35,13 +35,13 @@ every_store!(
     }
 
     async fn the_earliest_is_promoted_first(queue: Queue) {
-        for (id, when) in [("c", 3), ("a", 1), ("d", 4), ("b", 2)] {
+        for (id, when) in [("b", 3), ("d", 1), ("a", 4), ("c", 2)] {
             queue.add(id, scheduled(at(when))).await;
         }
         assert_eq!(queue.store.promote(&queue.name, at(60), 2).await.unwrap(), 2);
         assert_eq!(queue.count().await, Counts { ready: 2, scheduled: 2, ..Counts::default() });
         assert_eq!(queue.promote(at(60)).await, 2);
-        assert_eq!(ids(&queue.claim(9, at(60)).await), ["a", "b", "c", "d"]);
+        assert_eq!(ids(&queue.claim(9, at(60)).await), ["d", "c", "b", "a"]);
     }
 
     async fn jobs_of_the_same_moment_are_promoted_in_the_order_of_their_ids(queue: Queue) {
@@ -51,16 +51,16 @@ every_store!(
     }
 
     async fn scheduled_and_retrying_jobs_are_promoted_as_one_line(queue: Queue) {
-        queue.add_all(&["a", "c"], spec()).await;
+        queue.add_all(&["d", "b"], spec()).await;
         for (job, delay) in queue.claim(2, at(0)).await.iter().zip([1, 3]) {
             let retry = Disposition::Retry(Some(seconds(delay)));
             queue.apply(nacked(job, retry, at(0)), at(0)).await;
         }
-        queue.add("b", scheduled(at(2))).await;
-        queue.add("d", scheduled(at(4))).await;
+        queue.add("c", scheduled(at(2))).await;
+        queue.add("a", scheduled(at(4))).await;
         assert_eq!(queue.store.promote(&queue.name, at(60), 3).await.unwrap(), 3);
-        assert_eq!(queue.state("d").await, Some(State::Scheduled));
-        assert_eq!(ids(&queue.claim(9, at(60)).await), ["a", "b", "c"]);
+        assert_eq!(queue.state("a").await, Some(State::Scheduled));
+        assert_eq!(ids(&queue.claim(9, at(60)).await), ["d", "c", "b"]);
     }
 
     async fn promoted_jobs_stand_behind_those_that_were_ready_before(queue: Queue) {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, ids, nacked, payload,
+    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, id_of, ids, nacked, payload,
     request, request_id, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
 use crate::job::{Job, QueueName, Spec};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
-use crate::store::{Claim, Error, Inserted, Signal};
+use crate::store::{Claim, Error, Extension, Guarded, Inserted, Signal};
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_it_had() {
@@ -69,14 +69,78 @@ async fn a_cut_connection_is_mended() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_its_data_has_a_new_epoch() {
+async fn a_server_that_lost_its_data_is_another_store() {
     let server = RedisServer::start(&[]);
-    let epoch_of = async |store: &dyn crate::store::Store| store.status().await.unwrap().epoch;
     let queue = Queue::open(&server.url(), None).await;
-    let before = epoch_of(&*queue.store).await;
+    let mut signals = queue.signals().await;
+    queue.add("a", spec()).await;
+    let before = queue.store.epoch().await.unwrap();
     redis::cmd("FLUSHALL").exec(&mut server.connection()).unwrap();
-    let reopened = Queue::open(&server.url(), None).await;
-    assert_ne!(epoch_of(&*reopened.store).await, before);
+    // The store knew the queue and need not announce it; the server has forgotten it.
+    queue.add("b", spec()).await;
+    let after = queue.store.epoch().await.unwrap();
+    assert_ne!(after, before);
+    signals.expect(Signal::Reset).await;
+    assert!(queue.store.queues().await.unwrap().contains(&queue.name));
+    assert_eq!((queue.find("a").await, queue.count().await.ready), (None, 1));
+    assert_eq!(queue.store.epoch().await.unwrap(), after);
+}
+
+#[tokio::test]
+async fn a_full_server_takes_no_jobs_but_lets_them_end() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.add_all(&["a", "b", "c"], spec()).await;
+    let jobs = queue.claim(3, at(0)).await;
+    let mut connection = server.connection();
+    let mut limit = |bytes: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes).exec(&mut connection).unwrap();
+    };
+    limit("1");
+    let group = || vec![vec![queue.item("d", spec())]];
+    let refused = queue.store.insert(&queue.name, group(), at(1)).await;
+    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    let extension = Extension {
+        id: id_of("c"),
+        secret: jobs[2].lease.as_ref().unwrap().secret,
+        until: at(100),
+        progress: None,
+        checkpoint: None,
+        event: None,
+    };
+    let extended = queue.store.extend(&queue.name, vec![extension], at(1)).await.unwrap();
+    assert_eq!(extended, [Guarded::Applied]);
+    queue.apply(acked(&jobs[0], at(1)), at(1)).await;
+    queue.apply(nacked(&jobs[1], Disposition::Retry(Some(seconds(9))), at(1)), at(1)).await;
+    limit("0");
+    let inserted = queue.store.insert(&queue.name, group(), at(1)).await.unwrap();
+    assert_eq!(inserted, [[Inserted::New]]);
+}
+
+#[tokio::test]
+async fn an_unreadable_record_does_not_hold_up_the_jobs_behind_it() {
+    // Behind the head of a record, which scripts read, comes what only brokers read.
+    const HEAD: usize = 45;
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.add_all(&["a", "b", "c"], spec()).await;
+    let mut connection = server.connection();
+    let mut spoil = |id: &str| {
+        let key = format!("{{{}:{}}}:j:{id}", queue.namespace, queue.name);
+        redis::cmd("SETRANGE")
+            .arg(key)
+            .arg(HEAD)
+            .arg(&[0xff_u8; 9][..])
+            .exec(&mut connection)
+            .unwrap();
+    };
+    spoil("a");
+    assert_eq!(ids(&queue.claim(3, at(0)).await), ["b", "c"]);
+    let read = queue.store.get(&queue.job_name("a")).await;
+    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+    spoil("b");
+    assert_eq!(ids(&queue.overdue(at(60)).await), ["c"]);
 }
 
 #[tokio::test]

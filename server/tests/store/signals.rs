@@ -95,6 +95,23 @@ every_store!(
         signals.expect(due(10)).await;
     }
 
+    async fn what_changes_nothing_for_who_waits_is_not_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        queue.add("a", spec()).await;
+        queue.add("early", scheduled(at(500))).await;
+        signals.expect(Signal::Due(queue.name.clone(), at(500))).await;
+        queue.add("b", spec()).await;
+        queue.add("late", scheduled(at(600))).await;
+        let other = queue.sibling("other");
+        other.add("a", spec()).await;
+        let between = signals.expect(Signal::Ready(other.name.clone())).await;
+        let needless = |signal: &&Signal| match signal {
+            Signal::Ready(about) | Signal::Due(about, _) => *about == queue.name,
+            _ => false,
+        };
+        assert_eq!(between.iter().find(needless), None);
+    }
+
     async fn a_growing_log_is_signalled(queue: Queue) {
         let mut signals = queue.signals().await;
         for round in 0..3 {
