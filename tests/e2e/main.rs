@@ -19,7 +19,9 @@ mod queues;
 mod reflection;
 mod settle;
 mod shutdown;
+mod startup;
 mod watch;
+mod wire;
 
 /// Makes a test per store of each function.
 macro_rules! on_every_store {
