@@ -56,7 +56,7 @@ fn note(report: &mut Report, workload: &'static str, (operations, calls, seconds
         let setting = "redis, appendonly no".to_owned();
         report.add(Figure { system: "lessor", setting, workload, metric, unit }, value);
     };
-    let each = calls.all() as f64 / operations as f64;
+    let each = calls.scripts as f64 / operations as f64;
     add("rate", operations as f64 / seconds, "1/s");
     add("Redis calls per job operation", each, "calls");
     add("Redis calls, share of the promise of 0.1", each / PROMISE, "ratio");

@@ -39,12 +39,13 @@ pub(crate) async fn measure(machine: &Machine, report: &mut Report) -> anyhow::R
             answers = waiting => anyhow::bail!("{} workers were answered", answers.len()),
         };
         #[expect(clippy::cast_precision_loss, reason = "few calls")]
-        let rate = calls.all() as f64 / WINDOW.as_secs_f64();
+        let rate = calls.commands as f64 / WINDOW.as_secs_f64();
         let mut add = |metric, value, unit| {
             let setting = "redis, appendonly no".to_owned();
             report.add(Figure { system: "lessor", setting, workload, metric, unit }, value);
         };
-        add("commands sent to Redis", rate, "1/s");
+        // What the measuring itself asks, some four commands, counts too.
+        add("commands that Redis carried out", rate, "1/s");
         add("commands, share of the promise of 2/s", rate / PROMISE, "ratio");
     }
     Ok(())

@@ -130,84 +130,34 @@ impl Redis {
         Ok(self.client()?.get_multiplexed_async_connection().await?)
     }
 
-    /// How often each command was called, this question left out.
+    /// What was asked of it so far.
     pub(crate) async fn calls(&self) -> anyhow::Result<Calls> {
         let mut connection = self.connect().await?;
-        let text: String =
-            redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
-        let mut calls = Calls::default();
-        for line in text.lines() {
-            let Some((name, rest)) = line.strip_prefix("cmdstat_").and_then(|l| l.split_once(':'))
-            else {
-                continue;
+        let text: String = redis::cmd("INFO").arg("all").query_async(&mut connection).await?;
+        let count = |name: &str, rest: &str| -> anyhow::Result<u64> {
+            let Some(line) = text.lines().find_map(|line| line.strip_prefix(name)) else {
+                return Ok(0);
             };
-            let count = rest.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
-            let count: u64 = count.context("a count")?.parse()?;
-            match name {
-                // What a measuring connection itself says.
-                "info" | "client|setinfo" | "client|setname" | "hello" => {}
-                "evalsha" | "eval" => calls.scripts += count,
-                // What scripts do inside: not calls of the broker.
-                _ if INSIDE.contains(&name) => {}
-                _ => calls.others += count,
-            }
-        }
-        Ok(calls)
+            let value = line.strip_prefix(rest).context("a count")?;
+            let digits = value.split(|it: char| !it.is_ascii_digit()).next();
+            Ok(digits.context("a number")?.parse()?)
+        };
+        let scripts = count("cmdstat_evalsha:", "calls=")? + count("cmdstat_eval:", "calls=")?;
+        Ok(Calls { scripts, commands: count("total_commands_processed:", "")? })
     }
 }
 
-/// Commands that only scripts call; the server counts them too.
-const INSIDE: [&str; 33] = [
-    "get",
-    "set",
-    "del",
-    "mset",
-    "mget",
-    "incr",
-    "getrange",
-    "setrange",
-    "unlink",
-    "exists",
-    "rpush",
-    "lpush",
-    "lpop",
-    "lrem",
-    "llen",
-    "zadd",
-    "zrem",
-    "zcard",
-    "zrange",
-    "zrangebyscore",
-    "zscore",
-    "zpopmin",
-    "hset",
-    "hget",
-    "hmget",
-    "hgetall",
-    "hdel",
-    "xadd",
-    "xtrim",
-    "xinfo",
-    "publish",
-    "xinfo|stream",
-    "time",
-];
-
-/// Commands that brokers sent.
+/// What a Redis was asked.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Calls {
     /// Script calls.
     pub scripts: u64,
-    /// All others.
-    pub others: u64,
+    /// Commands of any kind, those inside scripts included.
+    pub commands: u64,
 }
 
 impl Calls {
     pub(crate) fn since(self, before: Self) -> Self {
-        Self { scripts: self.scripts - before.scripts, others: self.others - before.others }
-    }
-
-    pub(crate) fn all(self) -> u64 {
-        self.scripts + self.others
+        Self { scripts: self.scripts - before.scripts, commands: self.commands - before.commands }
     }
 }
