@@ -11,34 +11,33 @@ use redis::Msg;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Address;
-use super::keys::Namespace;
+use super::RedisStore;
+use super::scripts::unavailable;
 use crate::clock::{Clock, Timestamp};
 use crate::job::QueueName;
-use crate::store::Signal;
+use crate::store::{Error, Result, Signal};
 
 /// Pause before listening is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A silent connection is probed so often: a server that vanished without a word must be noticed.
-const PROBE: Duration = Duration::from_secs(15);
+/// A silent connection is probed so often: a server that vanished or hangs must be noticed before
+/// those who wait for its messages give up.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// An answer that takes longer does not come.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Messages handled in one go: those that say the same are told once.
 const TOGETHER: usize = 256;
 
 /// Turns messages into signals until `stop`.
-pub(super) async fn run(
-    address: &Address,
-    namespace: &Namespace,
-    signals: &broadcast::Sender<Signal>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(store: &RedisStore, stop: CancellationToken) {
     let listening = async {
         let mut was_heard = true;
         for turn in 0.. {
-            let result = listen(address, namespace, signals, turn).await;
+            let result = listen(store, turn).await;
             // Whoever waits must look now: what comes next may be lost.
-            let _nobody = signals.send(Signal::Reset);
+            let _nobody = store.signals.send(Signal::Reset);
             if let Err(error) = result
                 && was_heard
             {
@@ -54,15 +53,13 @@ pub(super) async fn run(
 }
 
 /// Listens until the connection ends.
-async fn listen(
-    address: &Address,
-    namespace: &Namespace,
-    signals: &broadcast::Sender<Signal>,
-    turn: usize,
-) -> redis::RedisResult<()> {
-    let (mut sink, messages) = address.listen(turn).await?.split();
+async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
+    let RedisStore { address, namespace, signals, .. } = store;
+    let (mut sink, messages) = address.listen(turn).await.map_err(unavailable)?.split();
     let channels = [namespace.ready_channel(), namespace.due_channel(), namespace.logged_channel()];
-    sink.subscribe(&channels[..]).await?;
+    in_time(sink.subscribe(&channels[..])).await?;
+    // A server that was away may be back without its newest writes.
+    store.register_again().await?;
     // What was said before the subscription took hold is not known.
     let _nobody = signals.send(Signal::Reset);
     tracing::debug!("hearing the store's messages");
@@ -75,12 +72,16 @@ async fn listen(
                 None => return Ok(()),
             },
             () = Clock::pause(PROBE) => {
-                let probe = sink.ping::<redis::Value>();
-                tokio::time::timeout(RETRY, probe).await.map_err(|_| {
-                    redis::RedisError::from((redis::ErrorKind::Io, "the server went silent"))
-                })??;
+                in_time(sink.ping::<redis::Value>()).await?;
             }
         }
+    }
+}
+
+async fn in_time<T>(asking: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+        Ok(answer) => answer.map_err(unavailable),
+        Err(_) => Err(Error::Unavailable("the server went silent".to_owned())),
     }
 }
 

@@ -144,24 +144,36 @@ impl RedisStore {
         if self.registered.lock().contains(queue) {
             return Ok(());
         }
-        self.ask(redis::cmd("SADD").arg(self.namespace.queues()).arg(queue.as_str())).await?;
+        self.announce(queue).await?;
         self.registered.lock().insert(queue.clone());
         Ok(())
     }
 
-    /// True when the epoch is another one than before.
+    async fn announce(&self, queue: &QueueName) -> Result<()> {
+        let queues = self.namespace.queues();
+        self.ask(redis::cmd("SADD").arg(queues).arg(queue.as_str())).await.map(drop)
+    }
+
+    /// Registers what was registered and is not any more: a server may forget its newest writes.
+    async fn register_again(&self) -> Result<()> {
+        let known = self.queues().await?;
+        let mut forgotten = self.registered.lock().clone();
+        forgotten.retain(|queue| known.binary_search(queue).is_err());
+        for queue in &forgotten {
+            self.announce(queue).await?;
+        }
+        Ok(())
+    }
+
+    /// True when the epoch was another one before.
     fn is_news(&self, epoch: &str) -> bool {
-        let before = self.epoch.lock().replace(epoch.to_owned());
-        before.is_some_and(|before| before != epoch)
+        self.epoch.lock().as_ref().is_some_and(|before| before != epoch)
     }
 
     /// The store lost its data under us: what was known of it is not so any more.
     async fn begin_anew(&self) -> Result<()> {
         tracing::warn!("the store is empty or another one");
-        let queues = std::mem::take(&mut *self.registered.lock());
-        for queue in &queues {
-            self.register(queue).await?;
-        }
+        self.register_again().await?;
         let _nobody = self.signals.send(Signal::Reset);
         Ok(())
     }
@@ -392,6 +404,8 @@ impl Store for RedisStore {
         if self.is_news(&epoch) {
             self.begin_anew().await?;
         }
+        // Last, so that a beginning that failed is made again.
+        *self.epoch.lock() = Some(epoch.clone());
         Ok(epoch)
     }
 
@@ -408,7 +422,7 @@ impl Store for RedisStore {
     }
 
     async fn run(&self, stop: CancellationToken) {
-        feed::run(&self.address, &self.namespace, &self.signals, stop).await;
+        feed::run(self, stop).await;
     }
 
     async fn close(&self) {}
