@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::SEED;
 use super::memory::{Forgotten, Memory, newest};
 use crate::clock::Timestamp;
 use crate::fixture::{
@@ -45,6 +46,8 @@ pub(super) struct History {
     /// How many finished jobs are kept, of those that succeeded and of the dead.
     counts: [Option<u32>; 2],
     ids: u32,
+    /// It is the only one that runs, to be looked at.
+    is_told: bool,
     trail: Vec<String>,
 }
 
@@ -53,8 +56,10 @@ impl Drop for History {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self { seed, step, trail, .. } = self;
-            let trail = trail[trail.len().saturating_sub(12)..].join("\n  ");
-            eprintln!("step {step} of the history with LESSOR_MODEL_SEED={seed}, after\n  {trail}");
+            eprintln!("at step {step} of {SEED}={seed}, which alone also tells what came before");
+            for call in &trail[trail.len().saturating_sub(12)..] {
+                eprintln!("  {call}");
+            }
         }
     }
 }
@@ -77,6 +82,7 @@ impl History {
             leases: Vec::new(),
             counts,
             ids: 0,
+            is_told: std::env::var_os(SEED).is_some(),
             trail: Vec::new(),
         }
     }
@@ -115,15 +121,17 @@ impl History {
     }
 
     /// The answer of a call on the faulty store, with what the fault was.
-    fn reply<T>(&mut self, what: &str, result: Result<T>) -> Reply<T> {
+    fn reply<T>(&mut self, what: impl Fn() -> String, result: Result<T>) -> Reply<T> {
         let made = self.store.take_made();
-        self.trail.push(format!("{:?} {what} {made:?}", self.now));
+        if self.is_told {
+            self.trail.push(format!("{:?} {} {made:?}", self.now, what()));
+        }
         match (result, made.as_slice()) {
             (Ok(answer), []) => Reply::Answered(answer),
             (Err(Error::Unavailable(_)), [(_, Fault::After)]) => Reply::Unheard,
             (Err(Error::Unavailable(_)), [(_, Fault::Before)]) => Reply::Undone,
-            (Err(error), _) => panic!("{what}: {error}"),
-            (Ok(_), made) => panic!("{what}: {made:?} did not fail"),
+            (Err(error), _) => panic!("{}: {error}", what()),
+            (Ok(_), made) => panic!("{}: {made:?} did not fail", what()),
         }
     }
 
@@ -134,7 +142,7 @@ impl History {
         // As a client does, until it is answered.
         loop {
             let result = self.store.insert(&self.queue.name, groups.clone(), self.now).await;
-            let reply = self.reply(&told(&groups), result);
+            let reply = self.reply(|| told(&groups), result);
             if !matches!(reply, Reply::Undone) {
                 let wanted = self.memory.insert(&groups, self.now);
                 if let Reply::Answered(outcomes) = reply {
@@ -199,7 +207,7 @@ impl History {
         let mut claims: Vec<Claim> = (0..self.random.usize(1..3)).map(|_| self.wish()).collect();
         loop {
             let result = self.store.claim(&self.queue.name, claims.clone(), self.now).await;
-            let reply = self.reply(&format!("{claims:?}"), result);
+            let reply = self.reply(|| format!("{claims:?}"), result);
             if !matches!(reply, Reply::Undone) {
                 let wanted = self.memory.claim(&claims, self.now);
                 self.leases.extend(wanted.iter().flatten().cloned());
@@ -256,7 +264,7 @@ impl History {
             });
         }
         let result = self.store.extend(&self.queue.name, extensions.clone(), self.now).await;
-        let reply = self.reply(&format!("{extensions:?}"), result);
+        let reply = self.reply(|| format!("{extensions:?}"), result);
         if !matches!(reply, Reply::Undone) {
             let wanted = self.memory.extend(&extensions);
             if let Reply::Answered(outcomes) = reply {
@@ -319,7 +327,7 @@ impl History {
     /// Commits, and answers the outcomes if they were heard.
     async fn commit(&mut self, transitions: Vec<Transition>) -> Option<Vec<Guarded>> {
         let result = self.store.commit(&self.queue.name, transitions.clone(), self.now).await;
-        let reply = self.reply(&format!("{transitions:?}"), result);
+        let reply = self.reply(|| format!("{transitions:?}"), result);
         if matches!(reply, Reply::Undone) {
             return None;
         }
@@ -335,7 +343,7 @@ impl History {
     async fn promote(&mut self) {
         let limit = [1, 3, ALL][self.random.usize(..3)];
         let result = self.store.promote(&self.queue.name, self.now, limit).await;
-        let reply = self.reply(&format!("promote {limit}"), result);
+        let reply = self.reply(|| format!("promote {limit}"), result);
         if !matches!(reply, Reply::Undone) {
             let wanted = self.memory.promote(self.now, limit);
             if let Reply::Answered(count) = reply {
@@ -348,7 +356,7 @@ impl History {
     async fn sweep(&mut self) {
         let limit = [1, 3, ALL][self.random.usize(..3)];
         let result = self.store.overdue(&self.queue.name, self.now, limit).await;
-        let Reply::Answered(overdue) = self.reply(&format!("overdue {limit}"), result) else {
+        let Reply::Answered(overdue) = self.reply(|| format!("overdue {limit}"), result) else {
             return;
         };
         self.check_overdue(&overdue, limit);
@@ -371,7 +379,7 @@ impl History {
     async fn purge(&mut self) {
         let limit = [1, 3, ALL][self.random.usize(..3)];
         let result = self.store.purge(&self.queue.name, self.now, limit).await;
-        let reply = self.reply(&format!("purge {limit}"), result);
+        let reply = self.reply(|| format!("purge {limit}"), result);
         if !matches!(reply, Reply::Undone) {
             let forgotten = self.memory.purge(self.now, limit);
             if let Reply::Answered(count) = reply {

@@ -40,6 +40,8 @@ impl Memory {
     }
 
     fn insert_group(&mut self, group: &[Insert], now: Timestamp) -> Vec<Inserted> {
+        // The events so far need not be copied.
+        let mut events = std::mem::take(&mut self.events);
         let before = self.clone();
         let mut outcomes: Vec<Inserted> =
             group.iter().map(|item| self.insert_one(item, now)).collect();
@@ -49,6 +51,8 @@ impl Memory {
                 *outcome = Inserted::Withheld;
             }
         }
+        events.append(&mut self.events);
+        self.events = events;
         outcomes
     }
 

@@ -1,8 +1,8 @@
 //! Random histories: whatever a store is asked, it answers as the model does, also when calls fail
 //! and are repeated, and no job is lost.
 //!
-//! A failure prints its seed; `LESSOR_MODEL_SEED` runs that one alone, `LESSOR_MODEL_ROUNDS` runs
-//! more of them.
+//! A failure prints its seed; `LESSOR_MODEL_SEED` runs that one alone and tells its calls,
+//! `LESSOR_MODEL_ROUNDS` runs more of them.
 
 mod history;
 mod memory;
@@ -12,7 +12,8 @@ use std::env;
 use self::history::History;
 use crate::fixture::Queue;
 
-const ROUNDS: u64 = 20;
+const SEED: &str = "LESSOR_MODEL_SEED";
+const ROUNDS: &str = "LESSOR_MODEL_ROUNDS";
 const STEPS: u32 = 150;
 
 every_store!(
@@ -31,8 +32,8 @@ every_store!(
 
 fn seeds() -> Vec<u64> {
     let number = |name| env::var(name).ok().map(|text| text.parse().unwrap());
-    match number("LESSOR_MODEL_SEED") {
+    match number(SEED) {
         Some(seed) => vec![seed],
-        None => (1..=number("LESSOR_MODEL_ROUNDS").unwrap_or(ROUNDS)).collect(),
+        None => (1..=number(ROUNDS).unwrap_or(20)).collect(),
     }
 }
