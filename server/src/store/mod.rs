@@ -8,6 +8,7 @@
 //! Rules of the trait: `now` is always an argument, so stores own no clock; expected outcomes are
 //! values; batch in, batch out, in order; each call touches one queue.
 
+pub mod faulty;
 pub mod open;
 pub mod record;
 pub mod redis;

@@ -5,18 +5,7 @@
 //! started by the suite; without `redis-server` the cases fail and say so.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
 
-use lessor_server::{clock, job};
-
-/// The store as the library has it, with the faults that only tests need.
-mod store {
-    pub(crate) use lessor_server::store::*;
-
-    pub(crate) use crate::faulty;
-}
-
-#[path = "../../src/store/faulty.rs"]
-#[expect(unreachable_pub, reason = "it is public where it belongs")]
-mod faulty;
+use lessor_server::{clock, job, store};
 
 /// Makes `case::sqlite`, `case::sqlite_file`, `case::redis` and `case::redis_cluster` of one body.
 macro_rules! every_store {
