@@ -115,6 +115,7 @@ impl Server {
         let stop = CancellationToken::new();
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
+        let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let mut serving = Box::pin(rpc::serve(routes, listener, closing.clone().cancelled_owned()));
         let ended = tokio::select! {
@@ -131,6 +132,7 @@ impl Server {
             let _panicked = checking.await;
             broker.drain();
             closing.cancel();
+            farewell.say().await;
             if is_serving && let Err(error) = (&mut serving).await {
                 tracing::warn!(%error, "the server failed at its end");
             }

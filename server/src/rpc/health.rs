@@ -28,6 +28,11 @@ impl Health {
         health
     }
 
+    /// What ends the watches of health in the end.
+    pub(crate) fn farewell(&self) -> Farewell {
+        Farewell(self.reporter.clone())
+    }
+
     /// What answers health checks.
     pub(super) fn service(&self) -> HealthService {
         HealthService::from_health_reporter(self.reporter.clone())
@@ -55,6 +60,19 @@ impl Health {
     async fn set(&self, status: ServingStatus) {
         for name in READINESS {
             self.reporter.set_service_status(name, status).await;
+        }
+    }
+}
+
+/// Ends the watches of health.
+pub(crate) struct Farewell(HealthReporter);
+
+impl Farewell {
+    /// Ends them after their last word, and lets none begin: a watch has no end of its own, and a
+    /// connection is not closed before its last stream.
+    pub(crate) async fn say(mut self) {
+        for name in READINESS.into_iter().chain([LIVENESS]) {
+            self.0.clear_service_status(name).await;
         }
     }
 }
