@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl};
 use crate::job::QueueName;
-use crate::store::open::OpenOptions;
+use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
 
 const LISTEN: &str = "127.0.0.1:7077";
@@ -148,16 +148,9 @@ fn namespace(text: String) -> Result<String, String> {
 
 /// Only the scheme is checked here; the store knows the rest.
 fn url(text: String) -> Result<StoreUrl, String> {
-    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-    let is_scheme = scheme.is_some_and(|scheme| {
-        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-    });
-    if is_scheme {
-        Ok(StoreUrl(text))
-    } else {
-        // It is not told back: whatever it is, it may hold a password.
-        Err("must be a URL, such as sqlite:/var/lib/lessor.db or redis://localhost".to_owned())
-    }
+    // It is not told back: whatever it is, it may hold a password.
+    open::check(&text)?;
+    Ok(StoreUrl(text))
 }
 
 /// `url` without what stands before the host and without the values of its query.

@@ -90,6 +90,11 @@ fn a_refusal_names_the_key_and_where_it_was_set() {
             "(from LESSOR_THREADS)",
         ),
         (
+            refusal(RawConfig::default(), None, &[("LESSOR_STORE", "mysql://h")]),
+            "store must begin with sqlite:, redis://",
+            "(from LESSOR_STORE)",
+        ),
+        (
             refusal(RawConfig::default(), Some("threads = 0"), &[]),
             "threads must be from 1 to 1024",
             "lessor.toml)",

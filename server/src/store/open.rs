@@ -28,27 +28,44 @@ impl Default for OpenOptions {
     }
 }
 
+/// What a URL names.
+enum Kind<'a> {
+    Memory,
+    File(&'a Path),
+    Redis,
+}
+
+/// Reads a URL; the error is the rest of a sentence that begins with it, and repeats none of it.
+fn kind(url: &str) -> std::result::Result<Kind<'_>, &'static str> {
+    match url.split_once(':') {
+        Some(("sqlite", ":memory:")) => Ok(Kind::Memory),
+        Some(("sqlite", "")) => Err("must name a file, such as sqlite:/var/lib/lessor.db"),
+        Some(("sqlite", path)) => {
+            Ok(Kind::File(Path::new(path.strip_prefix("//").unwrap_or(path))))
+        }
+        Some(("redis" | "rediss" | "redis-cluster" | "rediss-cluster", _)) => Ok(Kind::Redis),
+        Some(("redis-sentinel", _)) => Err("must not be of Redis Sentinel, which is not built yet"),
+        _ => Err("must begin with sqlite:, redis://, rediss:// or redis-cluster://"),
+    }
+}
+
+/// Whether `url` is one that [`open`] takes; if not, the rest of a sentence that begins with it.
+pub fn check(url: &str) -> std::result::Result<(), &'static str> {
+    kind(url).map(drop)
+}
+
 /// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:`, `redis://…`, `rediss://…`,
 /// `redis-cluster://…` or `rediss-cluster://…`.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>> {
-    match url.split_once(':') {
-        Some(("sqlite", ":memory:")) => Ok(SqliteStore::in_memory().await?),
-        Some(("sqlite", path)) if !path.is_empty() => {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            Ok(SqliteStore::open(Path::new(path), options.synchronous).await?)
-        }
-        Some(("redis" | "rediss" | "redis-cluster" | "rediss-cluster", _)) => {
+    match kind(url).map_err(|why| Error::Unusable(format!("its URL {why}")))? {
+        Kind::Memory => Ok(SqliteStore::in_memory().await?),
+        Kind::File(path) => Ok(SqliteStore::open(path, options.synchronous).await?),
+        Kind::Redis => {
             let options = RedisOptions {
                 namespace: options.namespace.clone(),
                 allow_eviction: options.allow_eviction,
             };
             Ok(RedisStore::open(url, &options).await?)
         }
-        Some(("redis-sentinel", _)) => {
-            Err(Error::Unusable("Redis Sentinel is not supported yet".to_owned()))
-        }
-        _ => Err(Error::Unusable(
-            "its URL must begin with sqlite:, redis://, rediss:// or redis-cluster://".to_owned(),
-        )),
     }
 }
