@@ -38,7 +38,8 @@ use crate::machine::pause;
 use crate::machine::process::Process;
 use crate::redis::Redis;
 use crate::wire::{
-    Stub, ack, answer, awaited, done, enqueued, health, job, leased, read, seconds, why, wish,
+    Stub, ack, answer, awaited, begin_to_wait, done, end_of, enqueued, health, job, leased, read,
+    seconds, why, wish,
 };
 
 /// Every write is on the disk before it is answered.
@@ -99,17 +100,9 @@ async fn outage(harm: Harm) {
     }
     let calls = Calls::prepare(&stub).await;
     let mut events = watching(&stub, None).await;
-    let (mut parked_stub, mut next_stub) = (stub.clone(), stub.clone());
+    let mut parked_stub = stub.clone();
     let mut parked = pin!(parked_stub.lease(wish("idle", 60, 30)));
-    // It is sent before the others, on the same connection, and the broker looks for jobs in the
-    // order of its calls: once the second is answered, the first waits for a job.
-    tokio::select! {
-        biased;
-        early = &mut parked => panic!("there is nothing to lease: {early:?}"),
-        found = answer(next_stub.lease(wish("nothing", 60, 0))) => {
-            assert!(found.unwrap().into_inner().jobs.is_empty());
-        }
-    }
+    begin_to_wait(&stub, &mut parked).await;
 
     harm.begin(&mut redis);
     let mut answers = calls.all(&stub);
@@ -232,17 +225,6 @@ async fn try_watching(
 ) -> Result<Streaming<WatchEventsResponse>, Status> {
     let request = WatchEventsRequest { start, ..WatchEventsRequest::default() };
     answer(stub.clone().watch_events(request)).await.map(Response::into_inner)
-}
-
-/// Waits for the error that ends a stream, past all that comes before it.
-async fn end_of(events: &mut Streaming<WatchEventsResponse>) -> Status {
-    loop {
-        match events.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the stream ends without a word"),
-            Err(status) => return status,
-        }
-    }
 }
 
 /// Waits for this event; returns the cursor behind it.

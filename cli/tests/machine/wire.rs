@@ -1,5 +1,6 @@
 //! Calls by the bare stubs: no retries, so that a test sees what the broker answers.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use lessor::proto::job_broker_client::JobBrokerClient;
@@ -7,10 +8,10 @@ use lessor::proto::{
     AckRequest, EnqueueRequest, GetJobRequest, Job, LeaseRequest, LeasedJob, RetryPolicy,
 };
 use tonic::transport::Channel;
-use tonic::{Code, Status};
-use tonic_health::pb::HealthCheckRequest;
+use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
 pub(crate) type Stub = JobBrokerClient<Channel>;
@@ -68,6 +69,31 @@ pub(crate) async fn leased(stub: &Stub, queue: &str, lease: i64) -> LeasedJob {
     reply.jobs.into_iter().next().unwrap_or_else(|| panic!("no job of {queue} comes"))
 }
 
+/// Lets `lease`, which finds no job, begin to wait for one. It is sent before another one, on the
+/// same connection, and a broker looks for jobs in the order of its calls: once the second is
+/// answered, the first waits.
+pub(crate) async fn begin_to_wait<T: Debug>(stub: &Stub, lease: impl Future<Output = T> + Unpin) {
+    let mut next = stub.clone();
+    tokio::select! {
+        biased;
+        early = lease => panic!("it does not wait: {early:?}"),
+        found = answer(next.lease(wish("nothing", 60, 0))) => {
+            assert!(found.unwrap().into_inner().jobs.is_empty());
+        }
+    }
+}
+
+/// Waits for the error that ends a stream, past all that comes before it.
+pub(crate) async fn end_of<T>(stream: &mut Streaming<T>) -> Status {
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ends without a word"),
+            Err(status) => return status,
+        }
+    }
+}
+
 /// Leases a job, waiting for it, and acks it; returns its name.
 pub(crate) async fn done(stub: &Stub, queue: &str) -> String {
     let leased = leased(stub, queue, 60).await;
@@ -82,10 +108,18 @@ pub(crate) async fn read(stub: &Stub, name: &str) -> Result<Job, Status> {
 
 /// Waits until the broker says so of its health.
 pub(crate) async fn health(channel: &Channel, service: &str, wanted: ServingStatus) {
+    told(&mut healths(channel, service).await, wanted).await;
+}
+
+/// What the broker says of its health, now and with each change.
+pub(crate) async fn healths(channel: &Channel, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
-    let mut client = HealthClient::new(channel.clone());
-    let mut told = answer(client.watch(request)).await.unwrap().into_inner();
-    while awaited(told.message()).await.unwrap().unwrap().status() != wanted {}
+    answer(HealthClient::new(channel.clone()).watch(request)).await.unwrap().into_inner()
+}
+
+/// Waits until this is said.
+pub(crate) async fn told(healths: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus) {
+    while awaited(healths.message()).await.unwrap().unwrap().status() != wanted {}
 }
 
 /// Code and reason of a refusal.
