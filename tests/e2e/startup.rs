@@ -3,10 +3,13 @@
 use lessor_server::config::{Config, RawConfig, Sources};
 use tokio::net::TcpListener;
 
-/// What `run` says when it can't open `store`.
+/// What is said of a `store` that can't be used: when it is chosen, or when it is opened.
 async fn refusal(store: &str) -> String {
     let raw = RawConfig { store: Some(store.to_owned()), ..RawConfig::default() };
-    let config = Config::load_with(Sources { flags: raw, file: None }, &|_| None).unwrap();
+    let config = match Config::load_with(Sources { flags: raw, file: None }, &|_| None) {
+        Ok(config) => config,
+        Err(error) => return error.to_string(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ended = lessor_server::run(config, listener, std::future::pending()).await;
     ended.unwrap_err().to_string()
