@@ -31,7 +31,7 @@ use crate::machine::{free_port, pause};
 use crate::redis::Redis;
 
 const QUEUE: &str = "ledger";
-const KILLS: usize = 12;
+const KILLS: usize = 20;
 const PRODUCERS: usize = 4;
 const WORKERS: usize = 4;
 
