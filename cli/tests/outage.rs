@@ -253,7 +253,7 @@ async fn a_redis_that_syncs_each_second_loses_at_most_two() {
     let killed = now();
     redis.kill();
     redis.start_again().await;
-    health(&broker.channel(), "", ServingStatus::Serving).await;
+    awaited(works_again(&broker)).await;
 
     let safe = |told: &(Instant, String)| told.0 + Duration::from_secs(2) < killed;
     let names = |told: &RefCell<Vec<(Instant, String)>>| -> Vec<String> {
@@ -357,7 +357,7 @@ async fn what_redis_forgot_is_not_missed_for_ever() {
     let file = File::options().write(true).open(redis.append_only_file()).unwrap();
     file.set_len(written).unwrap();
     redis.start_again().await;
-    health(&broker.channel(), "", ServingStatus::Serving).await;
+    awaited(works_again(&broker)).await;
 
     assert_eq!(why(&read(&stub, &lost).await.unwrap_err()).0, Code::NotFound);
     // Both jobs are there: one waits, the other's lease ends by itself.
@@ -379,6 +379,15 @@ async fn lives_on_with_another_broker(redis: &Redis, mut broker: Broker, queue: 
     let (_broker, stub) = broker_on(redis).await;
     let again = leased(&stub, "*", 60).await.job.unwrap();
     assert_eq!((again.name, again.lease_expired_count), (name, 1));
+}
+
+/// Waits until the broker has found Redis again; its health may not have missed it meanwhile.
+async fn works_again(broker: &Broker) {
+    let mut admin = JobBrokerAdminClient::new(broker.channel());
+    while let Err(status) = answer(admin.list_queues(ListQueuesRequest::default())).await {
+        assert_eq!(why(&status), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
+        pause(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until the queue is among those that brokers look after.
