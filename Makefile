@@ -34,7 +34,7 @@ demo: demo-parts $(if $(filter redis,$(STORE)),redis) ## Hash the files of DIR=f
 
 .PHONY: demo-parts
 demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
-	cargo build --locked --quiet --package lessor-cli --package lessor-demo-worker
+	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
 test: test-rust test-demo ## Run all tests
