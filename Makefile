@@ -44,7 +44,7 @@ test-rust: redis ## Run the tests of all Rust packages
 	cargo test --locked --workspace
 
 .PHONY: test-demo
-test-demo: demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
+test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
 	$(demo_python) -m pytest demo
 
 .PHONY: lint

@@ -105,12 +105,15 @@ def test_every_file_is_done_though_a_worker_is_killed(
     runner.assert_nothing_left()
 
 
-def test_one_file_is_enough(runner: Runner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_one_file_is_enough(runner: Runner, tmp_path: Path, store: str) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "file").write_text("alone\n")
-    run = runner.run("--dir", tmp_path / "one")
+    run = runner.run("--dir", tmp_path / "one", "--store", store)
     assert run.exit_code == 0
     assert (run.figures["files"], run.figures["requeues"]) == (1, 1)
+    assert f"store {store}:" in run.output
+    runner.assert_nothing_left()
 
 
 def test_a_file_that_changed_since_is_reported(
