@@ -50,11 +50,15 @@ test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and i
 .PHONY: lint
 lint: lint-rust lint-proto lint-python lint-node lint-shell lint-docs ## Check format, style, types and the compatibility of the protocol
 
+# The published libraries are documented for others; the rest for whoever works on it, private
+# items included.
 .PHONY: lint-rust
 lint-rust:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package lessor-proto --package lessor
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps \
+	  --document-private-items --workspace --exclude lessor-proto --exclude lessor
 
 .PHONY: lint-proto
 lint-proto: $(tools)/.npm
