@@ -4,6 +4,8 @@
 //! What never changes after enqueue is one record ([`encode_spec`]); what attempts leave behind is
 //! one record each. Tags are never reused.
 
+mod event;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,10 +14,11 @@ use prost::Message;
 
 use crate::clock::{Timestamp, millis};
 use crate::job::{
-    Attempt, Dedup, DedupKey, DedupScope, Event, EventKind, Failure, Form, JobId, Keep,
-    LeaseSecret, Outcome, Payload, Progress, QueueName, Retention, RetryPolicy, Spec, State,
-    WorkerId,
+    Attempt, Dedup, DedupKey, DedupScope, Failure, Form, Keep, LeaseSecret, Outcome, Payload,
+    Progress, Retention, RetryPolicy, Spec, WorkerId,
 };
+
+pub use event::{decode_events, encode_event};
 
 /// Why a record can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -157,48 +160,6 @@ struct AttemptRecord {
     failure: Option<FailureRecord>,
 }
 
-/// Field 1 of a log entry, once per event: so the encodings of single events, joined, are the
-/// encoding of all of them.
-#[derive(Clone, PartialEq, Message)]
-struct EventsRecord {
-    #[prost(message, repeated, tag = "1")]
-    events: Vec<EventRecord>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EventRecord {
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    #[prost(uint64, tag = "2")]
-    at: u64,
-    #[prost(string, tag = "3")]
-    job: String,
-    #[prost(string, tag = "4")]
-    job_type: String,
-    #[prost(btree_map = "string, string", tag = "5")]
-    labels: BTreeMap<String, String>,
-    #[prost(uint32, tag = "6")]
-    from: u32,
-    #[prost(uint32, tag = "7")]
-    to: u32,
-    #[prost(uint32, tag = "8")]
-    attempt: u32,
-    #[prost(string, optional, tag = "9")]
-    worker: Option<String>,
-    #[prost(message, optional, tag = "10")]
-    progress: Option<ProgressRecord>,
-    #[prost(message, optional, tag = "11")]
-    failure: Option<FailureRecord>,
-    #[prost(uint64, optional, tag = "12")]
-    waited_millis: Option<u64>,
-    #[prost(uint64, optional, tag = "13")]
-    ran_millis: Option<u64>,
-    #[prost(string, tag = "14")]
-    reason: String,
-    #[prost(btree_map = "string, string", tag = "15")]
-    trace_context: BTreeMap<String, String>,
-}
-
 /// Encodes what never changes after enqueue.
 pub fn encode_spec(spec: &Spec) -> Vec<u8> {
     let retry = (spec.retry != RetryPolicy::default()).then(|| retry_record(&spec.retry));
@@ -310,53 +271,6 @@ pub fn decode_attempt(bytes: Bytes) -> Result<Attempt, Unreadable> {
         outcome: outcome(record.outcome)?,
         failure: record.failure.map(failure),
     })
-}
-
-/// Encodes one event so that encodings can be joined into one log entry.
-pub fn encode_event(event: &Event) -> Vec<u8> {
-    let record = EventRecord {
-        kind: kind_number(event.kind),
-        at: event.at.as_millis(),
-        job: event.job.to_string(),
-        job_type: event.job_type.clone(),
-        labels: event.labels.clone(),
-        from: event.from.map_or(0, |state| u32::from(state.letter())),
-        to: u32::from(event.to.letter()),
-        attempt: event.attempt,
-        worker: event.worker.as_ref().map(|worker| worker.as_str().to_owned()),
-        progress: event.progress.as_ref().map(progress_record),
-        failure: event.failure.as_ref().map(failure_record),
-        waited_millis: event.waited.map(millis),
-        ran_millis: event.ran.map(millis),
-        reason: event.reason.clone(),
-        trace_context: event.trace_context.clone(),
-    };
-    EventsRecord { events: vec![record] }.encode_to_vec()
-}
-
-/// Decodes joined encodings of events of `queue`.
-pub fn decode_events(queue: &QueueName, bytes: Bytes) -> Result<Vec<Event>, Unreadable> {
-    EventsRecord::decode(bytes)?.events.into_iter().map(|record| event(queue, record)).collect()
-}
-
-fn event(queue: &QueueName, record: EventRecord) -> Result<Event, Unreadable> {
-    let state = |number: u32| u8::try_from(number).ok().and_then(State::from_letter);
-    let kind = kind(record.kind)?;
-    let job = JobId::parse(&record.job).map_err(|_| unreadable("job id of an event"))?;
-    let to = state(record.to).ok_or_else(|| unreadable("state of an event"))?;
-    let mut event = Event::new(kind, Timestamp::from_millis(record.at), queue.clone(), job, to);
-    event.job_type = record.job_type;
-    event.labels = record.labels;
-    event.from = state(record.from);
-    event.attempt = record.attempt;
-    event.worker = worker(record.worker)?;
-    event.progress = record.progress.map(progress);
-    event.failure = record.failure.map(failure);
-    event.waited = record.waited_millis.map(Duration::from_millis);
-    event.ran = record.ran_millis.map(Duration::from_millis);
-    event.reason = record.reason;
-    event.trace_context = record.trace_context;
-    Ok(event)
 }
 
 fn worker(text: Option<String>) -> Result<Option<WorkerId>, Unreadable> {
@@ -471,22 +385,6 @@ const OUTCOMES: [(Outcome, u32); 4] = [
     (Outcome::Released, 5),
 ];
 
-const KINDS: [(EventKind, u32); 13] = [
-    (EventKind::Created, 1),
-    (EventKind::Deduplicated, 2),
-    (EventKind::Scheduled, 3),
-    (EventKind::Ready, 4),
-    (EventKind::Leased, 6),
-    (EventKind::Progress, 7),
-    (EventKind::AttemptFailed, 8),
-    (EventKind::Retrying, 9),
-    (EventKind::Snoozed, 10),
-    (EventKind::Released, 11),
-    (EventKind::LeaseExpired, 12),
-    (EventKind::Succeeded, 15),
-    (EventKind::Dead, 16),
-];
-
 fn number_of<T: PartialEq>(table: &[(T, u32)], value: &T) -> u32 {
     table.iter().find(|(one, _)| one == value).map_or(0, |(_, number)| *number)
 }
@@ -502,12 +400,4 @@ fn outcome_number(outcome: Outcome) -> u32 {
 
 fn outcome(number: u32) -> Result<Outcome, Unreadable> {
     value_of(&OUTCOMES, number, "outcome of an attempt")
-}
-
-fn kind_number(kind: EventKind) -> u32 {
-    number_of(&KINDS, &kind)
-}
-
-fn kind(number: u32) -> Result<EventKind, Unreadable> {
-    value_of(&KINDS, number, "kind of an event")
 }

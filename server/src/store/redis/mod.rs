@@ -3,6 +3,7 @@
 //! Each operation is one script on one queue ([`keys`] names what it touches, `lua/` does it), so
 //! it is atomic and stays in one cluster slot. Works from Redis 6.2.
 
+mod arguments;
 mod codec;
 mod connect;
 mod feed;
@@ -28,9 +29,7 @@ use super::{
     LogStart, Position, REQUEST_MEMORY, Result, Signal, Status, Store, record,
 };
 use crate::clock::{Timestamp, millis};
-use crate::job::{
-    DEFAULT_LEASE_DURATION, DedupScope, Guard, HISTORY, Job, JobName, Place, QueueName, Transition,
-};
+use crate::job::{DEFAULT_LEASE_DURATION, Job, JobName, QueueName, Transition};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -184,67 +183,6 @@ impl RedisStore {
     }
 }
 
-fn add_insert(call: &mut Call, insert: &Insert) {
-    let job = &insert.job;
-    let scheduled = job.spec.scheduled.filter(|at| *at > job.spec.created);
-    call.text(&job.name.id);
-    call.text(if insert.chosen_id { "1" } else { "0" });
-    call.bytes(codec::new_record(job));
-    call.text(scheduled.map_or(String::new(), |at| at.as_millis().to_string()));
-    match &insert.request {
-        Some(request) => call.text(request.id).text(format_args!("{:016x}", request.digest)),
-        None => call.text("").text(""),
-    };
-    match &job.spec.dedup {
-        Some(dedup) => {
-            let (scope, span) = match dedup.scope {
-                DedupScope::UntilFinished { cap } => ("U", cap),
-                DedupScope::Window(window) => ("W", Some(window)),
-            };
-            let ttl = span.map_or(String::new(), |span| millis(span).max(1).to_string());
-            call.text(dedup.key.as_str()).text(scope).text(ttl);
-        }
-        None => {
-            call.text("").text("").text("");
-        }
-    }
-    call.bytes(record::encode_event(&super::created(job)));
-}
-
-fn add_transition(call: &mut Call, transition: &Transition) {
-    let (guard, compare, sweep) = match transition.guard {
-        Guard::Leased(secret) => ("L", secret.0.to_be_bytes().to_vec(), String::new()),
-        Guard::Overdue { secret, now } => {
-            ("O", secret.0.to_be_bytes().to_vec(), now.as_millis().to_string())
-        }
-        Guard::Waiting { deliveries } => ("W", deliveries.to_be_bytes().to_vec(), String::new()),
-    };
-    let (side, priority) = match transition.place {
-        Place::Front(priority) => ("LPUSH", priority),
-        Place::Back(priority) => ("RPUSH", priority),
-    };
-    let keep = if !transition.to.is_terminal() {
-        String::new()
-    } else if transition.keep.nothing() {
-        "none".to_owned()
-    } else {
-        transition.keep.count.map_or(String::new(), |count| count.to_string())
-    };
-    let attempt = transition.attempt.as_ref();
-    call.text(&transition.name.id).text(guard).bytes(compare).text(sweep);
-    call.bytes(codec::changed_head(transition));
-    call.text(char::from(transition.to.letter())).text(transition.at.as_millis());
-    call.text(side).text(priority);
-    call.text(attempt.map_or(String::new(), |attempt| format!("a{}", attempt.delivery % HISTORY)));
-    call.maybe(attempt.map(record::encode_attempt));
-    call.maybe(transition.failure.as_ref().map(record::encode_failure));
-    call.maybe(transition.result.as_ref().map(record::encode_payload));
-    call.maybe(transition.checkpoint.as_ref().map(record::encode_payload));
-    call.text(transition.free_dedup.as_ref().map_or("", |key| key.as_str()));
-    call.text(keep);
-    call.bytes(record::encode_event(&transition.event));
-}
-
 #[async_trait]
 impl Store for RedisStore {
     async fn insert(
@@ -259,7 +197,7 @@ impl Store for RedisStore {
         for group in &groups {
             call.text(group.len());
             for insert in group {
-                add_insert(&mut call, insert);
+                arguments::insert(&mut call, insert);
             }
         }
         let answer = self.run_script(&call, &self.scripts.insert).await?;
@@ -318,7 +256,7 @@ impl Store for RedisStore {
         let mut call = self.moving(queue, now);
         call.text(transitions.len());
         for transition in &transitions {
-            add_transition(&mut call, transition);
+            arguments::transition(&mut call, transition);
         }
         reply::guarded(self.run_script(&call, &self.scripts.commit).await?)
     }
