@@ -288,7 +288,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Enqueues and leases without end; acks most of the jobs, and leaves or fails the others.
+/// Enqueues and leases without end; acks most of the jobs, and leaves or fails the others. Those
+/// it acks the second time, so that none becomes a dead letter.
 async fn load(stub: &Stub, ledger: &Ledger) {
     for turn in 0_u64.. {
         let retention = Some(Retention { succeeded_count: -1, ..Retention::default() });
@@ -300,9 +301,10 @@ async fn load(stub: &Stub, ledger: &Ledger) {
         let found = answer(stub.clone().lease(wish("load", 1, 0))).await.unwrap().into_inner();
         for leased in found.jobs {
             let token = leased.lease_token;
+            let is_first = leased.job.as_ref().unwrap().delivery_count == 1;
             match turn % 16 {
-                0 => {}
-                1 => {
+                0 if is_first => {}
+                1 if is_first => {
                     let nack = NackRequest { lease_token: token, ..NackRequest::default() };
                     answer(stub.clone().nack(nack)).await.unwrap();
                 }
