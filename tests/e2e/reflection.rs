@@ -22,6 +22,8 @@ async fn version_1_lists_the_services_and_their_comments(server: &mut Server) {
         MessageRequest::ListServices(String::new()),
         MessageRequest::FileContainingSymbol("lessor.v1.JobBroker".to_owned()),
         MessageRequest::FileContainingSymbol("grpc.health.v1.Health".to_owned()),
+        // Without it tools show the details of an error as bytes.
+        MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned()),
     ];
     let requests = asked.map(|message_request| v1::ServerReflectionRequest {
         host: String::new(),
@@ -41,6 +43,7 @@ async fn version_1_lists_the_services_and_their_comments(server: &mut Server) {
     assert_eq!(file.package(), "lessor.v1");
     let comments = file.source_code_info.unwrap().location;
     assert!(comments.iter().any(|place| place.leading_comments().contains("Leases jobs")));
+    assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
     assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
 }
 
