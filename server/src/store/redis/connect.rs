@@ -55,6 +55,8 @@ impl Address {
 
     /// Connects; fails when no server answers.
     pub(super) async fn connect(&self) -> RedisResult<Link> {
+        // TLS needs one crypto library named, or it panics; somebody may have named it before.
+        let _before = rustls::crypto::aws_lc_rs::default_provider().install_default();
         if self.is_cluster {
             let client = ClusterClient::builder(self.nodes.clone())
                 .connection_timeout(CONNECT_WITHIN)
