@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
@@ -25,7 +26,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Brokers keep replies under 3 MiB; more is not a broker.
-pub(crate) const REPLY_LIMIT: usize = 4 << 20;
+const REPLY_LIMIT: usize = 4 << 20;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Four tries: the first, then after 0.1, 0.4 and 1.6 s, each pause up to twice as long.
@@ -87,6 +88,20 @@ impl Client {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.call_within(self.timeout, message, |channel, request| send(broker(channel), request))
+            .await
+    }
+
+    /// Sends one call of an operator: see [`call_within`](Self::call_within).
+    pub(crate) async fn administer<M, R, F>(
+        &self,
+        message: M,
+        send: impl Fn(JobBrokerAdminClient<Channel>, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.call_within(self.timeout, message, |channel, request| send(admin(channel), request))
             .await
     }
 
@@ -219,6 +234,10 @@ impl Builder {
 
 pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
     JobBrokerClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
+}
+
+fn admin(channel: Channel) -> JobBrokerAdminClient<Channel> {
+    JobBrokerAdminClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
 }
 
 /// Whether the deadline ended the call. Tonic watches it on both sides of the wire and says

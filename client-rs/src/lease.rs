@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use lessor_proto::v1::lease_response::EmptyReason;
-use lessor_proto::v1::{LeaseRequest, LeaseResponse, LeasedJob};
+use lessor_proto::v1::{LeaseRequest, LeaseResponse, LeasedJob, Worker};
 use uuid::Uuid;
 
 use crate::{Client, Result, connect, span};
 
-/// How much longer than it waits a lease call may take.
-const MARGIN: Duration = Duration::from_secs(5);
+/// How much longer than it waits a call may take.
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Takes jobs that are ready, waiting for the first one as long as `options` says.
@@ -86,6 +86,18 @@ impl LeaseOptions {
     /// For how long the jobs are ours, unless extended. Default: as job and queue say.
     pub fn lease_duration(mut self, duration: Duration) -> Self {
         self.0.lease_duration = Some(span::to_wire(duration));
+        self
+    }
+
+    /// Only jobs of these types. Default: all.
+    pub fn types<S: Into<String>>(mut self, types: impl IntoIterator<Item = S>) -> Self {
+        self.0.types = types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What an operator sees of the worker.
+    pub fn worker(mut self, worker: Worker) -> Self {
+        self.0.worker = Some(worker);
         self
     }
 

@@ -38,34 +38,48 @@
 
 #![deny(missing_docs)]
 
+mod action;
+mod bulk;
 mod connect;
 mod error;
+mod jobs;
 mod lease;
 pub mod payload;
 mod policy;
 mod producer;
 mod queues;
+mod schedules;
 mod settle;
 pub mod span;
 mod watch;
+mod workers;
 
+pub use action::Action;
+pub use bulk::{Bulk, Purge};
 pub use connect::{Builder, Client};
 pub use error::{Error, Reason, Result};
+pub use jobs::{Cancel, JobQuery, JobUpdate};
 pub use lease::{LeaseOptions, Leased};
-pub use policy::{Dedup, Retry};
+pub use policy::{Dedup, Retention, Retry};
 pub use producer::{Enqueued, NewJob};
+pub use queues::QueueUpdate;
+pub use schedules::{NewSchedule, ScheduleUpdate};
 pub use settle::{Extend, Nack, Settle, Settled};
 pub use watch::{Watch, WatchOptions};
 
 /// Every message of the protocol.
 pub use lessor_proto::v1 as proto;
+pub use lessor_proto::v1::dedup::OnDuplicate;
 pub use lessor_proto::v1::enqueue_response::Outcome as EnqueueOutcome;
 pub use lessor_proto::v1::event::Type as EventType;
 pub use lessor_proto::v1::job::State as JobState;
 pub use lessor_proto::v1::lease_response::EmptyReason;
+pub use lessor_proto::v1::schedule::Overlap;
 pub use lessor_proto::v1::{
-    AckResponse, Event, ExtendLeaseResponse, Failure, Job, LeasedJob, NackResponse, Payload,
-    Progress, Queue, QueueStats, SettleOutcome, WatchEventsResponse,
+    AckResponse, BulkJobsResponse, Event, ExplainJobResponse, ExtendLeaseResponse, Failure,
+    HealthThresholds, Job, JobView, LeasedJob, ListJobsResponse, NackResponse, Payload, Progress,
+    Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
+    WatchEventsResponse, Worker,
 };
 pub use tonic::Code;
 pub use tonic_types::FieldViolation;

@@ -1,9 +1,10 @@
-//! What a producer may decide about a job beside its work: when to try again, what is a duplicate.
+//! What a producer may decide about a job beside its work: when to try again, what is a duplicate,
+//! how long to keep it.
 
 use std::time::Duration;
 
-use lessor_proto::v1::dedup::Scope;
-use lessor_proto::v1::{Dedup as DedupMessage, RetryPolicy};
+use lessor_proto::v1::dedup::{OnDuplicate, Scope};
+use lessor_proto::v1::{Dedup as DedupMessage, Retention as RetentionMessage, RetryPolicy};
 
 use crate::span;
 
@@ -69,7 +70,7 @@ impl From<Retry> for RetryPolicy {
     }
 }
 
-/// Which earlier job makes a new one a duplicate. That job is returned instead.
+/// Which earlier job makes a new one a duplicate, and what becomes of the new one.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Dedup(DedupMessage);
@@ -88,8 +89,71 @@ impl Dedup {
     }
 }
 
+impl Dedup {
+    /// The earlier job counts only until it is leased for the first time.
+    pub fn until_started(mut self) -> Self {
+        self.0.scope = Scope::UntilStarted.into();
+        self
+    }
+
+    /// Whatever becomes of the earlier job, it counts no longer than this.
+    pub fn at_most(mut self, cap: Duration) -> Self {
+        self.0.window = Some(span::to_wire(cap));
+        self
+    }
+
+    /// What becomes of a duplicate. Default: the earlier job is returned instead.
+    pub fn on_duplicate(mut self, action: OnDuplicate) -> Self {
+        self.0.on_duplicate = action.into();
+        self
+    }
+}
+
 impl From<Dedup> for DedupMessage {
     fn from(dedup: Dedup) -> Self {
         dedup.0
+    }
+}
+
+/// How long a finished job is kept: until its age or the number of later ones is reached. What is
+/// not set is the queue's to decide.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Retention(RetentionMessage);
+
+impl Retention {
+    /// As the queue says.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long it is kept when it has succeeded; zero forgets it at once.
+    pub fn succeeded_for(mut self, span: Duration) -> Self {
+        self.0.succeeded_ttl = Some(span::to_wire(span));
+        self
+    }
+
+    /// How many succeeded jobs its queue keeps; -1 sets no limit.
+    pub fn succeeded_count(mut self, count: i32) -> Self {
+        self.0.succeeded_count = count;
+        self
+    }
+
+    /// How long it is kept when it is dead, cancelled or expired; zero forgets it at once.
+    pub fn dead_for(mut self, span: Duration) -> Self {
+        self.0.dead_ttl = Some(span::to_wire(span));
+        self
+    }
+
+    /// How many dead jobs its queue keeps; -1 sets no limit.
+    pub fn dead_count(mut self, count: i32) -> Self {
+        self.0.dead_count = count;
+        self
+    }
+}
+
+impl From<Retention> for RetentionMessage {
+    fn from(retention: Retention) -> Self {
+        retention.0
     }
 }

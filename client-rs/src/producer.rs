@@ -3,14 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use lessor_proto::v1::enqueue_request::Start;
+use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::enqueue_response::Outcome;
 use lessor_proto::v1::{
     BatchEnqueueRequest, EnqueueRequest, EnqueueResponse, GetJobRequest, Job, JobView, Payload,
 };
 use uuid::Uuid;
 
-use crate::{Client, Dedup, Error, Result, Retry, payload, span};
+use crate::{Client, Dedup, Error, Result, Retention, Retry, payload, span};
 
 impl Client {
     /// Hands one job to the broker.
@@ -161,6 +161,18 @@ impl NewJob {
         self
     }
 
+    /// Never start it later than this after it was enqueued, by the broker's clock.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.expiry = Some(Expiry::Ttl(span::to_wire(ttl)));
+        self
+    }
+
+    /// Never start it after this time.
+    pub fn expire_time(mut self, time: SystemTime) -> Self {
+        self.0.expiry = Some(Expiry::ExpireTime(time.into()));
+        self
+    }
+
     /// While a job with this key is unfinished, return that one: see [`Dedup::key`].
     pub fn dedup_key(self, key: impl Into<String>) -> Self {
         self.dedup(Dedup::key(key))
@@ -197,13 +209,37 @@ impl NewJob {
         self
     }
 
+    /// The longest time for one attempt, however often its lease is extended.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.0.attempt_timeout = Some(span::to_wire(timeout));
+        self
+    }
+
+    /// How long the job is kept once it is finished.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.0.retention = Some(retention.into());
+        self
+    }
+
+    /// On whose behalf it is enqueued.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.0.owner = owner.into();
+        self
+    }
+
+    /// Only check the request: nothing is enqueued.
+    pub fn validate_only(mut self) -> Self {
+        self.0.validate_only = true;
+        self
+    }
+
     /// A label to find the job by.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.labels.insert(key.into(), value.into());
         self
     }
 
-    fn into_request(mut self) -> EnqueueRequest {
+    pub(crate) fn into_request(mut self) -> EnqueueRequest {
         if self.0.request_id.is_empty() {
             self.0.request_id = Uuid::new_v4().to_string();
         }
@@ -215,5 +251,12 @@ impl NewJob {
 impl From<EnqueueRequest> for NewJob {
     fn from(request: EnqueueRequest) -> Self {
         Self(request)
+    }
+}
+
+/// The request as it stands: with a request id only if one was chosen.
+impl From<NewJob> for EnqueueRequest {
+    fn from(job: NewJob) -> Self {
+        job.0
     }
 }

@@ -11,7 +11,7 @@ use lessor_proto::v1::{
     NackRequest, NackResponse, Payload, Progress,
 };
 
-use crate::{Client, Error, Result, span};
+use crate::{Client, Error, NewJob, Result, span};
 
 impl Client {
     /// The job is done. A result is kept with it.
@@ -23,6 +23,19 @@ impl Client {
         result: Option<Payload>,
     ) -> Result<AckResponse> {
         let request = ack(lease_token, result);
+        self.call(request, |mut broker, request| async move { broker.ack(request).await }).await
+    }
+
+    /// As [`ack`](Self::ack), and enqueues follow-up jobs in the same step: all of it happens or
+    /// nothing does. At most 16 jobs, of the queue of the acked one.
+    pub async fn ack_then(
+        &self,
+        lease_token: impl Into<String>,
+        result: Option<Payload>,
+        then: Vec<NewJob>,
+    ) -> Result<AckResponse> {
+        let then = then.into_iter().map(NewJob::into_request).collect();
+        let request = AckRequest { then, ..ack(lease_token, result) };
         self.call(request, |mut broker, request| async move { broker.ack(request).await }).await
     }
 

@@ -156,9 +156,21 @@ impl WatchOptions {
         WatchEventsRequest { queues, ..WatchEventsRequest::default() }.into()
     }
 
+    /// One job: its current state comes first, and the watch ends after its terminal event. The
+    /// name is `queues/{queue}/jobs/{job}`.
+    pub fn job(name: impl Into<String>) -> Self {
+        WatchEventsRequest { job: name.into(), ..WatchEventsRequest::default() }.into()
+    }
+
     /// Only events of these types.
     pub fn types(mut self, types: impl IntoIterator<Item = Type>) -> Self {
         self.request.types = types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only events of jobs with this label, beside the other labels asked for.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.request.labels.insert(key.into(), value.into());
         self
     }
 
