@@ -2,7 +2,7 @@
 
 use super::{Broker, Result};
 use crate::job::{Job, JobName, QueueName};
-use crate::store::{Counts, Status};
+use crate::store::{Status, Survey};
 
 impl Broker {
     /// Reads a job.
@@ -16,9 +16,9 @@ impl Broker {
         Ok(self.store.queues().await?)
     }
 
-    /// Counts the jobs of a queue by state.
-    pub async fn count(&self, queue: &QueueName) -> Result<Counts> {
-        Ok(self.store.count(queue).await?)
+    /// What a queue holds.
+    pub async fn survey(&self, queue: &QueueName) -> Result<Survey> {
+        Ok(self.store.survey(queue, self.clock.now()).await?)
     }
 
     /// What the store is and how it does.

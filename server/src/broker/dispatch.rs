@@ -26,7 +26,7 @@ use super::fold::Folder;
 use super::lease::{Leased, QueuePattern};
 use crate::clock::Clock;
 use crate::job::{Job, QueueName};
-use crate::store::{self, Claim, Signal, Store};
+use crate::store::{self, Claim, Claimed, Signal, Store};
 
 pub use self::answer::{Answer, Dispatcher};
 
@@ -68,7 +68,7 @@ pub struct Dispatching {
 
 /// A store call that came back.
 enum Done {
-    Claimed { queue: QueueName, tickets: Vec<Ticket>, taken: store::Result<Vec<Vec<Job>>> },
+    Claimed { queue: QueueName, tickets: Vec<Ticket>, taken: store::Result<Claimed> },
     Listed(store::Result<Vec<QueueName>>),
 }
 
@@ -106,7 +106,7 @@ impl Dispatching {
                 signal = signals.recv() => match signal {
                     Ok(Signal::Ready(queue)) => self.told_ready(&queue),
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => self.reset(),
-                    Ok(Signal::Due(..) | Signal::Logged(_)) => {}
+                    Ok(_) => {}
                     Err(RecvError::Closed) => break,
                 },
             }
@@ -252,7 +252,7 @@ impl Dispatching {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Claimed { queue, tickets, taken } => {
-                self.claimed(&queue, tickets, taken);
+                self.claimed(&queue, tickets, taken.map(|claimed| claimed.jobs));
             }
             Done::Listed(Ok(queues)) => {
                 for queue in &queues {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, JobName, QueueName, Spec};
-use crate::store::{Insert, Inserted, Request};
+use crate::store::{Group, Insert, Inserted, Request, Room};
 
 /// A job that a producer asks for.
 #[derive(Clone, Debug)]
@@ -70,7 +70,8 @@ impl Broker {
         let now = self.clock.now();
         let inserts: Vec<Insert> = jobs.into_iter().map(|job| insert(job, now)).collect();
         let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let outcomes = self.folder.insert(queue, inserts).await?;
+        let group = Group { inserts, room: Room::default() };
+        let outcomes = self.folder.insert(queue, group).await?;
         let mut answers = Vec::with_capacity(jobs.len());
         for (job, inserted) in jobs.into_iter().zip(outcomes) {
             answers.push(self.answer(job, inserted).await);
@@ -89,7 +90,8 @@ impl Broker {
         let calls = by_queue.into_iter().map(|(queue, items)| async move {
             let (indexes, inserts): (Vec<usize>, Vec<Insert>) = items.into_iter().unzip();
             let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-            let groups = inserts.into_iter().map(|insert| vec![insert]).collect();
+            let alone = |insert| Group { inserts: vec![insert], room: Room::default() };
+            let groups = inserts.into_iter().map(alone).collect();
             let outcomes = self.folder.insert_each(queue, groups).await;
             (indexes, jobs, outcomes)
         });
@@ -118,14 +120,17 @@ impl Broker {
                 let job = known.unwrap_or(Job { name: first, ..job });
                 Ok(Enqueued { job, outcome: Outcome::Replayed })
             }
-            Inserted::Duplicate(id) => {
+            Inserted::Replaced(id) | Inserted::Behind(id) | Inserted::Duplicate(id) => {
                 let holder = JobName { queue, id };
                 let known = self.store.get(&holder).await?;
                 let job = known.ok_or(Error::NotFound(holder))?;
                 Ok(Enqueued { job, outcome: Outcome::Deduplicated })
             }
             Inserted::RequestReused => Err(Error::RequestReused),
-            Inserted::Exists(state) => Err(Error::Exists { name: job.name, state }),
+            Inserted::Exists(state) | Inserted::Rejected(_, state) => {
+                Err(Error::Exists { name: job.name, state })
+            }
+            Inserted::Full(_) => Err(Error::StoreFull("the queue is full".to_owned())),
             Inserted::Withheld => Err(Error::Withheld),
         }
     }
@@ -142,5 +147,5 @@ fn insert(new: NewJob, now: Timestamp) -> Insert {
     let chosen_id = new.id.is_some();
     let id = new.id.unwrap_or_else(JobId::generate);
     let job = Job::enqueued(JobName { queue: new.queue, id }, spec);
-    Insert { job, chosen_id, request: new.request }
+    Insert { job, chosen_id, request: new.request, reason: String::new() }
 }

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Result};
 use crate::clock::Clock;
-use crate::job::{QueueName, Transition};
-use crate::store::{self, Extension, Guarded, Insert, Inserted, Store};
+use crate::job::QueueName;
+use crate::store::{self, Commit, Extended, Extension, Group, Guarded, Inserted, Store};
 
 /// Calls of one kind and queue that may be under way at once: the second travels while the first
 /// is carried out.
@@ -44,9 +44,9 @@ pub struct Folding {
 }
 
 enum Command {
-    Insert(QueueName, Vec<Insert>, Reply<Vec<Inserted>>),
-    Extend(QueueName, Box<Extension>, Reply<Guarded>),
-    Commit(Box<Transition>, Option<Reply<Guarded>>),
+    Insert(QueueName, Group, Reply<Vec<Inserted>>),
+    Extend(QueueName, Box<Extension>, Reply<Extended>),
+    Commit(Box<Commit>, Option<Reply<Guarded>>),
 }
 
 type Reply<T> = oneshot::Sender<store::Result<T>>;
@@ -59,9 +59,9 @@ struct Lane<I, O> {
 
 #[derive(Default)]
 struct Lanes {
-    commits: Lane<Transition, Guarded>,
-    inserts: Lane<Vec<Insert>, Vec<Inserted>>,
-    extensions: Lane<Extension, Guarded>,
+    commits: Lane<Commit, Guarded>,
+    inserts: Lane<Group, Vec<Inserted>>,
+    extensions: Lane<Extension, Extended>,
 }
 
 #[derive(Clone, Copy)]
@@ -87,18 +87,14 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock) -> (Folder, Folding) {
 
 impl Folder {
     /// Inserts one group.
-    pub async fn insert(&self, queue: QueueName, group: Vec<Insert>) -> Result<Vec<Inserted>> {
+    pub async fn insert(&self, queue: QueueName, group: Group) -> Result<Vec<Inserted>> {
         let (reply, answer) = oneshot::channel();
         self.offer(Command::Insert(queue, group, reply))?;
         receive(answer).await
     }
 
     /// Inserts groups of one job each.
-    pub async fn insert_each(
-        &self,
-        queue: QueueName,
-        groups: Vec<Vec<Insert>>,
-    ) -> Vec<Result<Inserted>> {
+    pub async fn insert_each(&self, queue: QueueName, groups: Vec<Group>) -> Vec<Result<Inserted>> {
         let offers: Vec<_> = groups
             .into_iter()
             .map(|group| {
@@ -119,23 +115,23 @@ impl Folder {
     }
 
     /// Moves the end of a lease.
-    pub async fn extend(&self, queue: QueueName, extension: Extension) -> Result<Guarded> {
+    pub async fn extend(&self, queue: QueueName, extension: Extension) -> Result<Extended> {
         let (reply, answer) = oneshot::channel();
         self.settle(Command::Extend(queue, Box::new(extension), reply)).await?;
         receive(answer).await
     }
 
     /// Applies a transition if its guard holds.
-    pub async fn commit(&self, transition: Transition) -> Result<Guarded> {
+    pub async fn commit(&self, commit: impl Into<Commit>) -> Result<Guarded> {
         let (reply, answer) = oneshot::channel();
-        self.settle(Command::Commit(Box::new(transition), Some(reply))).await?;
+        self.settle(Command::Commit(Box::new(commit.into()), Some(reply))).await?;
         receive(answer).await
     }
 
     /// Applies a transition if its guard holds; nobody waits for the answer. When the broker is
     /// too busy even to take the command, the lease's own end will do the work.
-    pub fn commit_later(&self, transition: Transition) {
-        let command = Command::Commit(Box::new(transition), None);
+    pub fn commit_later(&self, commit: impl Into<Commit>) {
+        let command = Command::Commit(Box::new(commit.into()), None);
         if self.commands.try_send(command).is_err() {
             tracing::debug!("no room to give a lease back; it will run out");
         }
@@ -191,7 +187,7 @@ impl Folding {
                 Command::Extend(_, extension, reply) => {
                     lanes.extensions.push(*extension, Some(reply));
                 }
-                Command::Commit(transition, reply) => lanes.commits.push(*transition, reply),
+                Command::Commit(commit, reply) => lanes.commits.push(*commit, reply),
             }
             if touched.last() != Some(&queue) {
                 touched.push(queue);
@@ -220,14 +216,15 @@ impl Folding {
     fn start(&mut self, queue: &QueueName) {
         let Some(lanes) = self.lanes.get_mut(queue) else { return };
         let now = self.clock.now();
-        while let Some((batch, replies)) = lanes.commits.next_batch(|_| 1) {
+        while let Some((batch, replies)) = lanes.commits.next_batch(|commit| 1 + commit.then.len())
+        {
             let (store, queue) = (Arc::clone(&self.store), queue.clone());
             self.calls.push(Box::pin(async move {
                 answer(replies, store.commit(&queue, batch, now).await);
                 Done { queue, kind: Kind::Commit }
             }));
         }
-        while let Some((batch, replies)) = lanes.inserts.next_batch(Vec::len) {
+        while let Some((batch, replies)) = lanes.inserts.next_batch(|group| group.inserts.len()) {
             let (store, queue) = (Arc::clone(&self.store), queue.clone());
             self.calls.push(Box::pin(async move {
                 answer(replies, store.insert(&queue, batch, now).await);
@@ -266,7 +263,7 @@ impl Command {
     fn queue(&self) -> &QueueName {
         match self {
             Self::Insert(queue, ..) | Self::Extend(queue, ..) => queue,
-            Self::Commit(transition, _) => &transition.name.queue,
+            Self::Commit(commit, _) => &commit.transition.name.queue,
         }
     }
 }

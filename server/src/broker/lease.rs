@@ -77,6 +77,7 @@ impl Broker {
             limit: request.max_jobs,
             max_bytes: request.max_bytes,
             lease_duration: request.lease_duration,
+            types: Vec::new(),
             secret: LeaseSecret(fastrand::u64(1..)),
             request: request.request,
         };
@@ -139,7 +140,7 @@ impl Broker {
         let looks = queues.iter().map(|queue| self.store.claim(queue, vec![look.clone()], now));
         let mut jobs = Vec::new();
         for found in futures_util::future::join_all(looks).await {
-            jobs.extend(found.map_err(Error::from)?.into_iter().flatten());
+            jobs.extend(found.map_err(Error::from)?.jobs.into_iter().flatten());
         }
         Ok(jobs)
     }

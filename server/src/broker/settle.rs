@@ -8,7 +8,7 @@ use crate::job::transition::{self, Disposition, Transition, Verb, Verdict};
 use crate::job::{
     Details, Event, EventKind, Failure, Job, LeaseToken, Payload, Progress, Spec, State,
 };
-use crate::store::{Extension, Guarded};
+use crate::store::{self, Extension, Guarded};
 
 /// How a settle ended, when it was not refused.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Broker {
         let job = after(&bare(&token), &decided);
         match self.folder.commit(decided).await? {
             Guarded::Applied => Ok(Settled { outcome: Outcome::Settled, job }),
-            Guarded::Lost => self.settle_again(&token, Verb::Ack, result, now).await,
+            _ => self.settle_again(&token, Verb::Ack, result, now).await,
         }
     }
 
@@ -114,14 +114,15 @@ impl Broker {
         let extension = Extension {
             id: token.name.id.clone(),
             secret: token.secret,
-            until,
+            until: Some(until),
             progress: extend.progress,
             checkpoint: extend.checkpoint,
+            cancel: None,
             event,
         };
         match self.folder.extend(token.name.queue.clone(), extension).await? {
-            Guarded::Applied => Ok(Extended { until, now }),
-            Guarded::Lost => {
+            store::Extended::Held { until, .. } => Ok(Extended { until, now }),
+            store::Extended::Lost => {
                 let job = self.store.get(&token.name).await?;
                 Err(lost(&token, job.as_ref()))
             }
@@ -152,7 +153,7 @@ impl Broker {
                 let settled = after(&job, &decided);
                 match self.folder.commit(*decided).await? {
                     Guarded::Applied => Ok(Settled { outcome: Outcome::SettledLate, job: settled }),
-                    Guarded::Lost => Err(lost(token, Some(&job))),
+                    _ => Err(lost(token, Some(&job))),
                 }
             }
             (Verdict::OtherSettle(outcome), _) => {
@@ -179,9 +180,11 @@ fn bare(token: &LeaseToken) -> Job {
         state: State::Leased,
         at: token.leased_at.after(token.lease_duration),
         counters: token.counters,
+        revision: 0,
         started: Some(token.first_leased_at),
         ended: None,
         lease: None,
+        cancel: None,
         details: Details::default(),
     }
 }
@@ -195,6 +198,7 @@ fn after(job: &Job, decided: &Transition) -> Job {
     job.started = decided.started;
     job.ended = decided.ended;
     job.lease = None;
+    job.cancel = None;
     if decided.failure.is_some() {
         job.details.last_failure.clone_from(&decided.failure);
     }

@@ -14,8 +14,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::job::{QueueName, transition};
-use crate::store::{Result, Signal, Store};
+use crate::job::{MAX_LEASE_LOSSES, QueueName, operate, transition};
+use crate::store::{Commit, Result, Signal, Store};
 
 /// Jobs moved by one store call: bounded, so that a sweep never holds the store for long.
 const BATCH: usize = 256;
@@ -78,7 +78,12 @@ impl Sweeping {
                 // Cancel-safe: a signal is taken only when this branch wins.
                 signal = signals.recv() => match signal {
                     Ok(Signal::Due(queue, at)) => self.arm(queue, at),
-                    Ok(Signal::Ready(_) | Signal::Logged(_)) => {}
+                    Ok(
+                        Signal::Ready(_)
+                        | Signal::Logged(_)
+                        | Signal::Settings(_)
+                        | Signal::Documents(_),
+                    ) => {}
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => {
                         look_at_all = self.clock.now();
                     }
@@ -171,9 +176,14 @@ async fn sweep(store: &dyn Store, clock: &Clock, queue: &QueueName) -> Result<Op
         let now = clock.now();
         let jobs = store.overdue(queue, now, BATCH).await?;
         let full = jobs.len() == BATCH;
-        let expired: Vec<_> = jobs.iter().filter_map(|job| transition::expire(job, now)).collect();
-        if !expired.is_empty() {
-            store.commit(queue, expired, now).await?;
+        let moved = jobs.iter().filter_map(|job| {
+            let random = fastrand::f64();
+            transition::expire(job, MAX_LEASE_LOSSES, now, random)
+                .or_else(|| operate::lapse(job, now))
+        });
+        let moved: Vec<Commit> = moved.map(Commit::from).collect();
+        if !moved.is_empty() {
+            store.commit(queue, moved, now).await?;
         }
         if !full {
             break;

@@ -160,7 +160,7 @@ impl Watch {
                     self.join(&queue, false).await?;
                 }
             }
-            Ok(Signal::Ready(_) | Signal::Due(..)) => {}
+            Ok(_) => {}
             Err(RecvError::Closed) => return Err(Error::Draining),
         }
         Ok(())

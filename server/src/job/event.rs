@@ -17,6 +17,8 @@ pub enum EventKind {
     Scheduled,
     /// A job may be leased.
     Ready,
+    /// A job waits for another one.
+    Blocked,
     /// A worker took a job.
     Leased,
     /// A worker told how far it is.
@@ -31,13 +33,29 @@ pub enum EventKind {
     Released,
     /// A lease ran out.
     LeaseExpired,
+    /// An attempt took longer than it may.
+    TimedOut,
+    /// A leased job's cancellation was asked for.
+    CancelRequested,
     /// A job is done.
     Succeeded,
     /// A job became a dead letter.
     Dead,
+    /// A job was called off.
+    Cancelled,
+    /// A job's time ran out before it was started.
+    Expired,
+    /// A job was deleted.
+    Purged,
+    /// A queue gives out no jobs from now on.
+    QueuePaused,
+    /// A queue gives out jobs again.
+    QueueResumed,
+    /// A queue's settings were changed.
+    QueueUpdated,
 }
 
-/// One move of one job.
+/// One move of one job, or of its queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// What happened.
@@ -46,8 +64,8 @@ pub struct Event {
     pub at: Timestamp,
     /// In which queue.
     pub queue: QueueName,
-    /// To which job.
-    pub job: JobId,
+    /// To which job; `None` for what happened to the queue.
+    pub job: Option<JobId>,
     /// The job's type; empty when its record is gone already.
     pub job_type: String,
     /// The job's labels.
@@ -55,7 +73,7 @@ pub struct Event {
     /// Where the job was; `None` when it is new.
     pub from: Option<State>,
     /// Where the job is now.
-    pub to: State,
+    pub to: Option<State>,
     /// The attempt it was in.
     pub attempt: u32,
     /// Who held it.
@@ -77,15 +95,20 @@ pub struct Event {
 impl Event {
     /// An event that says no more than that `job` moved to `to`.
     pub fn new(kind: EventKind, at: Timestamp, queue: QueueName, job: JobId, to: State) -> Self {
+        Self { job: Some(job), to: Some(to), ..Self::of_queue(kind, at, queue) }
+    }
+
+    /// An event of the queue itself.
+    pub fn of_queue(kind: EventKind, at: Timestamp, queue: QueueName) -> Self {
         Self {
             kind,
             at,
             queue,
-            job,
+            job: None,
             job_type: String::new(),
             labels: BTreeMap::new(),
             from: None,
-            to,
+            to: None,
             attempt: 0,
             worker: None,
             progress: None,
@@ -101,19 +124,25 @@ impl Event {
     /// an event of its own tells that too.
     pub fn unfold(self) -> impl Iterator<Item = Self> {
         let follows = match (self.kind, self.to) {
-            (EventKind::Created | EventKind::Snoozed, State::Scheduled) => {
+            (EventKind::Created | EventKind::Snoozed, Some(State::Scheduled)) => {
                 Some(EventKind::Scheduled)
             }
-            (EventKind::AttemptFailed, State::Retrying) => Some(EventKind::Retrying),
-            (EventKind::AttemptFailed | EventKind::LeaseExpired, State::Dead) => {
-                Some(EventKind::Dead)
-            }
+            (EventKind::Created, Some(State::Blocked)) => Some(EventKind::Blocked),
+            (
+                EventKind::AttemptFailed | EventKind::TimedOut | EventKind::Released,
+                Some(State::Retrying),
+            ) => Some(EventKind::Retrying),
+            (
+                EventKind::AttemptFailed | EventKind::LeaseExpired | EventKind::TimedOut,
+                Some(State::Dead),
+            ) => Some(EventKind::Dead),
             (
                 EventKind::Created
                 | EventKind::AttemptFailed
                 | EventKind::LeaseExpired
+                | EventKind::TimedOut
                 | EventKind::Released,
-                State::Ready,
+                Some(State::Ready),
             ) => Some(EventKind::Ready),
             _ => None,
         };

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use uuid::Uuid;
 
-use super::Counters;
 use super::retention::Keep;
+use super::{Counters, DEFAULT_ATTEMPT_TIMEOUT};
 use crate::clock::{Timestamp, millis};
 
 /// Why a name or token was refused.
@@ -200,6 +200,8 @@ pub struct LeaseToken {
     pub first_leased_at: Timestamp,
     /// The visibility timeout that the lease was made with.
     pub lease_duration: Duration,
+    /// How long the attempt may take, however often the lease is extended.
+    pub attempt_timeout: Duration,
     /// What to keep once the job has succeeded.
     pub keep: Keep,
     /// The job holds a dedup key, which its end gives free.
@@ -232,6 +234,8 @@ struct TokenRecord {
     keep_count: Option<u32>,
     #[prost(bool, tag = "12")]
     has_dedup: bool,
+    #[prost(uint64, optional, tag = "13")]
+    attempt_millis: Option<u64>,
 }
 
 impl LeaseToken {
@@ -259,6 +263,9 @@ impl LeaseToken {
             leased_at,
             first_leased_at: leased_at.before(Duration::from_millis(record.first_leased_before)),
             lease_duration: Duration::from_millis(record.lease_millis),
+            attempt_timeout: record
+                .attempt_millis
+                .map_or(DEFAULT_ATTEMPT_TIMEOUT, Duration::from_millis),
             keep: Keep {
                 span: record.keep_millis.map_or(Keep::SUCCEEDED.span, Duration::from_millis),
                 count: match record.keep_count {
@@ -288,6 +295,8 @@ impl fmt::Display for LeaseToken {
             keep_millis: (self.keep.span != usual.span).then(|| millis(self.keep.span)),
             keep_count: (self.keep.count != usual.count).then(|| self.keep.count.unwrap_or(0)),
             has_dedup: self.has_dedup,
+            attempt_millis: (self.attempt_timeout != DEFAULT_ATTEMPT_TIMEOUT)
+                .then(|| millis(self.attempt_timeout)),
         };
         f.write_str(&URL_SAFE_NO_PAD.encode(record.encode_to_vec()))
     }

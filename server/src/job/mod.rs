@@ -6,6 +6,8 @@
 
 pub mod event;
 pub mod id;
+pub mod operate;
+pub mod queue;
 pub mod retention;
 pub mod retry;
 pub mod state;
@@ -18,17 +20,21 @@ use bytes::Bytes;
 
 pub use event::{Event, EventKind};
 pub use id::{DedupKey, JobId, JobName, LeaseSecret, LeaseToken, QueueName, RequestId, WorkerId};
+pub use queue::QueueSettings;
 pub use retention::{Keep, Retention};
 pub use retry::RetryPolicy;
 pub use state::State;
-pub use transition::{Guard, Place, Transition};
+pub use transition::{Guard, Line, Place, Transition};
 
 use crate::clock::Timestamp;
 
 /// The visibility timeout of a job for which nobody chose one.
 pub const DEFAULT_LEASE_DURATION: Duration = Duration::from_secs(30);
 
-/// This many lost leases make a job a dead letter, however many attempts remain: a job that kills
+/// How long one attempt may take when nobody chose a limit, however often its lease is extended.
+pub const DEFAULT_ATTEMPT_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// This many lost leases make a job a dead letter, unless its queue says otherwise, however many attempts remain: a job that kills
 /// its workers must not be handed round for ever.
 pub const MAX_LEASE_LOSSES: u32 = 3;
 
@@ -40,7 +46,7 @@ pub const HISTORY: u32 = 10;
 pub struct Job {
     /// Its full name.
     pub name: JobName,
-    /// What was asked for at enqueue; never changes.
+    /// What was asked for at enqueue; only its producer or an operator changes it.
     pub spec: Spec,
     /// Where it is in its life.
     pub state: State,
@@ -48,12 +54,16 @@ pub struct Job {
     pub at: Timestamp,
     /// How often it was leased and tried.
     pub counters: Counters,
+    /// How often its spec was changed.
+    pub revision: u32,
     /// When it was first leased.
     pub started: Option<Timestamp>,
     /// When it reached a terminal state.
     pub ended: Option<Timestamp>,
     /// Who holds it; present in [`State::Leased`] only.
     pub lease: Option<Lease>,
+    /// Its cancellation was asked for while it was leased; present in [`State::Leased`] only.
+    pub cancel: Option<Cancel>,
     /// What its attempts left behind.
     pub details: Details,
 }
@@ -69,14 +79,20 @@ pub struct Spec {
     pub priority: i16,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// On whose behalf it was enqueued; may be empty.
+    pub owner: String,
     /// When it was enqueued.
     pub created: Timestamp,
     /// When it was asked to run, if not at once.
     pub scheduled: Option<Timestamp>,
+    /// It never starts after this moment.
+    pub expires: Option<Timestamp>,
     /// How often and how patiently it is tried.
     pub retry: RetryPolicy,
     /// Its visibility timeout, when the worker names none.
     pub lease_duration: Option<Duration>,
+    /// How long one attempt may take, however often its lease is extended.
+    pub attempt_timeout: Option<Duration>,
     /// What makes it a duplicate of another.
     pub dedup: Option<Dedup>,
     /// How long it is kept once finished.
@@ -115,11 +131,18 @@ pub struct Dedup {
     pub key: DedupKey,
     /// How long the key is held.
     pub scope: DedupScope,
+    /// What a later job with the same key does.
+    pub on_duplicate: OnDuplicate,
 }
 
 /// How long a dedup key is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DedupScope {
+    /// Until the job is first leased, but no longer than the cap, if there is one.
+    UntilStarted {
+        /// The longest that the key is held.
+        cap: Option<Duration>,
+    },
     /// Until the job is finished, but no longer than the cap, if there is one.
     UntilFinished {
         /// The longest that the key is held.
@@ -127,6 +150,43 @@ pub enum DedupScope {
     },
     /// For this long after enqueue, whatever becomes of the job.
     Window(Duration),
+}
+
+/// What a job does that meets another one holding its dedup key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDuplicate {
+    /// Gives way: the holder stays as it is.
+    #[default]
+    Keep,
+    /// Takes the place of a holder that has not started; else gives way.
+    Replace,
+    /// Takes the place of a holder that waits; runs after one that is leased.
+    RunAfter,
+    /// Is refused.
+    Reject,
+}
+
+/// A cancellation that a leased job has been asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// The lease ends at this moment at the latest.
+    pub by: Timestamp,
+    /// Why, for the worker and the event; may be empty.
+    pub reason: String,
+}
+
+/// Which of its lives a job is in: two readings with the same version show the same job, but for
+/// what a heartbeat brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// [`Job::state`].
+    pub state: State,
+    /// [`Job::at`].
+    pub at: Timestamp,
+    /// [`Counters::deliveries`].
+    pub deliveries: u32,
+    /// [`Job::revision`].
+    pub revision: u32,
 }
 
 /// How often a job was leased and tried.
@@ -213,6 +273,10 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The code of an attempt that took longer than it may.
+    pub const ATTEMPT_TIMEOUT: &'static str = "ATTEMPT_TIMEOUT";
+    /// The code of a worker that has no handler for the job's type.
+    pub const NO_HANDLER: &'static str = "NO_HANDLER";
     /// The code of a job whose workers kept vanishing.
     pub const CRASH_LOOP: &'static str = "CRASH_LOOP";
     /// The code of a lost lease.
@@ -254,8 +318,14 @@ pub enum Outcome {
     Failed,
     /// The visibility timeout ended first.
     LeaseExpired,
+    /// The attempt took longer than it may.
+    TimedOut,
     /// The worker gave the job back; the attempt does not count.
     Released,
+    /// An operator took the job from its worker; the attempt does not count.
+    Revoked,
+    /// The job was cancelled under its worker.
+    Cancelled,
 }
 
 impl Job {
@@ -269,9 +339,35 @@ impl Job {
             leased_at: lease.started,
             first_leased_at: self.started.unwrap_or(lease.started),
             lease_duration: lease.duration,
+            attempt_timeout: self.attempt_timeout(),
             keep: self.spec.retention.succeeded,
             has_dedup: self.spec.dedup.is_some(),
         })
+    }
+
+    /// How long one of its attempts may take.
+    pub fn attempt_timeout(&self) -> Duration {
+        self.spec.attempt_timeout.unwrap_or(DEFAULT_ATTEMPT_TIMEOUT)
+    }
+
+    /// What a guard compares.
+    pub fn version(&self) -> Version {
+        Version {
+            state: self.state,
+            at: self.at,
+            deliveries: self.counters.deliveries,
+            revision: self.revision,
+        }
+    }
+
+    /// Where it stands among the ready.
+    pub fn line(&self) -> Line {
+        Line { priority: self.spec.priority, job_type: self.spec.job_type.clone() }
+    }
+
+    /// The dedup key that its end gives free.
+    pub fn held_key(&self) -> Option<DedupKey> {
+        self.spec.dedup.as_ref().map(|dedup| dedup.key.clone())
     }
 
     /// A job as a producer's request makes it: due at `spec.scheduled`, or at once.
@@ -286,9 +382,11 @@ impl Job {
             state,
             at,
             counters: Counters::default(),
+            revision: 0,
             started: None,
             ended: None,
             lease: None,
+            cancel: None,
             details: Details::default(),
         }
     }

@@ -3,10 +3,12 @@
 //! | state | `at` is | when `at` passes |
 //! |---|---|---|
 //! | `Scheduled`, `Retrying` | when the job may run | it becomes `Ready` |
-//! | `Ready` | since when it may run | nothing |
+//! | `Ready` | since when it may run; never the same moment twice | nothing |
 //! | `Leased` | when the visibility timeout ends | the lease is lost |
 //! | `Blocked` | when it gives up waiting for other jobs | it becomes `Expired` |
 //! | `Succeeded`, `Dead`, `Cancelled`, `Expired` | when it may be forgotten | it is purged |
+//!
+//! A pending job that has an expiry becomes `Expired` when that passes, whatever its state.
 
 /// Where a job is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,17 +72,20 @@ impl State {
         Self::ALL.into_iter().find(|state| state.letter() == letter)
     }
 
+    /// True when the job waits: nobody holds it and its life is not over.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Ready | Self::Retrying | Self::Blocked)
+    }
+
     /// True when a job may move from this state to `to`.
     pub fn may_become(self, to: Self) -> bool {
         match self {
             Self::Scheduled | Self::Retrying => {
-                matches!(to, Self::Ready | Self::Cancelled | Self::Expired)
+                matches!(to, Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired)
                     // A late ack: the lease expired, nobody else had the job.
                     || (self == Self::Retrying && to == Self::Succeeded)
             }
-            Self::Ready => {
-                matches!(to, Self::Leased | Self::Succeeded | Self::Cancelled | Self::Expired)
-            }
+            Self::Ready => !matches!(to, Self::Retrying | Self::Blocked | Self::Dead),
             Self::Leased => !matches!(to, Self::Leased | Self::Blocked),
             Self::Blocked => {
                 matches!(to, Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired)

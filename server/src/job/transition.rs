@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Attempt, Counters, DedupKey, Event, EventKind, Failure, Job, JobName, Keep, LeaseSecret,
-    LeaseToken, MAX_LEASE_LOSSES, Outcome, Payload, State,
+    LeaseToken, Outcome, Payload, Spec, State, Version,
 };
 use crate::clock::Timestamp;
 
@@ -30,6 +30,12 @@ pub struct Transition {
     pub ended: Option<Timestamp>,
     /// Where it stands among the ready, when it goes to [`State::Ready`].
     pub place: Place,
+    /// Among which of the ready.
+    pub line: Line,
+    /// Replaces what was asked for, and raises the job's revision.
+    pub spec: Option<Box<Spec>>,
+    /// When it expires, if it waits from now on and may.
+    pub expires: Option<Timestamp>,
     /// The attempt that ends here, for the history.
     pub attempt: Option<Attempt>,
     /// Replaces the job's last failure.
@@ -38,7 +44,8 @@ pub struct Transition {
     pub result: Option<Payload>,
     /// Replaces the job's checkpoint.
     pub checkpoint: Option<Payload>,
-    /// How long the finished job is kept; used for terminal states.
+    /// How long the finished job is kept; used for terminal states. A job that is kept for no time
+    /// leaves the store at once; so a move to the state it has, kept for no time, deletes it.
     pub keep: Keep,
     /// The dedup key that the job's end gives free.
     pub free_dedup: Option<DedupKey>,
@@ -59,20 +66,26 @@ pub enum Guard {
         /// The moment of the sweep.
         now: Timestamp,
     },
-    /// The job waits (ready or retrying) and has not been leased since this lease number.
-    Waiting {
-        /// The lease number.
-        deliveries: u32,
-    },
+    /// Nobody holds the job and it is still as it was read.
+    Standing(Version),
 }
 
-/// Where a job that becomes ready stands within its priority.
+/// Where a job that becomes ready stands within its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Ahead of the others: it had its turn already and gives it back unused.
-    Front(i16),
-    /// Behind the others, at this priority.
-    Back(i16),
+    Front,
+    /// Behind the others.
+    Back,
+}
+
+/// Which ready jobs a job stands among.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Greater runs sooner.
+    pub priority: i16,
+    /// Workers may ask for jobs of some types only.
+    pub job_type: String,
 }
 
 /// What a worker says of a job it will not finish.
@@ -131,7 +144,10 @@ pub fn ack(
         counters: token.counters,
         started: Some(token.first_leased_at),
         ended: Some(now),
-        place: Place::Back(0),
+        place: Place::Back,
+        line: Line::default(),
+        spec: None,
+        expires: None,
         attempt: Some(Attempt {
             delivery: token.counters.deliveries,
             number: token.counters.attempts,
@@ -167,42 +183,59 @@ pub fn nack(
     if job.lease.as_ref()?.secret != token.secret {
         return None;
     }
+    let no_handler = failure.as_ref().is_some_and(|failure| failure.code == Failure::NO_HANDLER);
     let mut transition = match disposition {
-        Disposition::Retry(delay) => {
-            let code = failure.as_ref().map_or("", |failure| failure.code.as_str());
-            let retry = &job.spec.retry;
-            let backoff = delay.unwrap_or_else(|| retry.backoff(job.counters.attempts, random));
-            let at = now.after(backoff);
-            let first = job.started.unwrap_or(now);
-            if retry.is_fatal(code) {
-                dead(job, Outcome::Failed, failure, "FATAL_CODE", now)
-            } else if retry.spent(job.counters.attempts) {
-                dead(job, Outcome::Failed, failure, "ATTEMPTS_SPENT", now)
-            } else if retry.too_late(first, at) {
-                dead(job, Outcome::Failed, failure, "RETRY_DURATION_SPENT", now)
-            } else {
-                wait(job, Outcome::Failed, State::Retrying, at, failure, now)
-            }
+        _ if job.cancel.is_some() => cancelled(job, failure, now),
+        // Not burning an attempt must not mean to be handed back to the same worker at once.
+        Disposition::Retry(_) | Disposition::Release if no_handler => {
+            let backoff = job.spec.retry.backoff(job.counters.deliveries, random);
+            wait(job, Outcome::Released, State::Retrying, now.after(backoff), failure, now)
         }
+        Disposition::Retry(delay) => fail(job, Outcome::Failed, delay, failure, now, random),
         Disposition::Snooze(delay) => {
             wait(job, Outcome::Released, State::Scheduled, now.after(delay), failure, now)
         }
         Disposition::Release => wait(job, Outcome::Released, State::Ready, now, failure, now),
         Disposition::Dead => dead(job, Outcome::Failed, failure, "NACKED_DEAD", now),
     };
-    if matches!(disposition, Disposition::Snooze(_)) {
+    if matches!(disposition, Disposition::Snooze(_)) && job.cancel.is_none() {
         transition.event.kind = EventKind::Snoozed;
     }
     transition.checkpoint = checkpoint;
     Some(transition)
 }
 
-/// The visibility timeout of a leased job ended: it is ready again at once, behind the others of
-/// its priority, or a dead letter. The attempt counts. `None` when nobody holds the job.
-pub fn expire(job: &Job, now: Timestamp) -> Option<Transition> {
+/// The visibility timeout of a leased job ended. What that was: the end that its cancellation set,
+/// the end of what one attempt may take, or a lost lease. `max_losses` is the queue's limit of
+/// lost leases; `random` is uniform in 0..1. `None` when nobody holds the job.
+pub fn expire(job: &Job, max_losses: u32, now: Timestamp, random: f64) -> Option<Transition> {
+    let lease = job.lease.as_ref()?;
+    let mut transition = if job.cancel.is_some() {
+        cancelled(job, None, now)
+    } else if now >= lease.started.after(job.attempt_timeout()) {
+        time_out(job, now, random)
+    } else {
+        lose(job, max_losses, now)?
+    };
+    transition.guard = Guard::Overdue { secret: lease.secret, now };
+    Some(transition)
+}
+
+/// The attempt took longer than it may: as a failure that the worker told.
+fn time_out(job: &Job, now: Timestamp, random: f64) -> Transition {
+    let message = format!("the attempt took longer than {:?}", job.attempt_timeout());
+    let failure = Failure::found(Failure::ATTEMPT_TIMEOUT, message);
+    let mut transition = fail(job, Outcome::TimedOut, None, Some(failure), now, random);
+    transition.event.kind = EventKind::TimedOut;
+    transition
+}
+
+/// The lease was lost: the job is ready again at once, behind the others of its priority, or a
+/// dead letter. The attempt counts.
+fn lose(job: &Job, max_losses: u32, now: Timestamp) -> Option<Transition> {
     let lease = job.lease.as_ref()?;
     let losses = job.counters.lease_losses.saturating_add(1);
-    let crash_loop = losses >= MAX_LEASE_LOSSES;
+    let crash_loop = losses >= max_losses;
     let worker = lease.worker.as_str();
     let failure = if crash_loop {
         let message = format!("{losses} leases ran out, the last one of worker {worker}");
@@ -219,16 +252,55 @@ pub fn expire(job: &Job, now: Timestamp) -> Option<Transition> {
         wait(job, Outcome::LeaseExpired, State::Ready, now, Some(failure), now)
     };
     transition.counters.lease_losses = losses;
-    transition.place = Place::Back(job.spec.priority);
     transition.event.kind = EventKind::LeaseExpired;
-    transition.guard = Guard::Overdue { secret: lease.secret, now };
     Some(transition)
 }
 
+/// An attempt failed: it is tried again after a backoff, or the job is a dead letter.
+fn fail(
+    job: &Job,
+    outcome: Outcome,
+    delay: Option<Duration>,
+    failure: Option<Failure>,
+    now: Timestamp,
+    random: f64,
+) -> Transition {
+    let code = failure.as_ref().map_or("", |failure| failure.code.as_str());
+    let retry = &job.spec.retry;
+    let backoff = delay.unwrap_or_else(|| retry.backoff(job.counters.attempts, random));
+    let at = now.after(backoff);
+    let first = job.started.unwrap_or(now);
+    if retry.is_fatal(code) {
+        dead(job, outcome, failure, "FATAL_CODE", now)
+    } else if retry.spent(job.counters.attempts) {
+        dead(job, outcome, failure, "ATTEMPTS_SPENT", now)
+    } else if retry.too_late(first, at) {
+        dead(job, outcome, failure, "RETRY_DURATION_SPENT", now)
+    } else {
+        wait(job, outcome, State::Retrying, at, failure, now)
+    }
+}
+
+/// A leased job is called off: its worker gave in, or its time to do so is over.
+fn cancelled(job: &Job, failure: Option<Failure>, now: Timestamp) -> Transition {
+    let mut transition =
+        leave(job, EventKind::Cancelled, Outcome::Cancelled, State::Cancelled, failure, now);
+    transition.at = now.after(transition.keep.span);
+    transition.ended = Some(now);
+    transition.free_dedup = job.held_key();
+    if let Some(cancel) = &job.cancel {
+        transition.event.reason.clone_from(&cancel.reason);
+    }
+    transition
+}
+
 /// A lease that never reached its worker: the job goes back to where it was, as if it had not been
-/// leased. `None` when nobody holds the job.
+/// leased; one that was to be cancelled is. `None` when nobody holds the job.
 pub fn give_back(job: &Job, now: Timestamp) -> Option<Transition> {
     job.lease.as_ref()?;
+    if job.cancel.is_some() {
+        return Some(cancelled(job, None, now));
+    }
     let mut transition = wait(job, Outcome::Released, State::Ready, now, None, now);
     transition.attempt = None;
     "UNDELIVERED".clone_into(&mut transition.event.reason);
@@ -252,9 +324,8 @@ pub fn settle_again(
             Verdict::AlreadySettled
         }
         (Outcome::LeaseExpired, Verb::Ack) if is_last(job, token) => {
-            let dedup = job.spec.dedup.as_ref().map(|dedup| dedup.key.clone());
-            let mut late = ack(token, result, dedup, now);
-            late.guard = Guard::Waiting { deliveries: token.counters.deliveries };
+            let mut late = ack(token, result, job.held_key(), now);
+            late.guard = Guard::Standing(job.version());
             late.counters = job.counters;
             late.event.from = Some(job.state);
             "LATE".clone_into(&mut late.event.reason);
@@ -263,7 +334,9 @@ pub fn settle_again(
             }
             Verdict::Late(Box::new(late))
         }
-        (Outcome::LeaseExpired, _) => Verdict::LeaseLost,
+        (Outcome::LeaseExpired | Outcome::TimedOut | Outcome::Revoked | Outcome::Cancelled, _) => {
+            Verdict::LeaseLost
+        }
         (outcome, _) => Verdict::OtherSettle(outcome),
     }
 }
@@ -289,7 +362,9 @@ fn wait(
     transition.at = at;
     if !counts {
         transition.counters = job.counters.uncounted();
-        transition.place = Place::Front(job.spec.priority);
+        if to == State::Ready {
+            transition.place = Place::Front;
+        }
     }
     transition
 }
@@ -306,7 +381,7 @@ fn dead(
     transition.keep = job.spec.retention.dead;
     transition.at = now.after(transition.keep.span);
     transition.ended = Some(now);
-    transition.free_dedup = job.spec.dedup.as_ref().map(|dedup| dedup.key.clone());
+    transition.free_dedup = job.held_key();
     reason.clone_into(&mut transition.event.reason);
     transition
 }
@@ -340,7 +415,10 @@ fn leave(
         counters: job.counters,
         started: job.started,
         ended: None,
-        place: Place::Back(job.spec.priority),
+        place: Place::Back,
+        line: job.line(),
+        spec: None,
+        expires: job.spec.expires,
         attempt: Some(Attempt {
             delivery: job.counters.deliveries,
             number: job.counters.attempts,
@@ -360,7 +438,14 @@ fn leave(
     }
 }
 
-fn event_of(name: &JobName, kind: EventKind, from: State, to: State, now: Timestamp) -> Event {
+/// What is told of a move.
+pub(super) fn event_of(
+    name: &JobName,
+    kind: EventKind,
+    from: State,
+    to: State,
+    now: Timestamp,
+) -> Event {
     let mut event = Event::new(kind, now, name.queue.clone(), name.id.clone(), to);
     event.from = Some(from);
     event

@@ -58,8 +58,8 @@ impl JobBrokerAdmin for AdminCalls {
         request: Request<v1::GetQueueStatsRequest>,
     ) -> Answer<v1::QueueStats> {
         let queue = queue_name(&request.get_ref().name).map_err(Fault::from)?;
-        let counts = self.broker.count(&queue).await.map_err(Fault::from)?;
-        Ok(Response::new(stats_response(&queue, &counts)))
+        let survey = self.broker.survey(&queue).await.map_err(Fault::from)?;
+        Ok(Response::new(stats_response(&queue, &survey.counts)))
     }
 
     /// Answers even when the store does not: that is what it is asked for.

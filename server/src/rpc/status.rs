@@ -314,7 +314,10 @@ fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Succeeded => "SUCCEEDED",
         Outcome::Failed => "FAILED",
         Outcome::LeaseExpired => "LEASE_EXPIRED",
+        Outcome::TimedOut => "TIMED_OUT",
         Outcome::Released => "RELEASED",
+        Outcome::Revoked => "REVOKED",
+        Outcome::Cancelled => "CANCELLED",
     }
 }
 

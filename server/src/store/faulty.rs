@@ -10,10 +10,11 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
-use crate::job::{Job, JobName, QueueName, Transition};
+use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
 use crate::store::{
-    Claim, Counts, Entry, Error, Extension, Guarded, Insert, Inserted, LogStart, Position, Result,
-    Signal, Status, Store,
+    Claim, Claimed, Commit, Document, Entry, Error, Extended, Extension, Group, Guarded, Index,
+    Inserted, Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal, Status, Store,
+    Survey,
 };
 
 /// Where a call fails. The caller sees [`Error::Unavailable`] in both cases.
@@ -37,8 +38,15 @@ pub enum Operation {
     Purge,
     NextDue,
     Get,
+    List,
+    Ahead,
     Queues,
-    Count,
+    Survey,
+    Settings,
+    SetSettings,
+    Wipe,
+    Documents,
+    PutDocuments,
     Log,
     LogEnd,
     Time,
@@ -118,7 +126,7 @@ impl Store for Faulty {
     async fn insert(
         &self,
         queue: &QueueName,
-        groups: Vec<Vec<Insert>>,
+        groups: Vec<Group>,
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
         self.call(Operation::Insert, self.inner.insert(queue, groups, now)).await
@@ -129,7 +137,7 @@ impl Store for Faulty {
         queue: &QueueName,
         claims: Vec<Claim>,
         now: Timestamp,
-    ) -> Result<Vec<Vec<Job>>> {
+    ) -> Result<Claimed> {
         self.call(Operation::Claim, self.inner.claim(queue, claims, now)).await
     }
 
@@ -138,17 +146,17 @@ impl Store for Faulty {
         queue: &QueueName,
         extensions: Vec<Extension>,
         now: Timestamp,
-    ) -> Result<Vec<Guarded>> {
+    ) -> Result<Vec<Extended>> {
         self.call(Operation::Extend, self.inner.extend(queue, extensions, now)).await
     }
 
     async fn commit(
         &self,
         queue: &QueueName,
-        transitions: Vec<Transition>,
+        commits: Vec<Commit>,
         now: Timestamp,
     ) -> Result<Vec<Guarded>> {
-        self.call(Operation::Commit, self.inner.commit(queue, transitions, now)).await
+        self.call(Operation::Commit, self.inner.commit(queue, commits, now)).await
     }
 
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
@@ -175,12 +183,62 @@ impl Store for Faulty {
         self.call(Operation::Queues, self.inner.queues()).await
     }
 
-    async fn count(&self, queue: &QueueName) -> Result<Counts> {
-        self.call(Operation::Count, self.inner.count(queue)).await
+    async fn list(
+        &self,
+        queue: &QueueName,
+        index: &Index,
+        order: Order,
+        after: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.call(Operation::List, self.inner.list(queue, index, order, after, limit)).await
+    }
+
+    async fn ahead(&self, job: &Job) -> Result<u64> {
+        self.call(Operation::Ahead, self.inner.ahead(job)).await
+    }
+
+    async fn survey(&self, queue: &QueueName, now: Timestamp) -> Result<Survey> {
+        self.call(Operation::Survey, self.inner.survey(queue, now)).await
+    }
+
+    async fn settings(&self, queue: &QueueName) -> Result<Option<QueueSettings>> {
+        self.call(Operation::Settings, self.inner.settings(queue)).await
+    }
+
+    async fn set_settings(
+        &self,
+        queue: &QueueName,
+        settings: &QueueSettings,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<Guarded> {
+        let inner = self.inner.set_settings(queue, settings, event, now);
+        self.call(Operation::SetSettings, inner).await
+    }
+
+    async fn wipe(&self, queue: &QueueName, limit: usize) -> Result<bool> {
+        self.call(Operation::Wipe, self.inner.wipe(queue, limit)).await
+    }
+
+    async fn documents(&self, kind: Kind) -> Result<Vec<Document>> {
+        self.call(Operation::Documents, self.inner.documents(kind)).await
+    }
+
+    async fn document(&self, kind: Kind, key: &str) -> Result<Option<Document>> {
+        self.call(Operation::Documents, self.inner.document(kind, key)).await
+    }
+
+    async fn put_documents(&self, kind: Kind, puts: Vec<Put>) -> Result<Vec<Guarded>> {
+        self.call(Operation::PutDocuments, self.inner.put_documents(kind, puts)).await
     }
 
     async fn log(&self, queue: &QueueName, from: LogStart, limit: usize) -> Result<Vec<Entry>> {
         self.call(Operation::Log, self.inner.log(queue, from, limit)).await
+    }
+
+    async fn recent(&self, queue: &QueueName, limit: usize) -> Result<Vec<Entry>> {
+        self.call(Operation::Log, self.inner.recent(queue, limit)).await
     }
 
     async fn log_end(&self, queue: &QueueName) -> Result<Position> {

@@ -5,6 +5,7 @@
 //! one record each. Tags are never reused.
 
 mod event;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +15,12 @@ use prost::Message;
 
 use crate::clock::{Timestamp, millis};
 use crate::job::{
-    Attempt, Dedup, DedupKey, DedupScope, Failure, Form, Keep, LeaseSecret, Outcome, Payload,
-    Progress, Retention, RetryPolicy, Spec, WorkerId,
+    Attempt, Cancel, Dedup, DedupKey, DedupScope, Failure, Form, Keep, LeaseSecret, OnDuplicate,
+    Outcome, Payload, Progress, Retention, RetryPolicy, Spec, WorkerId,
 };
 
 pub use event::{decode_events, encode_event};
+pub use queue::{decode_settings, encode_settings};
 
 /// Why a record can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,12 @@ struct SpecRecord {
     dead: Option<KeepRecord>,
     #[prost(btree_map = "string, string", tag = "12")]
     trace_context: BTreeMap<String, String>,
+    #[prost(string, tag = "13")]
+    owner: String,
+    #[prost(uint64, optional, tag = "14")]
+    expires: Option<u64>,
+    #[prost(uint64, optional, tag = "15")]
+    attempt_millis: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -106,6 +114,19 @@ struct DedupRecord {
     window_millis: Option<u64>,
     #[prost(uint64, optional, tag = "3")]
     cap_millis: Option<u64>,
+    /// Held until the job is first leased.
+    #[prost(bool, tag = "4")]
+    until_started: bool,
+    #[prost(uint32, tag = "5")]
+    on_duplicate: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CancelRecord {
+    #[prost(uint64, tag = "1")]
+    by: u64,
+    #[prost(string, tag = "2")]
+    reason: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -180,6 +201,9 @@ pub fn encode_spec(spec: &Spec) -> Vec<u8> {
         succeeded: keep(spec.retention.succeeded, usual.succeeded),
         dead: keep(spec.retention.dead, usual.dead),
         trace_context: spec.trace_context.clone(),
+        owner: spec.owner.clone(),
+        expires: spec.expires.map(Timestamp::as_millis),
+        attempt_millis: spec.attempt_timeout.map(millis),
     }
     .encode_to_vec()
 }
@@ -210,6 +234,9 @@ pub fn decode_spec(bytes: Bytes) -> Result<Spec, Unreadable> {
             dead: keep(record.dead, usual.dead),
         },
         trace_context: record.trace_context,
+        owner: record.owner,
+        expires: record.expires.map(Timestamp::from_millis),
+        attempt_timeout: record.attempt_millis.map(Duration::from_millis),
     })
 }
 
@@ -221,6 +248,17 @@ pub fn encode_payload(payload: &Payload) -> Vec<u8> {
 /// Decodes what [`encode_payload`] encoded.
 pub fn decode_payload(bytes: Bytes) -> Result<Payload, Unreadable> {
     Ok(payload(PayloadRecord::decode(bytes)?))
+}
+
+/// Encodes a cancellation.
+pub fn encode_cancel(cancel: &Cancel) -> Vec<u8> {
+    CancelRecord { by: cancel.by.as_millis(), reason: cancel.reason.clone() }.encode_to_vec()
+}
+
+/// Decodes what [`encode_cancel`] encoded.
+pub fn decode_cancel(bytes: Bytes) -> Result<Cancel, Unreadable> {
+    let record = CancelRecord::decode(bytes)?;
+    Ok(Cancel { by: Timestamp::from_millis(record.by), reason: record.reason })
 }
 
 /// Encodes a progress.
@@ -323,23 +361,28 @@ fn retry(record: RetryRecord) -> RetryPolicy {
 
 fn dedup_record(dedup: &Dedup) -> DedupRecord {
     let (window, cap) = match dedup.scope {
-        DedupScope::UntilFinished { cap } => (None, cap),
+        DedupScope::UntilStarted { cap } | DedupScope::UntilFinished { cap } => (None, cap),
         DedupScope::Window(window) => (Some(window), None),
     };
     DedupRecord {
         key: dedup.key.as_str().to_owned(),
         window_millis: window.map(millis),
         cap_millis: cap.map(millis),
+        until_started: matches!(dedup.scope, DedupScope::UntilStarted { .. }),
+        on_duplicate: number_of(&ON_DUPLICATE, &dedup.on_duplicate),
     }
 }
 
 fn dedup(record: &DedupRecord) -> Result<Dedup, Unreadable> {
     let key = DedupKey::parse(&record.key).map_err(|_| unreadable("dedup key"))?;
+    let cap = record.cap_millis.map(Duration::from_millis);
     let scope = match record.window_millis {
         Some(window) => DedupScope::Window(Duration::from_millis(window)),
-        None => DedupScope::UntilFinished { cap: record.cap_millis.map(Duration::from_millis) },
+        None if record.until_started => DedupScope::UntilStarted { cap },
+        None => DedupScope::UntilFinished { cap },
     };
-    Ok(Dedup { key, scope })
+    let on_duplicate = value_of(&ON_DUPLICATE, record.on_duplicate, "rule for duplicates")?;
+    Ok(Dedup { key, scope, on_duplicate })
 }
 
 fn progress_record(progress: &Progress) -> ProgressRecord {
@@ -378,11 +421,21 @@ fn failure(record: FailureRecord) -> Failure {
     }
 }
 
-const OUTCOMES: [(Outcome, u32); 4] = [
+const ON_DUPLICATE: [(OnDuplicate, u32); 4] = [
+    (OnDuplicate::Keep, 0),
+    (OnDuplicate::Replace, 2),
+    (OnDuplicate::RunAfter, 3),
+    (OnDuplicate::Reject, 4),
+];
+
+const OUTCOMES: [(Outcome, u32); 7] = [
     (Outcome::Succeeded, 1),
     (Outcome::Failed, 2),
     (Outcome::LeaseExpired, 3),
+    (Outcome::TimedOut, 4),
     (Outcome::Released, 5),
+    (Outcome::Cancelled, 6),
+    (Outcome::Revoked, 7),
 ];
 
 fn number_of<T: PartialEq>(table: &[(T, u32)], value: &T) -> u32 {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::broker::Result;
-use crate::job::{Event, JobName, Payload};
+use crate::job::{Event, JobName, Payload, State};
 use crate::store::Store;
 
 /// Jobs remembered by one watch.
@@ -28,9 +28,10 @@ struct Known {
 impl Filler {
     /// Remembers what the event tells of its job.
     pub(super) fn learn(&mut self, event: &Event) {
-        if event.job_type.is_empty() && event.from.is_some() {
+        let Some(name) = name(event).filter(|_| !event.job_type.is_empty() || event.from.is_none())
+        else {
             return;
-        }
+        };
         if self.known.len() >= MEMORY {
             // Rare and cheap to learn again.
             self.known.clear();
@@ -40,13 +41,13 @@ impl Filler {
             labels: event.labels.clone(),
             trace_context: event.trace_context.clone(),
         };
-        self.known.insert(name(event), known);
+        self.known.insert(name, known);
     }
 
     /// The event is not shown; its job is forgotten when it ended.
     pub(super) fn pass(&mut self, event: &Event) {
-        if event.to.is_terminal() {
-            self.known.remove(&name(event));
+        if let Some(name) = name(event).filter(|_| event.to.is_some_and(State::is_terminal)) {
+            self.known.remove(&name);
         }
     }
 
@@ -57,7 +58,7 @@ impl Filler {
         event: &mut Event,
         with_result: bool,
     ) -> Result<Option<Payload>> {
-        let name = name(event);
+        let Some(name) = name(event) else { return Ok(None) };
         let known = self.known.get(&name).cloned();
         let mut result = None;
         let known = if known.is_none() || with_result {
@@ -76,7 +77,7 @@ impl Filler {
             event.job_type.clone_from(&known.job_type);
             event.labels.clone_from(&known.labels);
             event.trace_context.clone_from(&known.trace_context);
-            if !event.to.is_terminal() && self.known.len() < MEMORY {
+            if !event.to.is_some_and(State::is_terminal) && self.known.len() < MEMORY {
                 self.known.insert(name, known);
             }
         }
@@ -85,6 +86,7 @@ impl Filler {
     }
 }
 
-fn name(event: &Event) -> JobName {
-    JobName { queue: event.queue.clone(), id: event.job.clone() }
+/// The job that the event tells of; `None` when it is about the queue.
+fn name(event: &Event) -> Option<JobName> {
+    Some(JobName { queue: event.queue.clone(), id: event.job.clone()? })
 }

@@ -136,7 +136,9 @@ fn proto_attempt(attempt: &Attempt) -> v1::Attempt {
         Outcome::Succeeded => v1::attempt::Outcome::Succeeded,
         Outcome::Failed => v1::attempt::Outcome::Failed,
         Outcome::LeaseExpired => v1::attempt::Outcome::LeaseExpired,
-        Outcome::Released => v1::attempt::Outcome::Released,
+        Outcome::TimedOut => v1::attempt::Outcome::TimedOut,
+        Outcome::Released | Outcome::Revoked => v1::attempt::Outcome::Released,
+        Outcome::Cancelled => v1::attempt::Outcome::Cancelled,
     };
     let worker = attempt.worker.as_ref();
     v1::Attempt {

@@ -9,7 +9,7 @@ use prost_types::Duration as ProtoDuration;
 use super::field::Violations;
 use super::text;
 use super::time::{FARTHEST, LONGEST_BACKOFF, LONGEST_KEEP, proto_span, span, span_opt};
-use crate::job::{Dedup, DedupKey, DedupScope, Keep, Retention, RetryPolicy};
+use crate::job::{self, Dedup, DedupKey, DedupScope, Keep, Retention, RetryPolicy};
 
 const MOST_ATTEMPTS: u32 = 1000;
 const MOST_BACKOFFS: usize = 100;
@@ -167,21 +167,23 @@ pub(super) fn dedup(proto: &v1::Dedup) -> Result<Dedup, Violations> {
             wrong.add("window", "must be set with SCOPE_WINDOW");
             None
         }
-        (Ok(Scope::UntilStarted), _) => {
-            wrong.add("scope", "SCOPE_UNTIL_STARTED is not built yet");
-            None
-        }
+        (Ok(Scope::UntilStarted), Some(cap)) => Some(DedupScope::UntilStarted { cap }),
         (Err(_), _) => {
             wrong.add("scope", "is an unknown value");
             None
         }
     };
-    match OnDuplicate::try_from(proto.on_duplicate) {
-        Ok(OnDuplicate::Unspecified | OnDuplicate::Keep) => {}
-        Ok(other) => wrong.add("on_duplicate", format!("{} is not built yet", other.as_str_name())),
-        Err(_) => wrong.add("on_duplicate", "is an unknown value"),
-    }
-    let read = || Some(Dedup { key: key?, scope: scope? });
+    let on_duplicate = match OnDuplicate::try_from(proto.on_duplicate) {
+        Ok(OnDuplicate::Unspecified | OnDuplicate::Keep) => Some(job::OnDuplicate::Keep),
+        Ok(OnDuplicate::Replace) => Some(job::OnDuplicate::Replace),
+        Ok(OnDuplicate::RunAfter) => Some(job::OnDuplicate::RunAfter),
+        Ok(OnDuplicate::Reject) => Some(job::OnDuplicate::Reject),
+        Err(_) => {
+            wrong.add("on_duplicate", "is an unknown value");
+            None
+        }
+    };
+    let read = || Some(Dedup { key: key?, scope: scope?, on_duplicate: on_duplicate? });
     let read = read();
     wrong.finish(read)
 }
@@ -214,14 +216,21 @@ pub(super) fn proto_retention(retention: &Retention) -> v1::Retention {
 /// Writes a dedup rule, complete.
 pub(super) fn proto_dedup(dedup: &Dedup) -> v1::Dedup {
     let (scope, window) = match dedup.scope {
+        DedupScope::UntilStarted { cap } => (Scope::UntilStarted, cap),
         DedupScope::UntilFinished { cap } => (Scope::UntilFinished, cap),
         DedupScope::Window(window) => (Scope::Window, Some(window)),
+    };
+    let on_duplicate = match dedup.on_duplicate {
+        job::OnDuplicate::Keep => OnDuplicate::Keep,
+        job::OnDuplicate::Replace => OnDuplicate::Replace,
+        job::OnDuplicate::RunAfter => OnDuplicate::RunAfter,
+        job::OnDuplicate::Reject => OnDuplicate::Reject,
     };
     v1::Dedup {
         key: dedup.key.as_str().to_owned(),
         scope: scope.into(),
         window: window.map(proto_span),
-        on_duplicate: OnDuplicate::Keep.into(),
+        on_duplicate: on_duplicate.into(),
     }
 }
 

@@ -83,6 +83,7 @@ fn kind(proto: Type) -> Option<EventKind> {
         Type::JobDeduplicated => Some(EventKind::Deduplicated),
         Type::JobScheduled => Some(EventKind::Scheduled),
         Type::JobReady => Some(EventKind::Ready),
+        Type::JobBlocked => Some(EventKind::Blocked),
         Type::JobLeased => Some(EventKind::Leased),
         Type::JobProgress => Some(EventKind::Progress),
         Type::JobAttemptFailed => Some(EventKind::AttemptFailed),
@@ -90,19 +91,18 @@ fn kind(proto: Type) -> Option<EventKind> {
         Type::JobSnoozed => Some(EventKind::Snoozed),
         Type::JobReleased => Some(EventKind::Released),
         Type::JobLeaseExpired => Some(EventKind::LeaseExpired),
+        Type::JobTimedOut => Some(EventKind::TimedOut),
+        Type::JobCancelRequested => Some(EventKind::CancelRequested),
         Type::JobSucceeded => Some(EventKind::Succeeded),
         Type::JobDead => Some(EventKind::Dead),
+        Type::JobCancelled => Some(EventKind::Cancelled),
+        Type::JobExpired => Some(EventKind::Expired),
+        Type::JobPurged => Some(EventKind::Purged),
+        Type::QueuePaused => Some(EventKind::QueuePaused),
+        Type::QueueResumed => Some(EventKind::QueueResumed),
+        Type::QueueUpdated => Some(EventKind::QueueUpdated),
         Type::Unspecified
-        | Type::JobBlocked
-        | Type::JobTimedOut
-        | Type::JobCancelRequested
-        | Type::JobCancelled
-        | Type::JobExpired
-        | Type::JobPurged
-        | Type::QueuePaused
-        | Type::QueueResumed
         | Type::QueueDrained
-        | Type::QueueUpdated
         | Type::WorkerJoined
         | Type::WorkerLeft
         | Type::ScheduleFired
@@ -116,6 +116,7 @@ fn proto_type(kind: EventKind) -> Type {
         EventKind::Deduplicated => Type::JobDeduplicated,
         EventKind::Scheduled => Type::JobScheduled,
         EventKind::Ready => Type::JobReady,
+        EventKind::Blocked => Type::JobBlocked,
         EventKind::Leased => Type::JobLeased,
         EventKind::Progress => Type::JobProgress,
         EventKind::AttemptFailed => Type::JobAttemptFailed,
@@ -123,8 +124,16 @@ fn proto_type(kind: EventKind) -> Type {
         EventKind::Snoozed => Type::JobSnoozed,
         EventKind::Released => Type::JobReleased,
         EventKind::LeaseExpired => Type::JobLeaseExpired,
+        EventKind::TimedOut => Type::JobTimedOut,
+        EventKind::CancelRequested => Type::JobCancelRequested,
         EventKind::Succeeded => Type::JobSucceeded,
         EventKind::Dead => Type::JobDead,
+        EventKind::Cancelled => Type::JobCancelled,
+        EventKind::Expired => Type::JobExpired,
+        EventKind::Purged => Type::JobPurged,
+        EventKind::QueuePaused => Type::QueuePaused,
+        EventKind::QueueResumed => Type::QueueResumed,
+        EventKind::QueueUpdated => Type::QueueUpdated,
     }
 }
 
@@ -139,11 +148,13 @@ pub(in crate::rpc) fn proto_event(watched: Watched) -> v1::Event {
         time: Some(proto_moment(event.at)),
         queue: event.queue.as_str().to_owned(),
         worker_id: worker.map_or_else(String::new, |worker| worker.as_str().to_owned()),
-        job: JobName { queue: event.queue, id: event.job }.to_string(),
+        job: event
+            .job
+            .map_or_else(String::new, |id| JobName { queue: event.queue, id }.to_string()),
         job_type: event.job_type,
         labels: event.labels.into_iter().collect(),
         from_state: from.into(),
-        to_state: proto_state(event.to).into(),
+        to_state: event.to.map_or(v1::job::State::Unspecified, proto_state).into(),
         attempt: number(event.attempt),
         progress: event.progress.as_ref().map(proto_progress),
         failure: event.failure.as_ref().map(proto_failure),

@@ -60,11 +60,11 @@ pub fn encode_event(event: &Event) -> Vec<u8> {
     let record = EventRecord {
         kind: kind_number(event.kind),
         at: event.at.as_millis(),
-        job: event.job.to_string(),
+        job: event.job.as_ref().map_or_else(String::new, ToString::to_string),
         job_type: event.job_type.clone(),
         labels: event.labels.clone(),
         from: event.from.map_or(0, |state| u32::from(state.letter())),
-        to: u32::from(event.to.letter()),
+        to: event.to.map_or(0, |state| u32::from(state.letter())),
         attempt: event.attempt,
         worker: event.worker.as_ref().map(|worker| worker.as_str().to_owned()),
         progress: event.progress.as_ref().map(progress_record),
@@ -85,9 +85,12 @@ pub fn decode_events(queue: &QueueName, bytes: Bytes) -> Result<Vec<Event>, Unre
 fn event(queue: &QueueName, record: EventRecord) -> Result<Event, Unreadable> {
     let state = |number: u32| u8::try_from(number).ok().and_then(State::from_letter);
     let kind = kind(record.kind)?;
-    let job = JobId::parse(&record.job).map_err(|_| unreadable("job id of an event"))?;
-    let to = state(record.to).ok_or_else(|| unreadable("state of an event"))?;
-    let mut event = Event::new(kind, Timestamp::from_millis(record.at), queue.clone(), job, to);
+    let mut event = Event::of_queue(kind, Timestamp::from_millis(record.at), queue.clone());
+    if !record.job.is_empty() {
+        let job = JobId::parse(&record.job).map_err(|_| unreadable("job id of an event"))?;
+        event.job = Some(job);
+    }
+    event.to = state(record.to);
     event.job_type = record.job_type;
     event.labels = record.labels;
     event.from = state(record.from);
@@ -102,11 +105,12 @@ fn event(queue: &QueueName, record: EventRecord) -> Result<Event, Unreadable> {
     Ok(event)
 }
 
-const KINDS: [(EventKind, u32); 13] = [
+const KINDS: [(EventKind, u32); 22] = [
     (EventKind::Created, 1),
     (EventKind::Deduplicated, 2),
     (EventKind::Scheduled, 3),
     (EventKind::Ready, 4),
+    (EventKind::Blocked, 5),
     (EventKind::Leased, 6),
     (EventKind::Progress, 7),
     (EventKind::AttemptFailed, 8),
@@ -114,8 +118,16 @@ const KINDS: [(EventKind, u32); 13] = [
     (EventKind::Snoozed, 10),
     (EventKind::Released, 11),
     (EventKind::LeaseExpired, 12),
+    (EventKind::TimedOut, 13),
+    (EventKind::CancelRequested, 14),
     (EventKind::Succeeded, 15),
     (EventKind::Dead, 16),
+    (EventKind::Cancelled, 17),
+    (EventKind::Expired, 18),
+    (EventKind::Purged, 19),
+    (EventKind::QueuePaused, 30),
+    (EventKind::QueueResumed, 31),
+    (EventKind::QueueUpdated, 33),
 ];
 
 fn kind_number(kind: EventKind) -> u32 {

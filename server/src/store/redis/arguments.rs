@@ -21,7 +21,7 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
     match &job.spec.dedup {
         Some(dedup) => {
             let (scope, span) = match dedup.scope {
-                DedupScope::UntilFinished { cap } => ("U", cap),
+                DedupScope::UntilStarted { cap } | DedupScope::UntilFinished { cap } => ("U", cap),
                 DedupScope::Window(window) => ("W", Some(window)),
             };
             let ttl = span.map_or(String::new(), |span| millis(span).max(1).to_string());
@@ -31,7 +31,7 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
             call.text("").text("").text("");
         }
     }
-    call.bytes(record::encode_event(&created(job)));
+    call.bytes(record::encode_event(&created(insert)));
 }
 
 /// Adds what commit.lua reads of one transition.
@@ -41,11 +41,11 @@ pub(super) fn transition(call: &mut Call, transition: &Transition) {
         Guard::Overdue { secret, now } => {
             ("O", secret.0.to_be_bytes().to_vec(), now.as_millis().to_string())
         }
-        Guard::Waiting { deliveries } => ("W", deliveries.to_be_bytes().to_vec(), String::new()),
+        Guard::Standing(version) => ("W", version.deliveries.to_be_bytes().to_vec(), String::new()),
     };
-    let (side, priority) = match transition.place {
-        Place::Front(priority) => ("LPUSH", priority),
-        Place::Back(priority) => ("RPUSH", priority),
+    let side = match transition.place {
+        Place::Front => "LPUSH",
+        Place::Back => "RPUSH",
     };
     let keep = if !transition.to.is_terminal() {
         String::new()
@@ -58,7 +58,7 @@ pub(super) fn transition(call: &mut Call, transition: &Transition) {
     call.text(&transition.name.id).text(guard).bytes(compare).text(sweep);
     call.bytes(codec::changed_head(transition));
     call.text(char::from(transition.to.letter())).text(transition.at.as_millis());
-    call.text(side).text(priority);
+    call.text(side).text(transition.line.priority);
     call.text(attempt.map_or(String::new(), |attempt| format!("a{}", attempt.delivery % HISTORY)));
     call.maybe(attempt.map(record::encode_attempt));
     call.maybe(transition.failure.as_ref().map(record::encode_failure));

@@ -143,9 +143,11 @@ fn decode(queue: &QueueName, answer: Answer) -> std::result::Result<Job, Broken>
             attempts: u32_at(&head, 21),
             lease_losses: u32_at(&head, 25),
         },
+        revision: 0,
         started: moment(29).map(Timestamp::from_millis),
         ended: moment(37).map(Timestamp::from_millis),
         lease: None,
+        cancel: None,
         details: details(answer.details)?,
     };
     if let (Some(lease), Some(deadline)) = (answer.lease, answer.deadline) {

@@ -25,11 +25,12 @@ use self::connect::{Address, Link};
 use self::keys::Namespace;
 use self::scripts::{Call, Script, Scripts, unavailable};
 use super::{
-    Claim, Counts, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error, Extension, Guarded, Insert, Inserted,
-    LogStart, Position, REQUEST_MEMORY, Result, Signal, Status, Store, record,
+    Claim, Claimed, Commit, Document, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error, Extended,
+    Extension, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
+    REQUEST_MEMORY, Result, Signal, Status, Store, Survey, not_built, record,
 };
 use crate::clock::{Timestamp, millis};
-use crate::job::{DEFAULT_LEASE_DURATION, Job, JobName, QueueName, Transition};
+use crate::job::{DEFAULT_LEASE_DURATION, Event, Job, JobName, QueueName, QueueSettings};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -177,7 +178,7 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn survey(&self, queue: &QueueName) -> Result<Value> {
+    async fn look_over(&self, queue: &QueueName) -> Result<Value> {
         let call = self.call(queue, Timestamp::default());
         self.run_script(&call, &self.scripts.survey).await
     }
@@ -188,21 +189,24 @@ impl Store for RedisStore {
     async fn insert(
         &self,
         queue: &QueueName,
-        groups: Vec<Vec<Insert>>,
+        groups: Vec<Group>,
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
         self.register(queue).await?;
         let mut call = self.moving(queue, now);
         call.text(millis(REQUEST_MEMORY)).text(groups.len());
         for group in &groups {
-            call.text(group.len());
-            for insert in group {
+            call.text(group.inserts.len());
+            for insert in &group.inserts {
                 arguments::insert(&mut call, insert);
             }
         }
         let answer = self.run_script(&call, &self.scripts.insert).await?;
         let mut outcomes = reply::inserted(answer)?.into_iter();
-        Ok(groups.iter().map(|group| outcomes.by_ref().take(group.len()).collect()).collect())
+        Ok(groups
+            .iter()
+            .map(|group| outcomes.by_ref().take(group.inserts.len()).collect())
+            .collect())
     }
 
     async fn claim(
@@ -210,7 +214,7 @@ impl Store for RedisStore {
         queue: &QueueName,
         claims: Vec<Claim>,
         now: Timestamp,
-    ) -> Result<Vec<Vec<Job>>> {
+    ) -> Result<Claimed> {
         let mut call = self.moving(queue, now);
         call.text(millis(DEFAULT_LEASE_DURATION)).text(claims.len());
         for claim in &claims {
@@ -223,7 +227,9 @@ impl Store for RedisStore {
         }
         let answer = self.run_script(&call, &self.scripts.claim).await?;
         let claims = reply::array(answer)?;
-        claims.into_iter().map(|jobs| reply::jobs(queue, jobs)).collect()
+        let jobs =
+            claims.into_iter().map(|jobs| reply::jobs(queue, jobs)).collect::<Result<_>>()?;
+        Ok(Claimed { jobs, gate: None })
     }
 
     async fn extend(
@@ -231,32 +237,43 @@ impl Store for RedisStore {
         queue: &QueueName,
         extensions: Vec<Extension>,
         now: Timestamp,
-    ) -> Result<Vec<Guarded>> {
+    ) -> Result<Vec<Extended>> {
         let mut call = self.moving(queue, now);
         call.text(extensions.len());
         for extension in &extensions {
             call.text(&extension.id).bytes(extension.secret.0.to_be_bytes().to_vec());
-            call.text(extension.until.as_millis());
+            call.text(extension.until.unwrap_or(now).as_millis());
             call.maybe(extension.progress.as_ref().map(record::encode_progress));
             call.maybe(extension.checkpoint.as_ref().map(record::encode_payload));
             call.maybe(extension.event.as_ref().map(record::encode_event));
         }
-        reply::guarded(self.run_script(&call, &self.scripts.extend).await?)
+        let outcomes = reply::guarded(self.run_script(&call, &self.scripts.extend).await?)?;
+        let held = |extension: Extension| Extended::Held {
+            until: extension.until.unwrap_or(now),
+            cancel: None,
+        };
+        let pairs = extensions.into_iter().zip(outcomes);
+        Ok(pairs
+            .map(|(extension, outcome)| match outcome {
+                Guarded::Applied => held(extension),
+                _ => Extended::Lost,
+            })
+            .collect())
     }
 
     async fn commit(
         &self,
         queue: &QueueName,
-        transitions: Vec<Transition>,
+        commits: Vec<Commit>,
         now: Timestamp,
     ) -> Result<Vec<Guarded>> {
-        if transitions.is_empty() {
+        if commits.is_empty() {
             return Ok(Vec::new());
         }
         let mut call = self.moving(queue, now);
-        call.text(transitions.len());
-        for transition in &transitions {
-            arguments::transition(&mut call, transition);
+        call.text(commits.len());
+        for commit in &commits {
+            arguments::transition(&mut call, &commit.transition);
         }
         reply::guarded(self.run_script(&call, &self.scripts.commit).await?)
     }
@@ -280,7 +297,7 @@ impl Store for RedisStore {
     }
 
     async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
-        Ok(reply::survey(self.survey(queue).await?)?.1)
+        Ok(reply::survey(self.look_over(queue).await?)?.1)
     }
 
     async fn get(&self, name: &JobName) -> Result<Option<Job>> {
@@ -296,8 +313,58 @@ impl Store for RedisStore {
         Ok(queues)
     }
 
-    async fn count(&self, queue: &QueueName) -> Result<Counts> {
-        Ok(reply::survey(self.survey(queue).await?)?.0)
+    async fn list(
+        &self,
+        _queue: &QueueName,
+        _index: &Index,
+        _order: Order,
+        _after: Option<&Mark>,
+        _limit: usize,
+    ) -> Result<Page> {
+        Err(not_built("list"))
+    }
+
+    async fn ahead(&self, _job: &Job) -> Result<u64> {
+        Err(not_built("ahead"))
+    }
+
+    async fn survey(&self, queue: &QueueName, _now: Timestamp) -> Result<Survey> {
+        let counts = reply::survey(self.look_over(queue).await?)?.0;
+        Ok(Survey { counts, ..Survey::default() })
+    }
+
+    async fn settings(&self, _queue: &QueueName) -> Result<Option<QueueSettings>> {
+        Ok(None)
+    }
+
+    async fn set_settings(
+        &self,
+        _queue: &QueueName,
+        _settings: &QueueSettings,
+        _event: &Event,
+        _now: Timestamp,
+    ) -> Result<Guarded> {
+        Err(not_built("set_settings"))
+    }
+
+    async fn wipe(&self, _queue: &QueueName, _limit: usize) -> Result<bool> {
+        Err(not_built("wipe"))
+    }
+
+    async fn documents(&self, _kind: Kind) -> Result<Vec<Document>> {
+        Ok(Vec::new())
+    }
+
+    async fn document(&self, _kind: Kind, _key: &str) -> Result<Option<Document>> {
+        Ok(None)
+    }
+
+    async fn put_documents(&self, _kind: Kind, _puts: Vec<Put>) -> Result<Vec<Guarded>> {
+        Err(not_built("put_documents"))
+    }
+
+    async fn recent(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Entry>> {
+        Err(not_built("recent"))
     }
 
     async fn log(&self, queue: &QueueName, start: LogStart, limit: usize) -> Result<Vec<Entry>> {

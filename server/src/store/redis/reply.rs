@@ -173,7 +173,17 @@ pub(super) fn survey(value: Value) -> Result<(Counts, Option<Timestamp>)> {
     else {
         return Err(strange("survey"));
     };
-    let counts = Counts { scheduled, ready, leased, retrying, succeeded, dead, cancelled, expired };
+    let counts = Counts {
+        scheduled,
+        ready,
+        leased,
+        retrying,
+        blocked: 0,
+        succeeded,
+        dead,
+        cancelled,
+        expired,
+    };
     Ok((counts, values.get(8).and_then(moment)))
 }
 

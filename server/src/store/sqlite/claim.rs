@@ -12,7 +12,7 @@ use crate::job::{
     DEFAULT_LEASE_DURATION, Event, EventKind, Job, Lease, QueueName, RequestId, State,
 };
 use crate::store::record::encode_event;
-use crate::store::{CLAIM_MEMORY, Claim};
+use crate::store::{CLAIM_MEMORY, Claim, Claimed};
 
 /// Serves `claims` in order.
 pub(super) fn claim(
@@ -20,8 +20,10 @@ pub(super) fn claim(
     queue: &QueueName,
     claims: &[Claim],
     now: Timestamp,
-) -> Result<Vec<Vec<Job>>, Failure> {
-    let Some(mut call) = batch.call(queue)? else { return Ok(vec![Vec::new(); claims.len()]) };
+) -> Result<Claimed, Failure> {
+    let Some(mut call) = batch.call(queue)? else {
+        return Ok(Claimed { jobs: vec![Vec::new(); claims.len()], gate: None });
+    };
     let mut answers = Vec::with_capacity(claims.len());
     for claim in claims {
         answers.push(serve(&mut call, claim, now)?);
@@ -30,7 +32,7 @@ pub(super) fn claim(
         Memory::Claims.fade(&call, claims.len(), now)?;
     }
     call.finish(now)?;
-    Ok(answers)
+    Ok(Claimed { jobs: answers, gate: None })
 }
 
 fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>, Failure> {

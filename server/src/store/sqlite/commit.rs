@@ -8,21 +8,27 @@ use super::standing::Standing;
 use crate::clock::Timestamp;
 use crate::job::{Attempt, HISTORY, Keep, Place, QueueName, State, Transition};
 use crate::store::record::{encode_attempt, encode_failure, encode_payload, encode_progress};
-use crate::store::{Extension, Guarded};
+use crate::store::{Commit, Extended, Extension, Guarded};
 
 /// Applies the transitions whose guard holds, in order.
 pub(super) fn commit(
     batch: &mut Batch<'_>,
     queue: &QueueName,
-    transitions: &[Transition],
+    commits: &[Commit],
     now: Timestamp,
 ) -> Result<Vec<Guarded>, Failure> {
-    guarded(batch, queue, transitions, now, |call, transition: &Transition| {
-        match Standing::find(call, &transition.name.id)? {
+    guarded(
+        batch,
+        queue,
+        commits,
+        now,
+        Guarded::Lost,
+        |call, Commit { transition, .. }: &Commit| match Standing::find(call, &transition.name.id)?
+        {
             Some(job) if job.allows(transition.guard) => apply(call, &job, transition),
             _ => Ok(Guarded::Lost),
-        }
-    })
+        },
+    )
 }
 
 /// Moves the ends of leases that are held, in order.
@@ -31,23 +37,24 @@ pub(super) fn extend(
     queue: &QueueName,
     extensions: &[Extension],
     now: Timestamp,
-) -> Result<Vec<Guarded>, Failure> {
-    guarded(batch, queue, extensions, now, |call, extension: &Extension| {
+) -> Result<Vec<Extended>, Failure> {
+    guarded(batch, queue, extensions, now, Extended::Lost, |call, extension: &Extension| {
         match Standing::find(call, &extension.id)? {
             Some(job) if job.is_held(extension.secret) => prolong(call, &job, extension),
-            _ => Ok(Guarded::Lost),
+            _ => Ok(Extended::Lost),
         }
     })
 }
 
-fn guarded<M>(
+fn guarded<M, O: Clone>(
     batch: &mut Batch<'_>,
     queue: &QueueName,
     moves: &[M],
     now: Timestamp,
-    make: impl Fn(&mut Call<'_>, &M) -> Result<Guarded, Failure>,
-) -> Result<Vec<Guarded>, Failure> {
-    let Some(mut call) = batch.call(queue)? else { return Ok(vec![Guarded::Lost; moves.len()]) };
+    lost: O,
+    make: impl Fn(&mut Call<'_>, &M) -> Result<O, Failure>,
+) -> Result<Vec<O>, Failure> {
+    let Some(mut call) = batch.call(queue)? else { return Ok(vec![lost; moves.len()]) };
     let mut answers = Vec::with_capacity(moves.len());
     for one in moves {
         answers.push(make(&mut call, one)?);
@@ -56,11 +63,16 @@ fn guarded<M>(
     Ok(answers)
 }
 
-fn prolong(call: &mut Call<'_>, job: &Standing, extension: &Extension) -> Result<Guarded, Failure> {
-    call.falls_due(extension.until)?;
+fn prolong(
+    call: &mut Call<'_>,
+    job: &Standing,
+    extension: &Extension,
+) -> Result<Extended, Failure> {
+    let until = extension.until.unwrap_or(job.at);
+    call.falls_due(until)?;
     call.db
         .prepare_cached("update job set at = ?2 where job = ?1")?
-        .execute(params![job.row, integer(extension.until)])?;
+        .execute(params![job.row, integer(until)])?;
     let left = Left {
         progress: extension.progress.as_ref().map(encode_progress),
         checkpoint: extension.checkpoint.as_ref().map(encode_payload),
@@ -70,7 +82,7 @@ fn prolong(call: &mut Call<'_>, job: &Standing, extension: &Extension) -> Result
     if let Some(event) = &extension.event {
         job.tell(call, event)?;
     }
-    Ok(Guarded::Applied)
+    Ok(Extended::Held { until, cancel: None })
 }
 
 fn apply(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> Result<Guarded, Failure> {
@@ -109,8 +121,8 @@ fn apply(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> Result
 fn change(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> rusqlite::Result<()> {
     let (priority, place) = if transition.to == State::Ready {
         match transition.place {
-            Place::Front(priority) => (Some(priority), Some(call.queue.next_front())),
-            Place::Back(priority) => (Some(priority), Some(call.queue.next_back())),
+            Place::Front => (Some(transition.line.priority), Some(call.queue.next_front())),
+            Place::Back => (Some(transition.line.priority), Some(call.queue.next_back())),
         }
     } else {
         call.falls_due(transition.at)?;

@@ -9,25 +9,25 @@ use super::standing::add_spec;
 use crate::clock::Timestamp;
 use crate::job::{Dedup, DedupScope, Event, EventKind, Job, JobId, JobName, QueueName, State};
 use crate::store::record::{encode_event, encode_spec};
-use crate::store::{Insert, Inserted, REQUEST_MEMORY, Request, created};
+use crate::store::{Group, Insert, Inserted, REQUEST_MEMORY, Request, created};
 
 /// Inserts `groups`, each as a whole or not at all.
 pub(super) fn insert(
     batch: &mut Batch<'_>,
     queue: &QueueName,
-    groups: &[Vec<Insert>],
+    groups: &[Group],
     now: Timestamp,
 ) -> Result<Vec<Vec<Inserted>>, Failure> {
     let mut call = batch.call_new(queue)?;
     let mut answers = Vec::with_capacity(groups.len());
     for group in groups {
-        answers.push(match group.as_slice() {
+        answers.push(match group.inserts.as_slice() {
             // A refused job leaves nothing behind, so there is nothing to undo.
             [one] => vec![insert_one(&mut call, one, now)?],
             many => insert_group(&mut call, many, now)?,
         });
     }
-    let inserts = || groups.iter().flatten();
+    let inserts = || groups.iter().flat_map(|group| &group.inserts);
     let requests = inserts().filter(|insert| insert.request.is_some()).count();
     if requests > 0 {
         Memory::Requests.fade(&call, requests, now)?;
@@ -61,7 +61,7 @@ fn insert_group(
 }
 
 fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<Inserted, Failure> {
-    let Insert { job, chosen_id, request } = insert;
+    let Insert { job, chosen_id, request, .. } = insert;
     if let Some(request) = request
         && let Some(known) = known_request(call, *request, now)?
     {
@@ -88,7 +88,7 @@ fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<In
     if let Some(dedup) = &job.spec.dedup {
         hold(call, dedup, &job.name.id, now)?;
     }
-    call.log.extend(encode_event(&created(job)));
+    call.log.extend(encode_event(&created(insert)));
     remember(call, *request, &job.name.id, now)?;
     Ok(Inserted::New)
 }
@@ -144,7 +144,9 @@ fn holder(call: &Call<'_>, dedup: &Dedup, now: Timestamp) -> Result<Option<Holde
 
 fn hold(call: &Call<'_>, dedup: &Dedup, job: &JobId, now: Timestamp) -> rusqlite::Result<()> {
     let (until_finished, until) = match dedup.scope {
-        DedupScope::UntilFinished { cap } => (true, cap.map(|cap| now.after(cap))),
+        DedupScope::UntilStarted { cap } | DedupScope::UntilFinished { cap } => {
+            (true, cap.map(|cap| now.after(cap)))
+        }
         DedupScope::Window(window) => (false, Some(now.after(window))),
     };
     call.db.prepare_cached(include_str!("sql/hold.sql"))?.execute(params![

@@ -37,11 +37,12 @@ use tokio_util::sync::CancellationToken;
 use self::open::{Opened, Place};
 use self::writer::Writer;
 use super::{
-    Claim, Counts, Entry, Extension, Guarded, Insert, Inserted, LogStart, Position, Result, Signal,
-    Status, Store,
+    Claim, Claimed, Commit, Document, Entry, Extended, Extension, Group, Guarded, Index, Inserted,
+    Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal, Status, Store, Survey,
+    not_built,
 };
 use crate::clock::{Timestamp, host_time};
-use crate::job::{Job, JobName, QueueName, Transition};
+use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
 
 /// How many signals a slow receiver may be behind.
 const SIGNALS: usize = 1024;
@@ -86,7 +87,7 @@ impl Store for SqliteStore {
     async fn insert(
         &self,
         queue: &QueueName,
-        groups: Vec<Vec<Insert>>,
+        groups: Vec<Group>,
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
         let queue = queue.clone();
@@ -98,7 +99,7 @@ impl Store for SqliteStore {
         queue: &QueueName,
         claims: Vec<Claim>,
         now: Timestamp,
-    ) -> Result<Vec<Vec<Job>>> {
+    ) -> Result<Claimed> {
         let queue = queue.clone();
         self.writer.call(move |batch| claim::claim(batch, &queue, &claims, now)).await
     }
@@ -108,7 +109,7 @@ impl Store for SqliteStore {
         queue: &QueueName,
         extensions: Vec<Extension>,
         now: Timestamp,
-    ) -> Result<Vec<Guarded>> {
+    ) -> Result<Vec<Extended>> {
         let queue = queue.clone();
         self.writer.call(move |batch| commit::extend(batch, &queue, &extensions, now)).await
     }
@@ -116,11 +117,11 @@ impl Store for SqliteStore {
     async fn commit(
         &self,
         queue: &QueueName,
-        transitions: Vec<Transition>,
+        commits: Vec<Commit>,
         now: Timestamp,
     ) -> Result<Vec<Guarded>> {
         let queue = queue.clone();
-        self.writer.call(move |batch| commit::commit(batch, &queue, &transitions, now)).await
+        self.writer.call(move |batch| commit::commit(batch, &queue, &commits, now)).await
     }
 
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
@@ -152,9 +153,59 @@ impl Store for SqliteStore {
         self.writer.call(read::queues).await
     }
 
-    async fn count(&self, queue: &QueueName) -> Result<Counts> {
+    async fn list(
+        &self,
+        _queue: &QueueName,
+        _index: &Index,
+        _order: Order,
+        _after: Option<&Mark>,
+        _limit: usize,
+    ) -> Result<Page> {
+        Err(not_built("list"))
+    }
+
+    async fn ahead(&self, _job: &Job) -> Result<u64> {
+        Err(not_built("ahead"))
+    }
+
+    async fn survey(&self, queue: &QueueName, _now: Timestamp) -> Result<Survey> {
         let queue = queue.clone();
-        self.writer.call(move |batch| read::count(batch, &queue)).await
+        let counts = self.writer.call(move |batch| read::count(batch, &queue)).await?;
+        Ok(Survey { counts, ..Survey::default() })
+    }
+
+    async fn settings(&self, _queue: &QueueName) -> Result<Option<QueueSettings>> {
+        Ok(None)
+    }
+
+    async fn set_settings(
+        &self,
+        _queue: &QueueName,
+        _settings: &QueueSettings,
+        _event: &Event,
+        _now: Timestamp,
+    ) -> Result<Guarded> {
+        Err(not_built("set_settings"))
+    }
+
+    async fn wipe(&self, _queue: &QueueName, _limit: usize) -> Result<bool> {
+        Err(not_built("wipe"))
+    }
+
+    async fn documents(&self, _kind: Kind) -> Result<Vec<Document>> {
+        Ok(Vec::new())
+    }
+
+    async fn document(&self, _kind: Kind, _key: &str) -> Result<Option<Document>> {
+        Ok(None)
+    }
+
+    async fn put_documents(&self, _kind: Kind, _puts: Vec<Put>) -> Result<Vec<Guarded>> {
+        Err(not_built("put_documents"))
+    }
+
+    async fn recent(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Entry>> {
+        Err(not_built("recent"))
     }
 
     async fn log(&self, queue: &QueueName, from: LogStart, limit: usize) -> Result<Vec<Entry>> {

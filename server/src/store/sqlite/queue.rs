@@ -109,6 +109,7 @@ impl Queue {
             ready: jobs(State::Ready),
             leased: jobs(State::Leased),
             retrying: jobs(State::Retrying),
+            blocked: jobs(State::Blocked),
             succeeded: jobs(State::Succeeded),
             dead: jobs(State::Dead),
             cancelled: jobs(State::Cancelled),

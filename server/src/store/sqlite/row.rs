@@ -233,7 +233,19 @@ fn decode(
         let spec: Spec = decode_spec(spec).map_err(|why| why.to_string())?;
         let details = left.decode().map_err(|why| why.to_string())?;
         let state = state(&letter)?;
-        let job = Job { name, spec, state, at, counters, started, ended, lease, details };
+        let job = Job {
+            name,
+            spec,
+            state,
+            at,
+            counters,
+            revision: 0,
+            started,
+            ended,
+            lease,
+            cancel: None,
+            details,
+        };
         Ok(Found { row, job, size })
     };
     Ok(decoded())

@@ -16,7 +16,7 @@ pub(super) struct Standing {
     pub(super) state: State,
     /// Who holds it.
     pub(super) worker: Option<WorkerId>,
-    at: Timestamp,
+    pub(super) at: Timestamp,
     deliveries: u32,
     secret: Option<i64>,
 }
@@ -54,9 +54,10 @@ impl Standing {
         match guard {
             Guard::Leased(secret) => self.is_held(secret),
             Guard::Overdue { secret, now } => self.is_held(secret) && self.at <= now,
-            Guard::Waiting { deliveries } => {
-                matches!(self.state, State::Ready | State::Retrying)
-                    && self.deliveries == deliveries
+            Guard::Standing(version) => {
+                self.state == version.state
+                    && self.at == version.at
+                    && self.deliveries == version.deliveries
             }
         }
     }

@@ -1,0 +1,101 @@
+//! What a queue asks of its jobs and of those who lease them.
+
+use std::time::Duration;
+
+use super::{MAX_LEASE_LOSSES, Retention, RetryPolicy, Spec};
+
+/// Jobs that a queue holds at most, unless its settings say otherwise: unfinished ones.
+pub const DEFAULT_MAX_JOBS: u64 = 1_000_000;
+
+/// The settings of a queue; the default is a queue that nobody set up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueSettings {
+    /// How often they were changed; 0: never.
+    pub revision: u64,
+    /// Gives out no jobs.
+    pub paused: bool,
+    /// For jobs that name no retry policy.
+    pub retry: Option<RetryPolicy>,
+    /// For jobs that name no visibility timeout.
+    pub lease_duration: Option<Duration>,
+    /// For jobs that name no attempt timeout.
+    pub attempt_timeout: Option<Duration>,
+    /// For jobs that name no retention.
+    pub retention: Option<Retention>,
+    /// Jobs leased at once over all workers; `None`: no limit.
+    pub max_leased: Option<u32>,
+    /// How fast jobs are given out; `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// Unfinished jobs at most; `None`: [`DEFAULT_MAX_JOBS`].
+    pub max_jobs: Option<u64>,
+    /// Bytes of records of unfinished jobs at most; `None`: no limit.
+    pub max_bytes: Option<u64>,
+    /// This many lost leases make a job a dead letter; `None`: [`MAX_LEASE_LOSSES`].
+    pub max_lease_losses: Option<u32>,
+    /// When the queue counts as unhealthy.
+    pub health: Health,
+}
+
+/// So many leases per period, and as many at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Leases in each period, at least 1.
+    pub permits: u32,
+    /// The period.
+    pub period: Duration,
+    /// Leases at once after a rest, at least 1.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    /// The time between two leases at the full rate, in microseconds, at least 1.
+    pub fn interval_micros(self) -> u64 {
+        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
+        (period / u64::from(self.permits.max(1))).max(1)
+    }
+}
+
+/// When a queue counts as unhealthy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Health {
+    /// Ready jobs at most.
+    pub max_ready: u64,
+    /// Dead letters among the finished jobs at most, 0 to 1.
+    pub max_dead_ratio: f64,
+    /// How long the oldest ready job may have waited; `None`: any time.
+    pub max_oldest_ready_age: Option<Duration>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { max_ready: 1000, max_dead_ratio: 0.1, max_oldest_ready_age: None }
+    }
+}
+
+/// What a producer left open, so that the queue's settings decide it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// It named no retry policy.
+    pub retry: bool,
+    /// It named no retention.
+    pub retention: bool,
+}
+
+impl QueueSettings {
+    /// Decides what the producer of `spec` left open.
+    pub fn complete(&self, spec: &mut Spec, open: Open) {
+        if let (true, Some(retry)) = (open.retry, &self.retry) {
+            spec.retry.clone_from(retry);
+        }
+        if let (true, Some(retention)) = (open.retention, self.retention) {
+            spec.retention = retention;
+        }
+        spec.lease_duration = spec.lease_duration.or(self.lease_duration);
+        spec.attempt_timeout = spec.attempt_timeout.or(self.attempt_timeout);
+    }
+
+    /// This many lost leases make a job a dead letter.
+    pub fn max_losses(&self) -> u32 {
+        self.max_lease_losses.unwrap_or(MAX_LEASE_LOSSES)
+    }
+}
