@@ -7,7 +7,10 @@ use lessor::Client;
 
 use crate::failure::Interrupted;
 use crate::output::Output;
-use crate::{ack, enqueue, extend, get, lease, nack, queues, watch};
+use crate::{
+    ack, cancel, enqueue, explain, extend, get, jobs, lease, nack, queues, repair, update, wait,
+    watch,
+};
 
 /// Where the help shows the options that every command has.
 pub(crate) const GLOBAL_OPTIONS: &str = "Global options";
@@ -39,8 +42,17 @@ pub(crate) struct Connection {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    Enqueue(enqueue::Enqueue),
+    Enqueue(Box<enqueue::Enqueue>),
     Get(get::Get),
+    Wait(wait::Wait),
+    Jobs(jobs::Jobs),
+    Explain(explain::Explain),
+    Cancel(cancel::Cancel),
+    Retry(repair::Retry),
+    Promote(repair::Promote),
+    Update(update::Update),
+    Revoke(repair::Revoke),
+    Delete(repair::Delete),
     Lease(lease::Lease),
     Ack(ack::Ack),
     Nack(nack::Nack),
@@ -71,6 +83,15 @@ impl Command {
         match self {
             Self::Enqueue(command) => command.run(client, out).await,
             Self::Get(command) => command.run(client, out).await,
+            Self::Wait(command) => command.run(client, out).await,
+            Self::Jobs(command) => command.run(client, out).await,
+            Self::Explain(command) => command.run(client, out).await,
+            Self::Cancel(command) => command.run(client, out).await,
+            Self::Retry(command) => command.run(client, out).await,
+            Self::Promote(command) => command.run(client, out).await,
+            Self::Update(command) => command.run(client, out).await,
+            Self::Revoke(command) => command.run(client, out).await,
+            Self::Delete(command) => command.run(client, out).await,
             Self::Lease(command) => command.run(client, out).await,
             Self::Ack(command) => command.run(client, out).await,
             Self::Nack(command) => command.run(client, out).await,

@@ -46,7 +46,12 @@ impl Extend {
             facts([
                 ("Lease ends", show(reply.lease_expire_time.as_ref())),
                 ("Remaining", show(reply.lease_remaining.as_ref())),
-                ("Cancelled", reply.cancel_reason.clone()),
+                (
+                    "Cancel",
+                    if reply.cancel_requested { "asked for: stop and settle" } else { "" }
+                        .to_owned(),
+                ),
+                ("Reason", reply.cancel_reason.clone()),
                 ("Drain", if reply.drain { "finish, then stop leasing" } else { "" }.to_owned()),
             ])
         })

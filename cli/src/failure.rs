@@ -12,6 +12,11 @@ use crate::settings::BadConfig;
 #[error("interrupted")]
 pub(crate) struct Interrupted;
 
+/// A command that has said what there was to say, and that is not "done".
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub(crate) struct Exit(pub(crate) u8);
+
 /// What the user asked for cannot be; found by us and not by clap.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -20,6 +25,9 @@ pub(crate) struct Usage(pub(crate) String);
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<Interrupted>() {
         return ExitCode::from(130);
+    }
+    if let Some(&Exit(code)) = error.downcast_ref() {
+        return ExitCode::from(code);
     }
     // Whoever read our output has read enough.
     if error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == ErrorKind::BrokenPipe) {
@@ -36,7 +44,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-fn exit_code(code: Code) -> u8 {
+pub(crate) fn exit_code(code: Code) -> u8 {
     match code {
         Code::InvalidArgument => 2,
         Code::NotFound => 3,
@@ -48,7 +56,7 @@ fn exit_code(code: Code) -> u8 {
 }
 
 /// What happened, the reason's word, the fields at fault, and what to do.
-fn sentence(error: &lessor::Error) -> String {
+pub(crate) fn sentence(error: &lessor::Error) -> String {
     let mut sentence = error.message().to_owned();
     if let Some(reason) = error.reason() {
         sentence = format!("{sentence} ({reason})");
@@ -79,6 +87,9 @@ fn advice(error: &lessor::Error) -> Option<String> {
         (_, Some(Reason::RequestIdReused)) => "use a new request id for a new request",
         (_, Some(Reason::LeaseLost)) => "drop the work, for another worker may have the job",
         (_, Some(Reason::LeaseSettled)) => "nothing is left to do for this lease",
+        (_, Some(Reason::JobLeased)) => "cancel it, or revoke its lease first",
+        (_, Some(Reason::QueueNotEmpty)) => "purge its jobs first, or delete them too with --force",
+        (_, Some(Reason::EtagMismatch)) => "look at it again, then repeat the command",
         (_, Some(Reason::CursorTrimmed | Reason::StoreReset)) => {
             "begin again, with --oldest or from now"
         }

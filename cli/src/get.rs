@@ -4,18 +4,20 @@ use clap::Args;
 use comfy_table::Table;
 use lessor::{Client, Job};
 
+use crate::input;
 use crate::output::{Output, facts, show, show_payload, word};
 
 const EXAMPLES: &str = "\
-Example:
-  lessor get queues/emails/jobs/01JD8S";
+Examples:
+  lessor get queues/emails/jobs/01JD8S
+  lessor get emails/01JD8S -o json | jq .attempts";
 
 /// Print one job: where it stands, its payload, its result, its latest failure.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Get {
-    /// The job's name, as `enqueue` and `lease` print it.
-    #[arg(value_name = "JOB")]
+    /// The job's name, as `enqueue` and `lease` print it, or in short QUEUE/ID.
+    #[arg(value_name = "JOB", value_parser = input::parse_job)]
     name: String,
 }
 
@@ -26,7 +28,8 @@ impl Get {
     }
 }
 
-fn table(job: &Job) -> Table {
+/// All that there is to say about one job.
+pub(crate) fn table(job: &Job) -> Table {
     let tries = job.retry_policy.as_ref().map_or(0, |policy| policy.max_attempts);
     let attempt = match tries {
         1.. => format!("{} of {tries}", job.attempt),
@@ -41,13 +44,16 @@ fn table(job: &Job) -> Table {
         ("Attempt", attempt),
         ("Priority", job.priority.to_string()),
         ("Labels", labels.join(", ")),
+        ("Owner", job.owner.clone()),
         ("Created", show(job.create_time.as_ref())),
         ("Runs at", show(job.schedule_time.as_ref())),
+        ("Expires", show(job.expire_time.as_ref())),
         ("Started", show(job.start_time.as_ref())),
         ("Ended", show(job.end_time.as_ref())),
         ("Kept until", show(job.purge_time.as_ref())),
         ("Worker", job.worker_id.clone()),
         ("Lease ends", show(job.lease_expire_time.as_ref())),
+        ("Cancel", if job.cancel_requested { "asked for" } else { "" }.to_owned()),
         (
             "Progress",
             show(

@@ -1,11 +1,11 @@
-//! What users hand over on the command line: payloads, labels, points in time.
+//! What users hand over on the command line: payloads, names, labels, states, points in time.
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use anyhow::Context;
-use lessor::{Payload, payload};
+use lessor::{JobState, Payload, payload};
 
 use crate::failure::Usage;
 
@@ -26,7 +26,8 @@ pub(crate) fn payload(json: Option<&str>, data: Option<&str>) -> anyhow::Result<
     }
 }
 
-fn read(source: &str) -> anyhow::Result<Vec<u8>> {
+/// The bytes that a [source](SOURCES) names.
+pub(crate) fn read(source: &str) -> anyhow::Result<Vec<u8>> {
     if source == "-" {
         let mut data = Vec::new();
         io::stdin().lock().read_to_end(&mut data).context("cannot read stdin")?;
@@ -42,6 +43,28 @@ fn read(source: &str) -> anyhow::Result<Vec<u8>> {
 pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A job by its name, `queues/{queue}/jobs/{job}`, or in short `{queue}/{job}`.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that may fail")]
+pub(crate) fn parse_job(text: &str) -> Result<String, String> {
+    Ok(match text.split_once('/') {
+        Some((queue, job)) if !job.contains('/') => format!("queues/{queue}/jobs/{job}"),
+        _ => text.to_owned(),
+    })
+}
+
+/// A state such as `dead`; the name in the protocol, `STATE_DEAD`, will do too.
+pub(crate) fn parse_state(text: &str) -> Result<JobState, String> {
+    let word = text.to_uppercase();
+    let word = word.strip_prefix("STATE_").unwrap_or(&word);
+    JobState::from_str_name(&format!("STATE_{word}"))
+        .filter(|state| *state != JobState::Unspecified)
+        .ok_or_else(|| {
+            "no such state; there are scheduled, ready, leased, retrying, blocked, succeeded, \
+             dead, cancelled and expired"
+                .to_owned()
+        })
 }
 
 /// A time such as `2026-12-24T18:00:00Z`.

@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   lessor lease emails
   lessor lease 'mail-*' orders --max 10 --wait 30s --lease 5m
+  lessor lease media --type resize --type crop
   token=$(lessor lease emails -o jsonl | jq -r .leaseToken)";
 
 /// Take jobs from queues. Each must be settled with its token before its lease ends.
@@ -24,6 +25,10 @@ pub(crate) struct Lease {
     /// Queues: names, prefixes such as 'mail-*', or '*' for all.
     #[arg(value_name = "QUEUE", required = true)]
     queues: Vec<String>,
+
+    /// Only jobs of this type; may be given many times.
+    #[arg(long = "type", alias = "types", value_name = "NAME")]
+    types: Vec<String>,
 
     /// The most jobs to take, up to 256.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -59,7 +64,7 @@ impl Lease {
     }
 
     fn into_options(self) -> LeaseOptions {
-        let mut options = LeaseOptions::new(self.queues).max_jobs(self.max);
+        let mut options = LeaseOptions::new(self.queues).types(self.types).max_jobs(self.max);
         if let Some(wait) = self.wait {
             options = options.wait(wait);
         }

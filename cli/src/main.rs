@@ -2,20 +2,30 @@
 //! print ([`output`]), read ([`input`]) and fail ([`failure`]).
 
 mod ack;
+mod cancel;
 mod client;
 mod completions;
 mod doctor;
+mod each;
 mod enqueue;
+mod explain;
 mod extend;
 mod failure;
 mod get;
 mod input;
+mod jobs;
 mod lease;
 mod nack;
 mod output;
+mod policy;
 mod queues;
+mod repair;
+mod selection;
 mod serve;
 mod settings;
+mod template;
+mod update;
+mod wait;
 mod watch;
 
 use std::process::ExitCode;

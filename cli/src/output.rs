@@ -1,6 +1,7 @@
 //! What goes to stdout: tables for people, proto JSON for programs.
 
 use std::io::{self, IsTerminal, Stdout, Write};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -9,6 +10,8 @@ use lessor::{Job, Payload, SettleOutcome, payload};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde::Serialize;
+
+use crate::failure::Usage;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -49,6 +52,19 @@ impl Output {
         Ok(DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?)
     }
 
+    /// The other way: a message of package `lessor.v1` from its proto JSON.
+    pub(crate) fn parse<M: Message + Default>(
+        &self,
+        name: &str,
+        json: serde_json::Value,
+    ) -> anyhow::Result<M> {
+        let full_name = format!("lessor.v1.{name}");
+        let descriptor = self.protocol.get_message_by_name(&full_name).context(full_name)?;
+        let message = DynamicMessage::deserialize(descriptor, json)
+            .map_err(|error| Usage(format!("this is no {name}: {error}")))?;
+        Ok(message.transcode_to()?)
+    }
+
     /// One message: as a table, on many lines of JSON, or on one.
     pub(crate) fn message(
         &mut self,
@@ -60,6 +76,29 @@ impl Output {
             Format::Table => self.table(table()),
             Format::Json => self.document(&self.dynamic(name, message)?),
             Format::Jsonl => self.line(&self.dynamic(name, message)?),
+        }
+    }
+
+    /// Several messages: as a table, as a list of JSON, or one on each line.
+    pub(crate) fn messages(
+        &mut self,
+        name: &str,
+        messages: &[impl Message],
+        table: impl FnOnce() -> Table,
+    ) -> anyhow::Result<()> {
+        if self.format == Format::Table {
+            return self.table(table());
+        }
+        let messages: Vec<_> =
+            messages.iter().map(|it| self.dynamic(name, it)).collect::<Result<_, _>>()?;
+        self.values(&messages)
+    }
+
+    /// Several values for programs: a list of JSON, or one on each line.
+    pub(crate) fn values(&mut self, values: &[impl Serialize]) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table | Format::Json => self.document(&values),
+            Format::Jsonl => values.iter().try_for_each(|value| self.line(value)),
         }
     }
 
@@ -129,6 +168,19 @@ pub(crate) fn show_payload(payload: Option<&Payload>) -> String {
         }
         _ => format!("({} bytes)", data.len()),
     }
+}
+
+/// A span of time in its two greatest units, such as `3m 20s`.
+pub(crate) fn show_span(span: Option<prost_types::Duration>) -> String {
+    let Some(span) = span else { return String::new() };
+    let span = lessor::span::read(Some(span));
+    let coarse = match span.as_secs() {
+        0 => Duration::from_millis(span.as_millis().try_into().unwrap_or_default()),
+        seconds @ ..3600 => Duration::from_secs(seconds),
+        seconds @ ..86_400 => Duration::from_secs(seconds / 60 * 60),
+        seconds => Duration::from_secs(seconds / 3600 * 3600),
+    };
+    humantime::format_duration(coarse).to_string()
 }
 
 /// Something that a reply may leave out, as people read it.

@@ -12,9 +12,10 @@ use crate::output::{Format, Output, show};
 const EXAMPLES: &str = r#"Examples:
   lessor watch
   lessor watch emails 'mail-*' --since 10m --type JOB_DEAD
+  lessor watch --job queues/emails/jobs/01JD8S
   lessor watch -o jsonl | jq -r 'select(.type == "JOB_SUCCEEDED") | .job'"#;
 
-/// Print what happens to jobs, as it happens, until interrupted.
+/// Print what happens to jobs, as it happens, until interrupted or, with --job, until it ends.
 ///
 /// With `-o json` each line is a page of events and carries the cursor to go on from; with
 /// `-o jsonl` each line is one event.
@@ -22,8 +23,16 @@ const EXAMPLES: &str = r#"Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Watch {
     /// Queues: names, prefixes such as 'mail-*', or '*' for all.
-    #[arg(value_name = "QUEUE", default_value = "*")]
+    #[arg(value_name = "QUEUE", default_value = "*", conflicts_with = "job")]
     queues: Vec<String>,
+
+    /// One job: its present state comes first, and the watch ends when the job does.
+    #[arg(long, value_name = "JOB", value_parser = input::parse_job)]
+    job: Option<String>,
+
+    /// Only events of jobs with this label; may be given many times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = input::parse_label)]
+    labels: Vec<(String, String)>,
 
     #[command(flatten)]
     start: Start,
@@ -72,7 +81,13 @@ impl Watch {
     }
 
     fn into_options(self) -> WatchOptions {
-        let options = WatchOptions::queues(self.queues).types(self.types);
+        let options = match self.job {
+            Some(name) => WatchOptions::job(name),
+            None => WatchOptions::queues(self.queues),
+        };
+        let options = options.types(self.types);
+        let options =
+            self.labels.into_iter().fold(options, |it, (key, value)| it.label(key, value));
         match self.start {
             Start { oldest: true, .. } => options.oldest(),
             Start { cursor: Some(cursor), .. } => options.cursor(cursor),

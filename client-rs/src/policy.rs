@@ -21,6 +21,12 @@ impl Retry {
         Self(RetryPolicy { max_attempts: count, ..RetryPolicy::default() })
     }
 
+    /// At most so many attempts, the first one included. `-1` sets no limit.
+    pub fn max_attempts(mut self, count: i32) -> Self {
+        self.0.max_attempts = count;
+        self
+    }
+
     /// The pause after the first failure; zero is at once.
     pub fn initial_backoff(mut self, pause: Duration) -> Self {
         self.0.initial_backoff = Some(span::to_wire(pause));
@@ -61,6 +67,13 @@ impl Retry {
     pub fn max_duration(mut self, duration: Duration) -> Self {
         self.0.max_retry_duration = Some(span::to_wire(duration));
         self
+    }
+}
+
+/// A policy that is there already, to be changed.
+impl From<RetryPolicy> for Retry {
+    fn from(policy: RetryPolicy) -> Self {
+        Self(policy)
     }
 }
 
@@ -149,6 +162,13 @@ impl Retention {
     pub fn dead_count(mut self, count: i32) -> Self {
         self.0.dead_count = count;
         self
+    }
+}
+
+/// A retention that is there already, to be changed.
+impl From<RetentionMessage> for Retention {
+    fn from(retention: RetentionMessage) -> Self {
+        Self(retention)
     }
 }
 

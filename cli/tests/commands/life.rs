@@ -1,80 +1,13 @@
-//! The client commands, as a shell sees them: the real binary against a real broker.
-
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
-mod broker;
+//! Producers and workers: the commands on a job's way from `enqueue` to `ack`.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::process::{self, Child, ChildStdout, Stdio};
 use std::time::{Duration, SystemTime};
 
-use assert_cmd::Command;
-use broker::Broker;
 use serde_json::Value;
 
-/// What a command left behind.
-struct Done {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Done {
-    /// Its output, as the one JSON document that it must be.
-    fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_str(&self.stdout).unwrap()
-    }
-
-    /// That it failed with this code, said nothing on stdout and these words on stderr.
-    fn failed(&self, code: i32, words: &[&str]) {
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in {:?}", self.stderr);
-        }
-    }
-}
-
-fn run(server: &str, args: &[&str], stdin: &str) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_lessor"))
-        .env("LESSOR_SERVER", server)
-        .args(args)
-        .write_stdin(stdin)
-        .output()
-        .unwrap();
-    Done {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-impl Broker {
-    fn run(&self, args: &[&str]) -> Done {
-        run(self.url(), args, "")
-    }
-
-    /// Leases the one job that must be ready: its name and its token.
-    fn lease(&self, queue: &str) -> (String, String) {
-        let reply = self.run(&["lease", queue, "--wait", "30s"]).json();
-        let leased = &reply["jobs"][0];
-        (text(&leased["job"]["name"]), text(&leased["leaseToken"]))
-    }
-
-    fn state(&self, job: &str) -> String {
-        text(&self.run(&["get", job]).json()["state"])
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
-
-/// A span as proto JSON writes it: `1.5s`.
-fn seconds(value: &Value) -> f64 {
-    value.as_str().unwrap().strip_suffix('s').unwrap().parse().unwrap()
-}
+use crate::shell::{Broker, run, seconds, text};
 
 #[test]
 fn a_job_lives_its_life() {
@@ -83,6 +16,8 @@ fn a_job_lives_its_life() {
     let enqueued = run(broker.url(), &args, r#"{"to": "a"}"#).json();
     assert_eq!(enqueued["outcome"], "OUTCOME_CREATED");
     let job = text(&enqueued["job"]["name"]);
+    let short = job.replace("queues/emails/jobs/", "emails/");
+    assert_eq!(broker.run(&["get", &short]).json()["name"], job.as_str());
 
     let waiting = broker.run(&["get", &job]).json();
     assert_eq!(waiting["state"], "STATE_READY");
@@ -240,13 +175,20 @@ fn bad_input_is_told_from_other_failures() {
         &["enqueue", "q", "--delay", "soon"],
         &["enqueue", "q", "--json", "1", "--data", "1"],
         &["enqueue", "q", "--label", "team"],
+        &["enqueue", "q", "--dedup-key", "k", "--dedup-scope", "window"],
+        &["enqueue", "q", "--on-duplicate", "reject"],
+        &["enqueue", "q", "--ttl", "1m", "--expire-time", "2030-01-01T00:00:00Z"],
+        &["enqueue", "q", "--backoff-list", "1s,soon"],
         &["nack", "t", "--dead", "--release"],
         &["watch", "--type", "JOB_VANISHED"],
+        &["watch", "q", "--job", "q/1"],
         &["get", "j", "-o", "xml"],
     ] {
         broker.run(args).failed(2, &["error: "]);
     }
     broker.run(&["enqueue", "q", "--json", "{"]).failed(2, &["this is not JSON"]);
+    broker.run(&["ack", "t", "--then", "{"]).failed(2, &["this is not JSON"]);
+    broker.run(&["ack", "t", "--then", r#"{"que": "q"}"#]).failed(2, &["EnqueueRequest", "que"]);
     broker.run(&["get", "j", "--server", "ftp://x"]).failed(2, &["http://"]);
     broker.run(&["enqueue", "q", "--data", "@/no/such/file"]).failed(1, &["/no/such/file"]);
     // What only the broker can know.

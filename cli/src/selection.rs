@@ -1,0 +1,56 @@
+//! Which jobs of a queue: a filter in the broker's words, or flags for its common terms.
+
+use clap::Args;
+use lessor::JobState;
+
+use crate::input;
+
+#[derive(Args)]
+#[group(id = "selection", multiple = true)]
+#[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
+pub(crate) struct Selection {
+    /// Terms joined with AND, such as 'state=DEAD AND last_failure.code=HTTP_503'.
+    ///
+    /// There are state, type, labels.KEY, owner, create_time, end_time and last_failure.code. Times
+    /// also take <, <=, > and >=.
+    #[arg(long, value_name = "TERMS")]
+    filter: Option<String>,
+
+    /// Only jobs in this state, such as dead.
+    #[arg(long, value_name = "STATE", value_parser = input::parse_state)]
+    state: Option<JobState>,
+
+    /// Only jobs of this type.
+    #[arg(long = "type", value_name = "NAME")]
+    job_type: Option<String>,
+
+    /// Only jobs with this label; may be given many times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = input::parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Only jobs of this owner.
+    #[arg(long, value_name = "SUBJECT")]
+    owner: Option<String>,
+}
+
+impl Selection {
+    /// All of it in one filter; empty when nothing was asked for.
+    pub(crate) fn filter(&self) -> String {
+        let state = self.state.map(|state| state.as_str_name().replace("STATE_", "state="));
+        let job_type = self.job_type.as_deref().map(|name| format!("type={}", quote(name)));
+        let owner = self.owner.as_deref().map(|name| format!("owner={}", quote(name)));
+        let labels = self.labels.iter().map(|(key, value)| {
+            let plain =
+                key.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-');
+            let key = if plain { key.clone() } else { quote(key) };
+            format!("labels.{key}={}", quote(value))
+        });
+        let filter = self.filter.clone().filter(|it| !it.trim().is_empty());
+        let terms = filter.into_iter().chain(state).chain(job_type).chain(owner).chain(labels);
+        terms.collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

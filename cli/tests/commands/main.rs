@@ -1,0 +1,7 @@
+//! The client commands, as a shell sees them: the real binary against a real broker.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod jobs;
+mod life;
+mod shell;
