@@ -58,6 +58,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         within: "",
+        except: &["job/schedule/cron.rs"],
+        forbidden: &["croner", "jiff"],
+        why: "only the rules of schedules know a calendar",
+    },
+    Rule {
+        within: "",
         except: &["rpc/"],
         forbidden: &["tonic", "tonic_types", "tonic_health", "tonic_reflection", "lessor_proto"],
         why: "only the wire knows gRPC and the protocol",

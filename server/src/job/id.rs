@@ -10,6 +10,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::retention::Keep;
+use super::schedule::ScheduleId;
 use super::{Counters, DEFAULT_ATTEMPT_TIMEOUT};
 use crate::clock::{Timestamp, millis};
 
@@ -156,6 +157,9 @@ impl DedupKey {
     }
 }
 
+/// The namespace of the request ids of ticks (RFC 9562, version 5).
+const TICKS: Uuid = Uuid::from_u128(0xb1c2_3d9a_5f7e_4c0b_9a46_0e7d_52c8_91f3);
+
 /// Names one request, so that repeating it is safe: a UUID that the client made (AIP-155).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Uuid);
@@ -164,6 +168,13 @@ impl RequestId {
     /// Checks and takes a request id.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         Uuid::try_parse(text).map(Self).map_err(|_| ParseError("must be a UUID"))
+    }
+
+    /// The request that one tick of a schedule makes: the same on every broker, and another one for
+    /// a schedule of the same name that is made later.
+    pub fn of_tick(schedule: &ScheduleId, created: Timestamp, tick: Timestamp) -> Self {
+        let name = format!("{schedule}\n{}\n{}", created.as_millis(), tick.as_millis());
+        Self(Uuid::new_v5(&TICKS, name.as_bytes()))
     }
 
     /// The 16 bytes of the UUID.

@@ -10,6 +10,7 @@ pub mod operate;
 pub mod queue;
 pub mod retention;
 pub mod retry;
+pub mod schedule;
 pub mod state;
 pub mod transition;
 
