@@ -53,6 +53,18 @@ impl Store {
         }
     }
 
+    /// Bytes that its jobs and all that belongs to them take.
+    pub(crate) async fn size(&self) -> anyhow::Result<u64> {
+        match self {
+            Self::Sqlite(folder) => {
+                let files = std::fs::read_dir(folder.path())?;
+                let sizes = files.map(|file| Ok(file?.metadata()?.len()));
+                sizes.sum()
+            }
+            Self::Redis(redis) => redis.memory().await,
+        }
+    }
+
     pub(crate) fn setting(&self) -> String {
         match self {
             Self::Sqlite(_) => "sqlite, synchronous full".to_owned(),
@@ -128,6 +140,14 @@ impl Redis {
 
     pub(crate) async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
         Ok(self.client()?.get_multiplexed_async_connection().await?)
+    }
+
+    /// Bytes in use.
+    async fn memory(&self) -> anyhow::Result<u64> {
+        let mut connection = self.connect().await?;
+        let text: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
+        let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        Ok(used.context("a size")?.parse()?)
     }
 
     /// What was asked of it so far.

@@ -9,8 +9,10 @@
 mod expiry;
 mod fold;
 mod idle;
+mod keep;
 mod machine;
 mod report;
+mod scale;
 mod wake;
 
 use std::path::PathBuf;
@@ -52,13 +54,17 @@ enum What {
     Idle,
     /// How many Redis calls a job operation costs at 128 calls in flight.
     Fold,
+    /// What a look at a queue of 1,000,000 jobs costs, beside one of 1,000.
+    Scale,
+    /// What 1,000,000 finished jobs leave in the store.
+    Keep,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let machine = Machine::new(cli.binary)?;
-    let all = [What::Expiry, What::Wake, What::Idle, What::Fold];
+    let all = [What::Expiry, What::Wake, What::Idle, What::Fold, What::Scale, What::Keep];
     let what = if cli.what.is_empty() { &all[..] } else { &cli.what };
     let mut report = Report::default();
     for round in 1..=cli.rounds {
@@ -70,6 +76,8 @@ async fn main() -> anyhow::Result<()> {
                 What::Wake => wake::measure(&machine, &mut report).await,
                 What::Idle => idle::measure(&machine, &mut report).await,
                 What::Fold => fold::measure(&machine, &mut report).await,
+                What::Scale => scale::measure(&machine, &mut report).await,
+                What::Keep => keep::measure(&machine, &mut report).await,
             }
             .with_context(|| name)?;
         }

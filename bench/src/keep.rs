@@ -1,0 +1,70 @@
+//! What a million finished jobs leave in the store: no more than the retention says.
+//!
+//! The store is measured after a tenth of the jobs and after all of them; a flat store has the same
+//! size both times.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
+use lessor::{Client, LeaseOptions, NewJob, Settle};
+
+use crate::machine::{Machine, Store};
+use crate::report::{Figure, Report};
+
+const JOBS: usize = 1_000_000;
+const EARLY: usize = JOBS / 10;
+const BATCH: usize = 250;
+/// Producers, each with a worker.
+const PAIRS: usize = 4;
+/// What the default retention keeps of jobs that succeeded.
+const KEPT: i64 = 1000;
+const QUEUE: &str = "keep";
+
+pub(crate) async fn measure(machine: &Machine, report: &mut Report) -> anyhow::Result<()> {
+    for store in [Store::Redis(machine.redis().await?), Store::sqlite()?] {
+        let broker = machine.broker(&store.url()).await?;
+        let client = broker.client()?;
+        run_through(&client, EARLY).await?;
+        let early = store.size().await?;
+        run_through(&client, JOBS - EARLY).await?;
+        let late = store.size().await?;
+        let kept = client.queue_stats(QUEUE).await?.succeeded;
+        ensure!(kept == KEPT, "{kept} jobs are kept, not {KEPT}");
+        let mut add = |metric, value, unit| {
+            let (setting, workload) = (store.setting(), "1,000,000 jobs through one queue");
+            report.add(Figure { system: "lessor", setting, workload, metric, unit }, value);
+        };
+        #[expect(clippy::cast_precision_loss, reason = "megabytes")]
+        let (early, late) = (early as f64 / 1e6, late as f64 / 1e6);
+        add("store after 100,000 jobs", early, "MB");
+        add("store after 1,000,000 jobs", late, "MB");
+        add("store, times that after 100,000 jobs", late / early, "ratio");
+    }
+    Ok(())
+}
+
+async fn run_through(client: &Client, jobs: usize) -> anyhow::Result<()> {
+    try_join_all((0..PAIRS).map(|_| pair(client, jobs / PAIRS))).await?;
+    Ok(())
+}
+
+async fn pair(client: &Client, jobs: usize) -> anyhow::Result<()> {
+    let options =
+        LeaseOptions::new([QUEUE]).max_jobs(i32::try_from(BATCH)?).wait(Duration::from_secs(10));
+    for _ in 0..jobs / BATCH {
+        let batch = (0..BATCH).map(|_| NewJob::new(QUEUE).payload_bytes(vec![b'x'; 100]));
+        client.enqueue_batch(batch.collect()).await?;
+        let mut left = BATCH;
+        while left > 0 {
+            let leased = client.lease(&options.clone().max_jobs(i32::try_from(left)?)).await?;
+            ensure!(!leased.jobs.is_empty(), "no jobs for a worker");
+            left -= leased.jobs.len();
+            let acks = leased.jobs.iter().map(|job| Settle::ack(&job.lease_token, None));
+            for outcome in client.settle_batch(acks.collect()).await? {
+                outcome.context("an ack")?;
+            }
+        }
+    }
+    Ok(())
+}
