@@ -8,8 +8,8 @@ use lessor::Client;
 use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
-    ack, cancel, enqueue, explain, extend, get, jobs, lease, nack, queues, repair, update, wait,
-    watch,
+    ack, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue, queues,
+    repair, schedule, schedules, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -58,7 +58,19 @@ pub(crate) enum Command {
     Nack(nack::Nack),
     Extend(extend::Extend),
     Watch(watch::Watch),
+    #[command(subcommand)]
+    Bulk(bulk::Command),
+    Purge(purge::Purge),
     Queues(queues::Queues),
+    Health(queues::Health),
+    #[command(subcommand)]
+    Queue(queue::Command),
+    Schedules(schedules::Schedules),
+    #[command(subcommand)]
+    Schedule(schedule::Command),
+    Workers(workers::Workers),
+    #[command(subcommand)]
+    Worker(workers::Command),
 }
 
 pub(crate) fn run(
@@ -97,7 +109,15 @@ impl Command {
             Self::Nack(command) => command.run(client, out).await,
             Self::Extend(command) => command.run(client, out).await,
             Self::Watch(command) => command.run(client, out).await,
+            Self::Bulk(command) => command.run(client, out).await,
+            Self::Purge(command) => command.run(client, out).await,
             Self::Queues(command) => command.run(client, out).await,
+            Self::Health(command) => command.run(client, out).await,
+            Self::Queue(command) => command.run(client, out).await,
+            Self::Schedules(command) => command.run(client, out).await,
+            Self::Schedule(command) => command.run(client, out).await,
+            Self::Workers(command) => command.run(client, out).await,
+            Self::Worker(command) => command.run(client, out).await,
         }
     }
 }

@@ -54,6 +54,12 @@ pub(crate) fn parse_job(text: &str) -> Result<String, String> {
     })
 }
 
+/// A schedule by its name, `schedules/{schedule}`, or in short by what follows the slash.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that may fail")]
+pub(crate) fn parse_schedule(text: &str) -> Result<String, String> {
+    Ok(if text.contains('/') { text.to_owned() } else { format!("schedules/{text}") })
+}
+
 /// A state such as `dead`; the name in the protocol, `STATE_DEAD`, will do too.
 pub(crate) fn parse_state(text: &str) -> Result<JobState, String> {
     let word = text.to_uppercase();
@@ -65,6 +71,33 @@ pub(crate) fn parse_state(text: &str) -> Result<JobState, String> {
              dead, cancelled and expired"
                 .to_owned()
         })
+}
+
+/// So many per so much time, such as `100/1s` or `100/s`.
+pub(crate) fn parse_rate(text: &str) -> Result<(i32, Duration), String> {
+    let bad = || "write it as COUNT/DURATION, such as 100/1s or 20/1m".to_owned();
+    let (count, period) = text.split_once('/').ok_or_else(bad)?;
+    let one = if period.starts_with(|it: char| it.is_ascii_digit()) { "" } else { "1" };
+    let period = humantime::parse_duration(&format!("{one}{period}")).map_err(|_| bad())?;
+    Ok((count.parse().map_err(|_| bad())?, period))
+}
+
+/// A number of bytes, such as `500MiB`.
+pub(crate) fn parse_size(text: &str) -> Result<i64, String> {
+    let digits = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("write it in bytes, or with KiB, MiB or GiB".to_owned()),
+    };
+    number
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "this is no number of bytes".to_owned())
 }
 
 /// A time such as `2026-12-24T18:00:00Z`.

@@ -2,6 +2,7 @@
 //! print ([`output`]), read ([`input`]) and fail ([`failure`]).
 
 mod ack;
+mod bulk;
 mod cancel;
 mod client;
 mod completions;
@@ -18,8 +19,13 @@ mod lease;
 mod nack;
 mod output;
 mod policy;
+mod progress;
+mod purge;
+mod queue;
 mod queues;
 mod repair;
+mod schedule;
+mod schedules;
 mod selection;
 mod serve;
 mod settings;
@@ -27,6 +33,7 @@ mod template;
 mod update;
 mod wait;
 mod watch;
+mod workers;
 
 use std::process::ExitCode;
 

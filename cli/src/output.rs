@@ -190,7 +190,7 @@ pub(crate) fn show(value: Option<&impl ToString>) -> String {
 
 /// The word in the name of an enum's value: `STATE_READY` is `ready`.
 pub(crate) fn word(name: &str) -> String {
-    let prefixes = ["SETTLE_OUTCOME_", "EMPTY_REASON_", "OUTCOME_", "STATE_"];
+    let prefixes = ["SETTLE_OUTCOME_", "EMPTY_REASON_", "OUTCOME_", "STATE_", "OVERLAP_"];
     let word = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     word.to_lowercase().replace('_', " ")
 }

@@ -49,6 +49,12 @@ impl Selection {
         let terms = filter.into_iter().chain(state).chain(job_type).chain(owner).chain(labels);
         terms.collect::<Vec<_>>().join(" AND ")
     }
+
+    /// The state, when nothing else was asked for.
+    pub(crate) fn only_state(&self) -> Option<JobState> {
+        let others = [&self.filter, &self.job_type, &self.owner];
+        self.state.filter(|_| self.labels.is_empty() && others.iter().all(|it| it.is_none()))
+    }
 }
 
 fn quote(text: &str) -> String {

@@ -13,6 +13,11 @@ fn bad_input_is_refused_before_a_broker_is_asked() {
         &["jobs", "q", "--state", "gone"],
         &["jobs", "q", "--label", "team"],
         &["wait", "q/1", "--until", "gone"],
+        &["bulk", "retry", "q"],
+        &["bulk", "retry", "q", "--all", "--state", "dead"],
+        &["bulk", "move", "q", "--all"],
+        &["bulk", "purge", "q", "--all", "--max", "0"],
+        &["purge", "q"],
         &["update", "q/1", "--delay", "1s", "--at", "2030-01-01T00:00:00Z"],
     ] {
         broker.run(args).failed(2, &["error: "]);

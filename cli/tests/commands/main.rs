@@ -4,4 +4,6 @@
 
 mod jobs;
 mod life;
+mod queues;
+mod schedules;
 mod shell;
