@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::settings::room;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
-use crate::job::{Job, JobId, JobName, QueueName, Spec};
-use crate::store::{Group, Insert, Inserted, Request, Room};
+use crate::job::queue::Open;
+use crate::job::{Job, JobId, JobName, QueueName, QueueSettings, Spec};
+use crate::store::{Group, Insert, Inserted, Request};
 
 /// A job that a producer asks for.
 #[derive(Clone, Debug)]
@@ -19,7 +21,13 @@ pub struct NewJob {
     pub request: Option<Request>,
     /// When it may run.
     pub start: Start,
-    /// The rest. `created` and `scheduled` are filled in by the broker.
+    /// When it is no longer worth starting.
+    pub expiry: Expiry,
+    /// What the settings of the queue decide.
+    pub open: Open,
+    /// What made it, where that is not its producer.
+    pub reason: String,
+    /// The rest. `created`, `scheduled` and `expires` are filled in by the broker.
     pub spec: Spec,
 }
 
@@ -31,6 +39,18 @@ pub enum Start {
     /// After this span.
     In(Duration),
     /// Not before this moment.
+    At(Timestamp),
+}
+
+/// When a new job is no longer worth starting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// It always is.
+    #[default]
+    Never,
+    /// After this span.
+    In(Duration),
+    /// From this moment on.
     At(Timestamp),
 }
 
@@ -50,8 +70,47 @@ pub enum Outcome {
     Created,
     /// A job with the same dedup key is there already.
     Deduplicated,
+    /// A job with the same dedup key does from now on what was asked for.
+    Replaced,
     /// The same request made the job before.
     Replayed,
+}
+
+impl NewJob {
+    /// A job of `queue` that does what `spec` says, at once, with nothing left open.
+    pub fn new(queue: QueueName, spec: Spec) -> Self {
+        Self {
+            queue,
+            id: None,
+            request: None,
+            start: Start::Now,
+            expiry: Expiry::Never,
+            open: Open::default(),
+            reason: String::new(),
+            spec,
+        }
+    }
+
+    /// What the store is asked to insert, `now`, into a queue of these settings.
+    pub(super) fn into_insert(self, settings: &QueueSettings, now: Timestamp) -> Insert {
+        let mut spec = self.spec;
+        settings.complete(&mut spec, self.open);
+        spec.created = now;
+        spec.scheduled = match self.start {
+            Start::Now => None,
+            Start::In(span) => Some(now.after(span)),
+            Start::At(moment) => Some(moment),
+        };
+        spec.expires = match self.expiry {
+            Expiry::Never => None,
+            Expiry::In(span) => Some(now.after(span)),
+            Expiry::At(moment) => Some(moment),
+        };
+        let chosen_id = self.id.is_some();
+        let id = self.id.unwrap_or_else(JobId::generate);
+        let job = Job::enqueued(JobName { queue: self.queue, id }, spec);
+        Insert { job, chosen_id, request: self.request, reason: self.reason }
+    }
 }
 
 impl Broker {
@@ -67,10 +126,12 @@ impl Broker {
         let Some(queue) = jobs.first().map(|job| job.queue.clone()) else {
             return Ok(Vec::new());
         };
+        let settings = self.settings.of(&queue).await?;
         let now = self.clock.now();
-        let inserts: Vec<Insert> = jobs.into_iter().map(|job| insert(job, now)).collect();
+        let inserts: Vec<Insert> =
+            jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
         let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let group = Group { inserts, room: Room::default() };
+        let group = Group { inserts, room: room(&settings) };
         let outcomes = self.folder.insert(queue, group).await?;
         let mut answers = Vec::with_capacity(jobs.len());
         for (job, inserted) in jobs.into_iter().zip(outcomes) {
@@ -81,71 +142,105 @@ impl Broker {
 
     /// Enqueues each job for itself, in any queues.
     pub async fn enqueue_each(&self, jobs: Vec<NewJob>) -> Vec<Result<Enqueued>> {
-        let now = self.clock.now();
-        let mut by_queue: HashMap<QueueName, Vec<(usize, Insert)>> = HashMap::new();
+        let mut by_queue: HashMap<QueueName, Vec<(usize, NewJob)>> = HashMap::new();
         let count = jobs.len();
         for (index, job) in jobs.into_iter().enumerate() {
-            by_queue.entry(job.queue.clone()).or_default().push((index, insert(job, now)));
+            by_queue.entry(job.queue.clone()).or_default().push((index, job));
         }
         let calls = by_queue.into_iter().map(|(queue, items)| async move {
-            let (indexes, inserts): (Vec<usize>, Vec<Insert>) = items.into_iter().unzip();
-            let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-            let alone = |insert| Group { inserts: vec![insert], room: Room::default() };
-            let groups = inserts.into_iter().map(alone).collect();
-            let outcomes = self.folder.insert_each(queue, groups).await;
-            (indexes, jobs, outcomes)
+            let (indexes, jobs): (Vec<usize>, Vec<NewJob>) = items.into_iter().unzip();
+            (indexes, self.enqueue_apart(queue, jobs).await)
         });
         let mut answers: Vec<Result<Enqueued>> = vec![Err(Error::Withheld); count];
-        for (indexes, jobs, outcomes) in futures_util::future::join_all(calls).await {
-            for ((index, job), outcome) in indexes.into_iter().zip(jobs).zip(outcomes) {
-                answers[index] = match outcome {
-                    Ok(inserted) => self.answer(job, inserted).await,
-                    Err(error) => Err(error),
-                };
+        for (indexes, outcomes) in futures_util::future::join_all(calls).await {
+            for (index, outcome) in indexes.into_iter().zip(outcomes) {
+                answers[index] = outcome;
             }
         }
         answers
     }
 
+    /// Enqueues each of several jobs of one queue for itself.
+    async fn enqueue_apart(&self, queue: QueueName, jobs: Vec<NewJob>) -> Vec<Result<Enqueued>> {
+        let settings = match self.settings.of(&queue).await {
+            Ok(settings) => settings,
+            Err(error) => return jobs.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let now = self.clock.now();
+        let inserts: Vec<Insert> =
+            jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
+        let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
+        let alone = |insert| Group { inserts: vec![insert], room: room(&settings) };
+        let groups = inserts.into_iter().map(alone).collect();
+        let outcomes = self.folder.insert_each(queue, groups).await;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            answers.push(match outcome {
+                Ok(inserted) => self.answer(job, inserted).await,
+                Err(error) => Err(error),
+            });
+        }
+        answers
+    }
+
+    /// Finds out what enqueuing these jobs of one queue together would answer, and changes nothing:
+    /// a taken id and a full queue are found; request ids and dedup keys are not looked at.
+    pub async fn rehearse(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<Enqueued>>> {
+        let Some(queue) = jobs.first().map(|job| job.queue.clone()) else {
+            return Ok(Vec::new());
+        };
+        let settings = self.settings.of(&queue).await?;
+        let now = self.clock.now();
+        let room = room(&settings);
+        let survey = self.store.survey(&queue, now).await?;
+        let full = room.jobs.is_some_and(|most| survey.unfinished() + jobs.len() as u64 > most)
+            || room.bytes.is_some_and(|most| survey.bytes >= most);
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let Insert { job, chosen_id, .. } = job.into_insert(&settings, now);
+            let taken = if chosen_id { self.store.get(&job.name).await? } else { None };
+            answers.push(match taken {
+                Some(taken) => Err(Error::Exists { name: taken.name, state: taken.state }),
+                None if full => Err(Error::QueueFull { queue: queue.clone(), room }),
+                None => Ok(Enqueued { job, outcome: Outcome::Created }),
+            });
+        }
+        Ok(answers)
+    }
+
     /// The surviving job of an insert.
     async fn answer(&self, job: Job, inserted: Inserted) -> Result<Enqueued> {
         let queue = job.name.queue.clone();
-        match inserted {
-            Inserted::New => Ok(Enqueued { job, outcome: Outcome::Created }),
+        let (id, outcome) = match inserted {
+            Inserted::New => return Ok(Enqueued { job, outcome: Outcome::Created }),
             Inserted::Replayed(id) => {
                 // A replayed job may have run and been forgotten since; then the request itself
                 // tells what it was.
                 let first = JobName { queue, id };
                 let known = self.store.get(&first).await?;
                 let job = known.unwrap_or(Job { name: first, ..job });
-                Ok(Enqueued { job, outcome: Outcome::Replayed })
+                return Ok(Enqueued { job, outcome: Outcome::Replayed });
             }
-            Inserted::Replaced(id) | Inserted::Behind(id) | Inserted::Duplicate(id) => {
-                let holder = JobName { queue, id };
-                let known = self.store.get(&holder).await?;
-                let job = known.ok_or(Error::NotFound(holder))?;
-                Ok(Enqueued { job, outcome: Outcome::Deduplicated })
-            }
-            Inserted::RequestReused => Err(Error::RequestReused),
-            Inserted::Exists(state) | Inserted::Rejected(_, state) => {
-                Err(Error::Exists { name: job.name, state })
-            }
-            Inserted::Full(_) => Err(Error::StoreFull("the queue is full".to_owned())),
-            Inserted::Withheld => Err(Error::Withheld),
-        }
+            // The new job itself is there, but in another state than it asked for.
+            Inserted::Behind(_) => (job.name.id.clone(), Outcome::Created),
+            Inserted::Replaced(id) => (id, Outcome::Replaced),
+            Inserted::Duplicate(id) => (id, Outcome::Deduplicated),
+            refused => return Err(refusal(&job.name, refused)),
+        };
+        let name = JobName { queue, id };
+        let job = self.store.get(&name).await?.ok_or(Error::NotFound(name))?;
+        Ok(Enqueued { job, outcome })
     }
 }
 
-fn insert(new: NewJob, now: Timestamp) -> Insert {
-    let mut spec = new.spec;
-    spec.created = now;
-    spec.scheduled = match new.start {
-        Start::Now => None,
-        Start::In(span) => Some(now.after(span)),
-        Start::At(moment) => Some(moment),
-    };
-    let chosen_id = new.id.is_some();
-    let id = new.id.unwrap_or_else(JobId::generate);
-    let job = Job::enqueued(JobName { queue: new.queue, id }, spec);
-    Insert { job, chosen_id, request: new.request, reason: String::new() }
+/// Why an insert was refused.
+pub(super) fn refusal(name: &JobName, inserted: Inserted) -> Error {
+    let queue = name.queue.clone();
+    match inserted {
+        Inserted::RequestReused => Error::RequestReused,
+        Inserted::Exists(state) => Error::Exists { name: name.clone(), state },
+        Inserted::Rejected(id, state) => Error::Duplicate { name: JobName { queue, id }, state },
+        Inserted::Full(room) => Error::QueueFull { queue, room },
+        _ => Error::Withheld,
+    }
 }

@@ -9,6 +9,7 @@ pub mod enqueue;
 pub mod fold;
 pub mod lease;
 pub mod pulse;
+pub mod settings;
 pub mod settle;
 pub mod sweep;
 pub mod watch;
@@ -19,8 +20,8 @@ use tokio::sync::watch as watching;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{JobName, Outcome, State};
-use crate::store::{self, Store};
+use crate::job::{JobName, Outcome, QueueName, State};
+use crate::store::{self, Room, Store};
 
 /// Why a use case was refused or failed; what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -39,6 +40,22 @@ pub enum Error {
     /// The request id was used for something else.
     #[error("the request id was used before, for another request")]
     RequestReused,
+    /// The dedup key is held by another job, and the request would not give way.
+    #[error("job {name} has the same dedup key")]
+    Duplicate {
+        /// The job that has the key.
+        name: JobName,
+        /// Its state.
+        state: State,
+    },
+    /// The queue holds as many unfinished jobs as it may.
+    #[error("queue {queue} is full")]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// How much it may hold, in what was exceeded.
+        room: Room,
+    },
     /// Another item of an all-or-nothing batch was refused.
     #[error("not enqueued, because another job of the batch was refused")]
     Withheld,
@@ -116,6 +133,7 @@ pub struct Broker {
     clock: Clock,
     folder: fold::Folder,
     dispatcher: dispatch::Dispatcher,
+    settings: settings::SettingsCache,
     health: watching::Receiver<Result<()>>,
     draining: CancellationToken,
 }
@@ -138,16 +156,22 @@ impl Broker {
         let (folder, folding) = fold::pair(Arc::clone(&store), clock.clone());
         let (dispatcher, dispatching) =
             dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone());
-        let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone());
+        let settings = settings::SettingsCache::new(Arc::clone(&store), clock.clone());
+        let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone(), settings.clone());
         let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
-        let broker = Self { store, clock, folder, dispatcher, health, draining };
+        let broker = Self { store, clock, folder, dispatcher, settings, health, draining };
         (broker, Tasks { folding, dispatching, sweeping, pulse })
     }
 
     /// The clock that this broker decides by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The settings of queues as this broker knows them.
+    pub fn settings(&self) -> &settings::SettingsCache {
+        &self.settings
     }
 
     /// Whether the store takes writes, as of about a second ago.

@@ -13,9 +13,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::Result;
+use super::settings::SettingsCache;
 use crate::clock::{Clock, Timestamp};
-use crate::job::{MAX_LEASE_LOSSES, QueueName, operate, transition};
-use crate::store::{Commit, Result, Signal, Store};
+use crate::job::{QueueName, operate, transition};
+use crate::store::{Commit, Signal, Store};
 
 /// Jobs moved by one store call: bounded, so that a sweep never holds the store for long.
 const BATCH: usize = 256;
@@ -36,6 +38,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Sweeping {
     store: Arc<dyn Store>,
     clock: Clock,
+    settings: SettingsCache,
     /// When each queue must be swept; the two hold the same pairs.
     due: HashMap<QueueName, Timestamp>,
     timers: BTreeSet<(Timestamp, QueueName)>,
@@ -53,10 +56,11 @@ struct Swept {
 
 impl Sweeping {
     /// A sweeper of all queues of `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Clock, settings: SettingsCache) -> Self {
         Self {
             store,
             clock,
+            settings,
             due: HashMap::new(),
             timers: BTreeSet::new(),
             busy: HashMap::new(),
@@ -144,8 +148,9 @@ impl Sweeping {
             self.due.remove(&queue);
             self.busy.insert(queue.clone(), None);
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+            let settings = self.settings.clone();
             self.sweeps.push(Box::pin(async move {
-                let next = match sweep(&*store, &clock, &queue).await {
+                let next = match sweep(&*store, &clock, &settings, &queue).await {
                     Ok(next) => next,
                     Err(error) => {
                         tracing::debug!(%queue, %error, "sweep failed; will try again");
@@ -170,16 +175,22 @@ impl Sweeping {
 }
 
 /// Moves all that is due in `queue`; answers when the next thing falls due.
-async fn sweep(store: &dyn Store, clock: &Clock, queue: &QueueName) -> Result<Option<Timestamp>> {
+async fn sweep(
+    store: &dyn Store,
+    clock: &Clock,
+    settings: &SettingsCache,
+    queue: &QueueName,
+) -> Result<Option<Timestamp>> {
     while store.promote(queue, clock.now(), BATCH).await? == BATCH {}
     loop {
         let now = clock.now();
         let jobs = store.overdue(queue, now, BATCH).await?;
-        let full = jobs.len() == BATCH;
+        let full = jobs.len() >= BATCH;
+        // Only a queue with lost leases asks for its settings.
+        let max_losses = if jobs.is_empty() { 0 } else { settings.of(queue).await?.max_losses() };
         let moved = jobs.iter().filter_map(|job| {
             let random = fastrand::f64();
-            transition::expire(job, MAX_LEASE_LOSSES, now, random)
-                .or_else(|| operate::lapse(job, now))
+            transition::expire(job, max_losses, now, random).or_else(|| operate::lapse(job, now))
         });
         let moved: Vec<Commit> = moved.map(Commit::from).collect();
         if !moved.is_empty() {
@@ -190,5 +201,5 @@ async fn sweep(store: &dyn Store, clock: &Clock, queue: &QueueName) -> Result<Op
         }
     }
     while store.purge(queue, clock.now(), BATCH).await? == BATCH {}
-    store.next_due(queue).await
+    Ok(store.next_due(queue).await?)
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::enqueue::{NewJob, Outcome as EnqueueOutcome, Start};
+use super::enqueue::{NewJob, Outcome as EnqueueOutcome};
 use super::lease::{LeaseRequest, Leased, QueuePattern};
 use super::settle::{Extend, Nack, Outcome};
 use super::watch::{WatchRequest, WatchStart};
@@ -92,7 +92,7 @@ fn name(queue: &str) -> QueueName {
 }
 
 fn new_job(queue: &str) -> NewJob {
-    NewJob { queue: name(queue), id: None, request: None, start: Start::Now, spec: Spec::default() }
+    NewJob::new(name(queue), Spec::default())
 }
 
 fn request(queues: &[&str], wait: Duration) -> LeaseRequest {

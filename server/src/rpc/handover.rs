@@ -116,7 +116,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::broker::enqueue::{NewJob, Start};
+    use crate::broker::enqueue::NewJob;
     use crate::broker::lease::{LeaseRequest, QueuePattern};
     use crate::clock::{Clock, host_time};
     use crate::job::{QueueName, Spec, State, WorkerId};
@@ -146,13 +146,7 @@ mod tests {
 
     /// A reply with a leased job on its way through the layers.
     async fn reply(broker: &Broker) -> (Response<Body>, Job) {
-        let new = NewJob {
-            queue: QueueName::parse("mail").unwrap(),
-            id: None,
-            request: None,
-            start: Start::Now,
-            spec: Spec::default(),
-        };
+        let new = NewJob::new(QueueName::parse("mail").unwrap(), Spec::default());
         broker.enqueue(new).await.unwrap();
         let jobs = lease(broker).await;
         let job = jobs[0].clone();

@@ -14,6 +14,7 @@ use super::convert::field::{Rule, Violations};
 use super::convert::job::proto_state;
 use crate::broker;
 use crate::job::Outcome;
+use crate::store::Room;
 
 /// Who gives the reasons.
 const DOMAIN: &str = "lessor.dev";
@@ -26,11 +27,13 @@ pub(super) enum Reason {
     BadLeaseToken,
     JobNotFound,
     JobExists,
+    Duplicate,
     RequestIdReused,
     LeaseLost,
     LeaseSettled,
     RateLimited,
     TooManyStreams,
+    QueueFull,
     StoreMemory,
     StoreUnavailable,
     Draining,
@@ -69,7 +72,7 @@ enum Detail {
     Resource,
     /// `PreconditionFailure`: the job, with the reason as its type.
     Precondition,
-    /// `QuotaFailure`: the store.
+    /// `QuotaFailure`: the store or the queue.
     Quota,
 }
 
@@ -109,6 +112,9 @@ impl Reason {
             Self::JobExists => row("JOB_EXISTS", Code::AlreadyExists, Detail::Resource,
                 "the chosen `job_id` is taken", "use that job")
                 .with(&["state"]),
+            Self::Duplicate => row("DUPLICATE", Code::AlreadyExists, Detail::Resource,
+                "the dedup key is held and `on_duplicate` is REJECT", "use that job")
+                .with(&["state"]),
             Self::RequestIdReused => row("REQUEST_ID_REUSED", Code::FailedPrecondition, Detail::None,
                 "the `request_id` was used for another request", "fix the bug"),
             Self::LeaseLost => row("LEASE_LOST", Code::FailedPrecondition, Detail::Precondition,
@@ -122,6 +128,10 @@ impl Reason {
                 .after(500),
             Self::TooManyStreams => row("TOO_MANY_STREAMS", Code::ResourceExhausted, Detail::None,
                 "more calls are under way than the broker serves", "back off")
+                .after(1000),
+            Self::QueueFull => row("QUEUE_FULL", Code::ResourceExhausted, Detail::Quota,
+                "the queue holds as many unfinished jobs, or bytes of them, as it may; settles still work", "back off")
+                .with(&["limit", "unit"])
                 .after(1000),
             Self::StoreMemory => row("STORE_MEMORY", Code::ResourceExhausted, Detail::Quota,
                 "the store is out of memory or disk; settles still work", "back off")
@@ -154,8 +164,8 @@ pub(super) struct Fault {
     reason: Reason,
     message: String,
     metadata: Vec<(&'static str, String)>,
-    /// The job that it is about.
-    job: String,
+    /// The job or queue that it is about.
+    subject: String,
     fields: Vec<FieldViolation>,
 }
 
@@ -163,7 +173,7 @@ impl Fault {
     /// A fault that needs no more than a sentence.
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { reason, message, metadata: Vec::new(), job: String::new(), fields: Vec::new() }
+        Self { reason, message, metadata: Vec::new(), subject: String::new(), fields: Vec::new() }
     }
 
     /// A call that this version does not have.
@@ -189,8 +199,8 @@ impl Fault {
         self
     }
 
-    fn about(self, job: impl Into<String>) -> Self {
-        Self { job: job.into(), ..self }
+    fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ..self }
     }
 
     fn details(&self) -> ErrorDetails {
@@ -204,13 +214,14 @@ impl Fault {
                 details.set_bad_request(self.fields.clone());
             }
             Detail::Resource => {
-                details.set_resource_info("lessor.v1.Job", &self.job, "", &self.message);
+                details.set_resource_info("lessor.v1.Job", &self.subject, "", &self.message);
             }
             Detail::Precondition => {
-                details.add_precondition_failure_violation(row.word, &self.job, &self.message);
+                details.add_precondition_failure_violation(row.word, &self.subject, &self.message);
             }
             Detail::Quota => {
-                details.add_quota_failure_violation("store", &self.message);
+                let subject = if self.subject.is_empty() { "store" } else { &self.subject };
+                details.add_quota_failure_violation(subject, &self.message);
             }
         }
         if row.retry_after.is_some() {
@@ -263,6 +274,19 @@ impl From<broker::Error> for Fault {
             Error::Exists { name, state } => Self::new(Reason::JobExists, message)
                 .with("state", state_word(Some(state)))
                 .about(name.to_string()),
+            Error::Duplicate { name, state } => Self::new(Reason::Duplicate, message)
+                .with("state", state_word(Some(state)))
+                .about(name.to_string()),
+            Error::QueueFull { queue, room } => {
+                let (limit, unit) = match room {
+                    Room { jobs: Some(jobs), .. } => (jobs, "jobs"),
+                    Room { bytes, .. } => (bytes.unwrap_or(0), "bytes"),
+                };
+                Self::new(Reason::QueueFull, message)
+                    .with("limit", limit.to_string())
+                    .with("unit", unit)
+                    .about(format!("queues/{queue}"))
+            }
             Error::RequestReused => Self::new(Reason::RequestIdReused, message),
             // The refused job answers for the whole group; so this one is never the answer.
             Error::Withheld => Self::internal("a batch was withheld, but none of it was refused"),

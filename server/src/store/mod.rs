@@ -317,6 +317,14 @@ pub struct Survey {
     pub bytes: u64,
 }
 
+impl Survey {
+    /// The jobs whose life is not over.
+    pub fn unfinished(&self) -> u64 {
+        let Counts { scheduled, ready, leased, retrying, blocked, .. } = self.counts;
+        scheduled + ready + leased + retrying + blocked
+    }
+}
+
 /// What happened in a queue since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

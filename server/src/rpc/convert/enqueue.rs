@@ -14,6 +14,7 @@ use super::time::{FARTHEST, moment, span, span_opt};
 use super::{LEASE_DURATION, digest, job, payload, policy, text};
 use crate::broker::enqueue::{Enqueued, NewJob, Outcome, Start};
 use crate::clock::Timestamp;
+use crate::job::queue::Open;
 use crate::job::{JobId, QueueName, RequestId, Retention, RetryPolicy, Spec};
 use crate::store::Request;
 
@@ -50,6 +51,8 @@ pub(in crate::rpc) fn new_job(
     wrong.at("type", text::printable(&request.r#type, TYPE_LIMIT));
     let payload = wrong.at("payload", payload::payload_opt(request.payload, PAYLOAD_LIMIT));
     let priority = wrong.at("priority", priority(request.priority));
+    let open =
+        Open { retry: request.retry_policy.is_none(), retention: request.retention.is_none() };
     let retry = wrong
         .at("retry_policy", request.retry_policy.map_or(Ok(RetryPolicy::default()), policy::retry));
     let lease_duration =
@@ -73,7 +76,7 @@ pub(in crate::rpc) fn new_job(
             ..Spec::default()
         };
         let request = request_id?.map(|id| Request { id, digest });
-        Some(NewJob { queue: queue?, id: id?, request, start: start?, spec })
+        Some(NewJob { id: id?, request, start: start?, open, ..NewJob::new(queue?, spec) })
     };
     let read = read();
     wrong.finish(read)
@@ -234,6 +237,7 @@ pub(in crate::rpc) fn response(enqueued: &Enqueued) -> v1::EnqueueResponse {
     let outcome = match enqueued.outcome {
         Outcome::Created => ProtoOutcome::Created,
         Outcome::Deduplicated => ProtoOutcome::Deduplicated,
+        Outcome::Replaced => ProtoOutcome::Replaced,
         Outcome::Replayed => ProtoOutcome::Replayed,
     };
     v1::EnqueueResponse {

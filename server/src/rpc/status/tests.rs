@@ -2,18 +2,21 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::job::{JobName, State};
+use crate::store::Room;
 
-const ALL: [Reason; 18] = [
+const ALL: [Reason; 20] = [
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
     Reason::JobNotFound,
     Reason::JobExists,
+    Reason::Duplicate,
     Reason::RequestIdReused,
     Reason::LeaseLost,
     Reason::LeaseSettled,
     Reason::RateLimited,
     Reason::TooManyStreams,
+    Reason::QueueFull,
     Reason::StoreMemory,
     Reason::StoreUnavailable,
     Reason::Draining,
@@ -34,6 +37,8 @@ fn faults() -> Vec<Fault> {
     let errors = [
         Error::NotFound(name()),
         Error::Exists { name: name(), state: State::Ready },
+        Error::Duplicate { name: name(), state: State::Ready },
+        Error::QueueFull { queue: name().queue, room: Room { jobs: Some(7), bytes: None } },
         Error::RequestReused,
         Error::Withheld,
         Error::LeaseLost { name: name(), state: None, attempt: 2 },
