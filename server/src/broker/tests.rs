@@ -402,7 +402,7 @@ async fn a_watch_resumes_strictly_after_its_cursor() {
     let job = running.enqueue("a").await;
     let mut resumed = running.broker.watch(watch(WatchStart::Cursor(begin.cursor))).await.unwrap();
     let page = resumed.next().await.unwrap().unwrap();
-    assert_eq!(page.events[0].event.job, job.name.id);
+    assert_eq!(page.events[0].event.job, Some(job.name.id.clone()));
     let page = first.next().await.unwrap().unwrap();
     assert_eq!(page.events[0].event.kind, EventKind::Created);
     let (_, token) = running.take("a").await;
@@ -411,6 +411,6 @@ async fn a_watch_resumes_strictly_after_its_cursor() {
     let page = second.next().await.unwrap().unwrap();
     assert_eq!(page.events.len(), 1);
     assert_eq!(page.events[0].event.kind, EventKind::Succeeded);
-    assert_eq!(page.events[0].event.job, job.name.id);
+    assert_eq!(page.events[0].event.job, Some(job.name.id));
     running.stop().await;
 }

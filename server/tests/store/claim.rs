@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    Queue, acked, at, claim, expired, id_of, ids, nacked, one, payload, priority, request_id,
+    Queue, acked, at, claim, expired, extension, ids, nacked, one, payload, priority, request_id,
     scheduled, seconds, spec, tireless, worker,
 };
 use crate::job::transition::Disposition;
 use crate::job::{Counters, DEFAULT_LEASE_DURATION, Job, Lease, LeaseSecret, Payload, Spec, State};
-use crate::store::{Claim, Counts, Extension, Guarded};
+use crate::store::{Claim, Counts, Guarded};
 
 every_store!(
     async fn a_claimed_job_is_leased(queue: Queue) {
@@ -47,10 +47,7 @@ every_store!(
 
     async fn an_unknown_queue_has_nothing_to_claim(queue: Queue) {
         assert_eq!(queue.claim(1, at(0)).await, []);
-        assert_eq!(
-            queue.store.claim(&queue.name, vec![], at(0)).await.unwrap(),
-            Vec::<Vec<Job>>::new()
-        );
+        assert_eq!(queue.claims(vec![], at(0)).await, Vec::<Vec<Job>>::new());
     }
 
     async fn a_claim_takes_from_its_own_queue_only(queue: Queue) {
@@ -119,7 +116,7 @@ every_store!(
             Claim { worker: worker("third"), ..claim(2) },
         ];
         let secrets: Vec<LeaseSecret> = claims.iter().map(|claim| claim.secret).collect();
-        let served = queue.store.claim(&queue.name, claims, at(0)).await.unwrap();
+        let served = queue.claims(claims, at(0)).await;
         let served_ids: Vec<Vec<&str>> = served.iter().map(|jobs| ids(jobs)).collect();
         assert_eq!(served_ids, [vec!["a", "b"], vec!["c"], vec![]]);
         for (jobs, (secret, name)) in served.iter().zip(secrets.iter().zip(["first", "second"])) {
@@ -201,7 +198,7 @@ every_store!(
     async fn each_claim_of_a_call_has_bytes_of_its_own(queue: Queue) {
         queue.add_all(&["a", "b", "c"], heavy()).await;
         let wish = || Claim { max_bytes: 150_000, ..claim(9) };
-        let served = queue.store.claim(&queue.name, vec![wish(), wish()], at(0)).await.unwrap();
+        let served = queue.claims(vec![wish(), wish()], at(0)).await;
         let served_ids: Vec<Vec<&str>> = served.iter().map(|jobs| ids(jobs)).collect();
         assert_eq!(served_ids, [["a"], ["b"]]);
     }
@@ -243,15 +240,7 @@ every_store!(
     async fn a_repeated_claim_shows_leases_as_they_are_now(queue: Queue) {
         queue.add("a", spec()).await;
         let job = one(queue.serve(repeatable(1, 1), at(0)).await);
-        let extension = Extension {
-            id: id_of("a"),
-            secret: job.lease.as_ref().unwrap().secret,
-            until: at(100),
-            progress: None,
-            checkpoint: None,
-            event: None,
-        };
-        queue.store.extend(&queue.name, vec![extension], at(1)).await.unwrap();
+        queue.extend(extension(&job, at(100)), at(1)).await;
         let again = one(queue.serve(repeatable(1, 1), at(2)).await);
         assert_eq!(again, Job { at: at(100), ..job });
     }
@@ -299,7 +288,7 @@ every_store!(
     async fn a_request_may_be_repeated_within_one_call(queue: Queue) {
         queue.add_all(&["a", "b"], spec()).await;
         let claims = vec![repeatable(1, 1), repeatable(1, 1), repeatable(2, 1)];
-        let served = queue.store.claim(&queue.name, claims, at(0)).await.unwrap();
+        let served = queue.claims(claims, at(0)).await;
         let served_ids: Vec<Vec<&str>> = served.iter().map(|jobs| ids(jobs)).collect();
         assert_eq!(served_ids, [["a"], ["a"], ["b"]]);
         assert_eq!(served[0], served[1]);

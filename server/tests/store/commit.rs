@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, acked, acked_late, at, claim, expired, failure, given_back, ids, kept, nacked,
-    next_secret, payload, priority, seconds, spec, tireless, worker,
+    Queue, acked, acked_late, at, claim, expired, extension, failure, given_back, ids, kept,
+    nacked, next_secret, payload, priority, seconds, spec, tireless, worker,
 };
 use crate::job::transition::{self, Disposition};
 use crate::job::{
     Attempt, Counters, Failure, Guard, HISTORY, Job, MAX_LEASE_LOSSES, Outcome, Payload, Spec,
-    State, Transition,
+    State, Transition, Version,
 };
-use crate::store::{Claim, Counts, Extension, Guarded};
+use crate::store::{Claim, Counts, Guarded};
 
 const RETRY_LATER: Disposition = Disposition::Retry(Some(Duration::from_secs(10)));
 
@@ -123,7 +123,7 @@ every_store!(
         queue.add_all(&["a", "b", "c", "d"], spec()).await;
         let jobs = queue.claim(3, at(0)).await;
         let backs = jobs.iter().rev().map(|job| given_back(job, at(1))).collect();
-        assert_eq!(queue.commit_all(backs, at(1)).await, [Guarded::Applied; 3]);
+        assert_eq!(queue.commit_all(backs, at(1)).await, vec![Guarded::Applied; 3]);
         assert_eq!(ids(&queue.claim(9, at(1)).await), ["a", "b", "c", "d"]);
     }
 
@@ -131,7 +131,7 @@ every_store!(
         queue.add_all(&["a", "b", "c"], spec()).await;
         let jobs = queue.claim(2, at(0)).await;
         let losses = jobs.iter().rev().map(|job| expired(job, at(60))).collect();
-        assert_eq!(queue.commit_all(losses, at(60)).await, [Guarded::Applied; 2]);
+        assert_eq!(queue.commit_all(losses, at(60)).await, vec![Guarded::Applied; 2]);
         assert_eq!(ids(&queue.claim(9, at(60)).await), ["c", "b", "a"]);
     }
 
@@ -158,7 +158,7 @@ every_store!(
         for guard in [
             Guard::Leased(job.lease.as_ref().unwrap().secret),
             Guard::Overdue { secret: job.lease.as_ref().unwrap().secret, now: at(60) },
-            Guard::Waiting { deliveries: 0 },
+            Guard::Standing(job.version()),
         ] {
             is_lost(&queue, Transition { guard, ..acked(&job, at(60)) }, at(60)).await;
         }
@@ -198,15 +198,7 @@ every_store!(
 
     async fn a_sweep_loses_to_an_extension_that_came_between(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let extension = Extension {
-            id: job.name.id.clone(),
-            secret: job.lease.as_ref().unwrap().secret,
-            until: at(90),
-            progress: None,
-            checkpoint: None,
-            event: None,
-        };
-        queue.store.extend(&queue.name, vec![extension], at(59)).await.unwrap();
+        queue.extend(extension(&job, at(90)), at(59)).await;
         is_lost(&queue, expired(&job, at(60)), at(60)).await;
         queue.apply(expired(&job, at(90)), at(90)).await;
     }
@@ -264,12 +256,12 @@ every_store!(
         is_lost(&queue, late, at(62)).await;
     }
 
-    async fn a_job_that_nobody_leased_since_is_waiting_only_while_ready_or_retrying(queue: Queue) {
+    async fn no_leased_job_stands_as_it_was_read(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let waiting = Guard::Waiting { deliveries: 1 };
-        is_lost(&queue, Transition { guard: waiting, ..acked(&job, at(1)) }, at(1)).await;
-        queue.apply(nacked(&job, Disposition::Snooze(seconds(10)), at(1)), at(1)).await;
-        is_lost(&queue, Transition { guard: waiting, ..acked(&job, at(1)) }, at(1)).await;
+        let standing = Guard::Standing(job.version());
+        is_lost(&queue, Transition { guard: standing, ..acked(&job, at(1)) }, at(1)).await;
+        let ready = Guard::Standing(Version { state: State::Ready, ..job.version() });
+        is_lost(&queue, Transition { guard: ready, ..acked(&job, at(1)) }, at(1)).await;
     }
 
     async fn the_history_keeps_the_newest_attempts_oldest_first(queue: Queue) {
@@ -294,7 +286,7 @@ every_store!(
         queue.add_all(&["a", "b"], spec()).await;
         let first = Claim { worker: worker("first worker"), ..claim(1) };
         let second = Claim { worker: worker("second worker"), ..claim(1) };
-        let served = queue.store.claim(&queue.name, vec![first, second], at(0)).await.unwrap();
+        let served = queue.claims(vec![first, second], at(0)).await;
         let acks: Vec<Transition> = served.iter().flatten().map(|job| acked(job, at(1))).collect();
         assert!(acks.iter().all(|ack| ack.attempt.as_ref().unwrap().worker.is_none()));
         queue.commit_all(acks, at(1)).await;
@@ -357,7 +349,7 @@ every_store!(
         let acked_job = queue.add_leased("acked", fleeting.clone()).await;
         let dead_job = queue.add_leased("dead", fleeting).await;
         let ends = vec![acked(&acked_job, at(1)), nacked(&dead_job, Disposition::Dead, at(1))];
-        assert_eq!(queue.commit_all(ends, at(1)).await, [Guarded::Applied; 2]);
+        assert_eq!(queue.commit_all(ends, at(1)).await, vec![Guarded::Applied; 2]);
         assert_eq!((queue.find("acked").await, queue.find("dead").await), (None, None));
         assert_eq!(queue.count().await, Counts::default());
         assert_eq!(queue.next_due().await, None);
@@ -397,7 +389,7 @@ every_store!(
         queue.add_all(&names, Spec { retention: kept(seconds(3600), Some(5)), ..spec() }).await;
         let jobs = queue.claim(100, at(0)).await;
         let ends = jobs.iter().map(|job| acked(job, at(1))).collect();
-        assert_eq!(queue.commit_all(ends, at(1)).await, [Guarded::Applied; 100]);
+        assert_eq!(queue.commit_all(ends, at(1)).await, vec![Guarded::Applied; 100]);
         assert_eq!(queue.count().await, Counts { succeeded: 5, ..Counts::default() });
     }
 
@@ -413,10 +405,11 @@ every_store!(
 
     async fn a_transition_sees_what_one_before_it_did(queue: Queue) {
         let job = queue.add_leased("a", Spec { retry: tireless(), ..spec() }).await;
+        let standing = |state, moment| acked_standing(&job, state, moment);
         let twice = vec![
             nacked(&job, Disposition::Release, at(1)),
             acked(&job, at(1)),
-            Transition { guard: Guard::Waiting { deliveries: 1 }, ..acked(&job, at(1)) },
+            standing(State::Ready, at(1)),
         ];
         let outcomes = queue.commit_all(twice, at(1)).await;
         assert_eq!(outcomes, [Guarded::Applied, Guarded::Lost, Guarded::Applied]);
@@ -426,11 +419,9 @@ every_store!(
 
     async fn a_job_settled_twice_in_a_call_waits_for_nothing(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let twice = vec![
-            nacked(&job, RETRY_LATER, at(1)),
-            Transition { guard: Guard::Waiting { deliveries: 1 }, ..acked(&job, at(1)) },
-        ];
-        assert_eq!(queue.commit_all(twice, at(1)).await, [Guarded::Applied; 2]);
+        let standing = |state, moment| acked_standing(&job, state, moment);
+        let twice = vec![nacked(&job, RETRY_LATER, at(1)), standing(State::Retrying, at(11))];
+        assert_eq!(queue.commit_all(twice, at(1)).await, vec![Guarded::Applied; 2]);
         assert_eq!(queue.promote(at(60)).await, 0);
         assert_eq!(queue.count().await, Counts { succeeded: 1, ..Counts::default() });
     }
@@ -451,12 +442,18 @@ every_store!(
         queue.add_all(&names, spec()).await;
         let jobs = queue.claim(256, at(0)).await;
         let ends = jobs.iter().map(|job| acked(job, at(1))).collect();
-        assert_eq!(queue.commit_all(ends, at(1)).await, [Guarded::Applied; 256]);
+        assert_eq!(queue.commit_all(ends, at(1)).await, vec![Guarded::Applied; 256]);
         assert_eq!(queue.count().await, Counts { succeeded: 256, ..Counts::default() });
     }
 );
 
 /// The transition is refused and leaves no trace.
+/// An ack of the once leased job if it stands in this state with this time.
+fn acked_standing(job: &Job, state: State, at: Timestamp) -> Transition {
+    let version = Version { state, at, ..job.version() };
+    Transition { guard: Guard::Standing(version), ..acked(job, crate::fixture::at(1)) }
+}
+
 async fn is_lost(queue: &Queue, transition: Transition, now: Timestamp) {
     let name = transition.name.clone();
     let log = queue.store.log_end(&queue.name).await.unwrap();

@@ -2,21 +2,22 @@
 
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, acked, at, expired, given_back, id_of, next_secret, one, payload, spec, worker,
+    Queue, acked, at, expired, extension, given_back, held, id_of, next_secret, one, payload, spec,
+    worker,
 };
 use crate::job::{Event, EventKind, Job, JobId, Payload, Progress, Spec, State};
-use crate::store::{Extension, Guarded};
+use crate::store::{Extended, Extension, Guarded};
 
 every_store!(
     async fn an_extension_moves_the_end_of_the_lease_and_nothing_else(queue: Queue) {
         let job = queue.add_leased("a", full()).await;
-        assert_eq!(extend(&queue, of(&job, at(300)), at(10)).await, Guarded::Applied);
+        assert_eq!(queue.extend(extension(&job, at(300)), at(10)).await, held(at(300)));
         assert_eq!(queue.find("a").await, Some(Job { at: at(300), ..job }));
     }
 
     async fn an_extended_lease_is_overdue_later(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        extend(&queue, of(&job, at(300)), at(10)).await;
+        queue.extend(extension(&job, at(300)), at(10)).await;
         assert_eq!(queue.overdue(at(299)).await, []);
         assert_eq!(queue.overdue(at(300)).await.len(), 1);
         assert_eq!(queue.next_due().await, Some(at(300)));
@@ -24,7 +25,7 @@ every_store!(
 
     async fn an_extension_may_shorten_the_lease(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        assert_eq!(extend(&queue, of(&job, at(2)), at(1)).await, Guarded::Applied);
+        assert_eq!(queue.extend(extension(&job, at(2)), at(1)).await, held(at(2)));
         assert_eq!(queue.get("a").await.at, at(2));
         assert_eq!(queue.overdue(at(2)).await.len(), 1);
     }
@@ -36,17 +37,17 @@ every_store!(
             (Some(first), Some(payload("one"))),
             (Some(Progress { percent: 50.0, ..Progress::default() }), Some(payload("two"))),
         ] {
-            let extension = Extension {
+            let extended = Extension {
                 progress: progress.clone(),
                 checkpoint: checkpoint.clone(),
-                ..of(&job, at(60))
+                ..extension(&job, at(60))
             };
-            assert_eq!(extend(&queue, extension, at(1)).await, Guarded::Applied);
+            assert_eq!(queue.extend(extended, at(1)).await, held(at(60)));
             let details = queue.get("a").await.details;
             assert_eq!((details.progress, details.checkpoint), (progress, checkpoint));
         }
         let before = queue.get("a").await.details;
-        extend(&queue, of(&job, at(90)), at(2)).await;
+        queue.extend(extension(&job, at(90)), at(2)).await;
         assert_eq!(queue.get("a").await.details, before);
     }
 
@@ -57,12 +58,12 @@ every_store!(
             (Some(full), Some(payload("one"))),
             (Some(Progress::default()), Some(Payload::default())),
         ] {
-            let extension = Extension {
+            let extended = Extension {
                 progress: progress.clone(),
                 checkpoint: checkpoint.clone(),
-                ..of(&job, at(60))
+                ..extension(&job, at(60))
             };
-            extend(&queue, extension, at(1)).await;
+            queue.extend(extended, at(1)).await;
             let details = queue.get("a").await.details;
             assert_eq!((details.progress, details.checkpoint), (progress, checkpoint));
         }
@@ -75,10 +76,10 @@ every_store!(
             progress: Some(Progress::default()),
             checkpoint: Some(payload("forged")),
             event: Some(progress_event(&queue, "a", at(1))),
-            ..of(&job, at(300))
+            ..extension(&job, at(300))
         };
         let log = queue.store.log_end(&queue.name).await.unwrap();
-        assert_eq!(extend(&queue, forged, at(1)).await, Guarded::Lost);
+        assert_eq!(queue.extend(forged, at(1)).await, Extended::Lost);
         assert_eq!(queue.find("a").await, Some(job));
         assert_eq!(queue.store.log_end(&queue.name).await.unwrap(), log);
     }
@@ -86,14 +87,14 @@ every_store!(
     async fn a_settled_lease_cannot_be_extended(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
         queue.apply(acked(&job, at(1)), at(1)).await;
-        assert_eq!(extend(&queue, of(&job, at(300)), at(1)).await, Guarded::Lost);
+        assert_eq!(queue.extend(extension(&job, at(300)), at(1)).await, Extended::Lost);
         assert_eq!(queue.state("a").await, Some(State::Succeeded));
     }
 
     async fn a_lease_that_was_given_back_cannot_be_extended(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
         queue.apply(given_back(&job, at(1)), at(1)).await;
-        assert_eq!(extend(&queue, of(&job, at(300)), at(1)).await, Guarded::Lost);
+        assert_eq!(queue.extend(extension(&job, at(300)), at(1)).await, Extended::Lost);
         assert_eq!(queue.state("a").await, Some(State::Ready));
     }
 
@@ -101,22 +102,22 @@ every_store!(
         let first = queue.add_leased("a", spec()).await;
         queue.apply(expired(&first, at(60)), at(60)).await;
         let second = queue.claim_one(at(60)).await;
-        assert_eq!(extend(&queue, of(&first, at(300)), at(61)).await, Guarded::Lost);
-        assert_eq!(extend(&queue, of(&second, at(300)), at(61)).await, Guarded::Applied);
+        assert_eq!(queue.extend(extension(&first, at(300)), at(61)).await, Extended::Lost);
+        assert_eq!(queue.extend(extension(&second, at(300)), at(61)).await, held(at(300)));
     }
 
     async fn a_job_that_is_not_there_cannot_be_extended(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let unknown = Extension { id: id_of("unknown"), ..of(&job, at(300)) };
-        assert_eq!(extend(&queue, unknown, at(1)).await, Guarded::Lost);
+        let unknown = Extension { id: id_of("unknown"), ..extension(&job, at(300)) };
+        assert_eq!(queue.extend(unknown, at(1)).await, Extended::Lost);
         let nowhere = queue.sibling("nowhere");
-        assert_eq!(extend(&nowhere, of(&job, at(300)), at(1)).await, Guarded::Lost);
+        assert_eq!(nowhere.extend(extension(&job, at(300)), at(1)).await, Extended::Lost);
     }
 
     async fn an_overdue_lease_can_be_extended_until_it_is_taken_back(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
         let seen_by_sweep = one(queue.overdue(at(60)).await);
-        assert_eq!(extend(&queue, of(&job, at(120)), at(61)).await, Guarded::Applied);
+        assert_eq!(queue.extend(extension(&job, at(120)), at(61)).await, held(at(120)));
         let late_sweep = queue.commit(expired(&seen_by_sweep, at(62)), at(62)).await;
         assert_eq!(late_sweep, Guarded::Lost);
         assert_eq!(queue.state("a").await, Some(State::Leased));
@@ -125,19 +126,19 @@ every_store!(
     async fn outcomes_stand_where_their_extensions_stood(queue: Queue) {
         queue.add_all(&["a", "b"], spec()).await;
         let jobs = queue.claim(2, at(0)).await;
-        let stale = Extension { secret: next_secret(), ..of(&jobs[0], at(100)) };
-        let extensions = vec![stale, of(&jobs[1], at(200)), of(&jobs[0], at(300))];
+        let stale = Extension { secret: next_secret(), ..extension(&jobs[0], at(100)) };
+        let extensions = vec![stale, extension(&jobs[1], at(200)), extension(&jobs[0], at(300))];
         let outcomes = queue.store.extend(&queue.name, extensions, at(1)).await.unwrap();
-        assert_eq!(outcomes, [Guarded::Lost, Guarded::Applied, Guarded::Applied]);
+        assert_eq!(outcomes, [Extended::Lost, held(at(200)), held(at(300))]);
         assert_eq!((queue.get("a").await.at, queue.get("b").await.at), (at(300), at(200)));
         assert_eq!(queue.store.extend(&queue.name, vec![], at(1)).await.unwrap(), []);
     }
 
     async fn the_last_extension_of_a_job_in_a_call_counts(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let extensions = vec![of(&job, at(200)), of(&job, at(100))];
+        let extensions = vec![extension(&job, at(200)), extension(&job, at(100))];
         let outcomes = queue.store.extend(&queue.name, extensions, at(1)).await.unwrap();
-        assert_eq!(outcomes, [Guarded::Applied; 2]);
+        assert_eq!(outcomes, [held(at(200)), held(at(100))]);
         assert_eq!(queue.get("a").await.at, at(100));
         assert_eq!(queue.overdue(at(100)).await.len(), 1);
     }
@@ -145,33 +146,17 @@ every_store!(
     async fn an_extension_tells_its_event_if_it_has_one(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
         let log = queue.store.log_end(&queue.name).await.unwrap();
-        extend(&queue, of(&job, at(60)), at(1)).await;
+        queue.extend(extension(&job, at(60)), at(1)).await;
         assert_eq!(queue.store.log_end(&queue.name).await.unwrap(), log);
         let event = progress_event(&queue, "a", at(2));
-        let extension = Extension { event: Some(event.clone()), ..of(&job, at(60)) };
-        extend(&queue, extension, at(2)).await;
+        let extended = Extension { event: Some(event.clone()), ..extension(&job, at(60)) };
+        queue.extend(extended, at(2)).await;
         let told = queue.events().await.pop().unwrap();
         assert_eq!((told.kind, told.at), (event.kind, event.at));
         assert_eq!((told.progress, told.attempt), (event.progress, event.attempt));
         assert_eq!(told.worker, Some(worker("worker")), "the store knows who holds the job");
     }
 );
-
-async fn extend(queue: &Queue, extension: Extension, now: Timestamp) -> Guarded {
-    one(queue.store.extend(&queue.name, vec![extension], now).await.unwrap())
-}
-
-/// An extension of the lease that `job` shows.
-fn of(job: &Job, until: Timestamp) -> Extension {
-    Extension {
-        id: job.name.id.clone(),
-        secret: job.lease.as_ref().unwrap().secret,
-        until,
-        progress: None,
-        checkpoint: None,
-        event: None,
-    }
-}
 
 fn full() -> Spec {
     Spec { payload: Some(payload("work")), priority: 3, ..spec() }

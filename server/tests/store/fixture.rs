@@ -14,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::job::transition::{self, Disposition};
 use crate::job::{
-    Dedup, DedupKey, DedupScope, Event, Failure, Job, JobId, JobName, Keep, LeaseSecret, Payload,
-    QueueName, RequestId, Retention, RetryPolicy, Spec, State, Transition, WorkerId,
+    Dedup, DedupKey, DedupScope, Event, Failure, Job, JobId, JobName, Keep, LeaseSecret,
+    MAX_LEASE_LOSSES, OnDuplicate, Payload, QueueName, RequestId, Retention, RetryPolicy, Spec,
+    State, Transition, WorkerId,
 };
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
 use crate::store::{
-    Claim, Counts, Entry, Guarded, Insert, Inserted, LogStart, Request, Signal, Store,
+    Claim, Commit, Counts, Entry, Extended, Extension, Group, Guarded, Insert, Inserted, LogStart,
+    Request, Room, Signal, Store,
 };
 
 /// The moment `seconds` after the start of a case. The start lies in the past, so a store that
@@ -109,7 +111,7 @@ impl Queue {
 
     /// An insert of a job as the broker makes them, with an id that nobody chose.
     pub(crate) fn item(&self, id: &str, spec: Spec) -> Insert {
-        Insert { job: self.job(id, spec), chosen_id: false, request: None }
+        Insert { job: self.job(id, spec), chosen_id: false, request: None, reason: String::new() }
     }
 
     /// An insert of a job whose id the caller chose.
@@ -124,6 +126,7 @@ impl Queue {
 
     /// Inserts groups at the start of the case.
     pub(crate) async fn insert(&self, groups: Vec<Vec<Insert>>) -> Vec<Vec<Inserted>> {
+        let groups = groups.into_iter().map(roomy).collect();
         self.store.insert(&self.name, groups, at(0)).await.unwrap()
     }
 
@@ -135,7 +138,7 @@ impl Queue {
     /// Inserts one job when its spec says it was created.
     pub(crate) async fn insert_one(&self, item: Insert) -> Inserted {
         let now = item.job.spec.created;
-        one(one(self.store.insert(&self.name, vec![vec![item]], now).await.unwrap()))
+        one(one(self.store.insert(&self.name, vec![roomy(vec![item])], now).await.unwrap()))
     }
 
     /// Inserts a new job and answers it.
@@ -149,13 +152,19 @@ impl Queue {
     /// Inserts new jobs that are alike, in one call.
     pub(crate) async fn add_all(&self, ids: &[&str], spec: Spec) {
         let items = ids.iter().map(|id| self.item(id, spec.clone())).collect();
-        let outcomes = self.store.insert(&self.name, vec![items], spec.created).await.unwrap();
+        let outcomes =
+            self.store.insert(&self.name, vec![roomy(items)], spec.created).await.unwrap();
         assert_eq!(one(outcomes), vec![Inserted::New; ids.len()]);
     }
 
     /// Serves one claim.
     pub(crate) async fn serve(&self, claim: Claim, now: Timestamp) -> Vec<Job> {
-        one(self.store.claim(&self.name, vec![claim], now).await.unwrap())
+        one(self.claims(vec![claim], now).await)
+    }
+
+    /// Serves claims in one call.
+    pub(crate) async fn claims(&self, claims: Vec<Claim>, now: Timestamp) -> Vec<Vec<Job>> {
+        self.store.claim(&self.name, claims, now).await.unwrap().jobs
     }
 
     /// Claims up to `limit` jobs for some worker.
@@ -177,13 +186,19 @@ impl Queue {
         job
     }
 
+    /// Extends one lease.
+    pub(crate) async fn extend(&self, extension: Extension, now: Timestamp) -> Extended {
+        one(self.store.extend(&self.name, vec![extension], now).await.unwrap())
+    }
+
     /// Commits transitions in one call.
     pub(crate) async fn commit_all(
         &self,
         transitions: Vec<Transition>,
         now: Timestamp,
     ) -> Vec<Guarded> {
-        self.store.commit(&self.name, transitions, now).await.unwrap()
+        let commits = transitions.into_iter().map(Commit::from).collect();
+        self.store.commit(&self.name, commits, now).await.unwrap()
     }
 
     /// Commits one transition.
@@ -231,7 +246,7 @@ impl Queue {
     }
 
     pub(crate) async fn count(&self) -> Counts {
-        self.store.count(&self.name).await.unwrap()
+        self.store.survey(&self.name, at(0)).await.unwrap().counts
     }
 
     /// The whole event log.
@@ -286,8 +301,10 @@ impl Signals {
         let search = async {
             loop {
                 let signal = self.0.recv().await.unwrap();
-                let (Signal::Ready(about) | Signal::Due(about, _) | Signal::Logged(about)) =
-                    &signal
+                let (Signal::Ready(about)
+                | Signal::Due(about, _)
+                | Signal::Logged(about)
+                | Signal::Settings(about)) = &signal
                 else {
                     continue;
                 };
@@ -345,7 +362,11 @@ pub(crate) fn priority(priority: i16) -> Spec {
 /// A job that is tried without end and holds a dedup key.
 pub(crate) fn deduplicated(key: &str, scope: DedupScope) -> Spec {
     let key = DedupKey::parse(key).unwrap();
-    Spec { dedup: Some(Dedup { key, scope }), retry: tireless(), ..spec() }
+    Spec {
+        dedup: Some(Dedup { key, scope, on_duplicate: OnDuplicate::Keep }),
+        retry: tireless(),
+        ..spec()
+    }
 }
 
 /// Holds a dedup key until the job is finished.
@@ -390,6 +411,29 @@ pub(crate) fn request(number: u128, digest: u64) -> Request {
     Request { id: request_id(number), digest }
 }
 
+/// These inserts as a group for which there is room.
+pub(crate) fn roomy(inserts: Vec<Insert>) -> Group {
+    Group { inserts, room: Room::default() }
+}
+
+/// An extension of the lease that `job` shows.
+pub(crate) fn extension(job: &Job, until: Timestamp) -> Extension {
+    Extension {
+        id: job.name.id.clone(),
+        secret: job.lease.as_ref().unwrap().secret,
+        until: Some(until),
+        progress: None,
+        checkpoint: None,
+        cancel: None,
+        event: None,
+    }
+}
+
+/// What becomes of an extension of a lease that is held and that nobody wants cancelled.
+pub(crate) fn held(until: Timestamp) -> Extended {
+    Extended::Held { until, cancel: None }
+}
+
 /// A claim of up to `limit` jobs under a secret that no other claim has.
 pub(crate) fn claim(limit: usize) -> Claim {
     Claim {
@@ -397,6 +441,7 @@ pub(crate) fn claim(limit: usize) -> Claim {
         limit,
         max_bytes: usize::MAX,
         lease_duration: None,
+        types: Vec::new(),
         secret: next_secret(),
         request: None,
     }
@@ -412,13 +457,9 @@ fn next_number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn dedup_key_of(job: &Job) -> Option<DedupKey> {
-    job.spec.dedup.as_ref().map(|dedup| dedup.key.clone())
-}
-
 /// The leased job succeeded.
 pub(crate) fn acked(job: &Job, now: Timestamp) -> Transition {
-    transition::ack(&job.token().unwrap(), None, dedup_key_of(job), now)
+    transition::ack(&job.token().unwrap(), None, job.held_key(), now)
 }
 
 /// The worker of the leased job said this of it.
@@ -430,7 +471,7 @@ pub(crate) fn nacked(job: &Job, disposition: Disposition, now: Timestamp) -> Tra
 
 /// The lease of the job ran out.
 pub(crate) fn expired(job: &Job, now: Timestamp) -> Transition {
-    transition::expire(job, now).unwrap()
+    transition::expire(job, MAX_LEASE_LOSSES, now, 0.0).unwrap()
 }
 
 /// The leased job never reached its worker.

@@ -12,7 +12,8 @@ use crate::fixture::{
 };
 use crate::job::transition::Disposition;
 use crate::job::{
-    Dedup, DedupKey, DedupScope, Form, Keep, Payload, Retention, RetryPolicy, Spec, State,
+    Dedup, DedupKey, DedupScope, Form, Keep, OnDuplicate, Payload, Retention, RetryPolicy, Spec,
+    State,
 };
 use crate::store::{Counts, Inserted};
 
@@ -43,10 +44,14 @@ fn full_spec() -> Spec {
             fatal_codes: vec!["NO_HANDLER".to_owned()],
             max_retry_duration: Some(seconds(3600)),
         },
+        owner: "somebody".to_owned(),
+        expires: Some(at(7200)),
         lease_duration: Some(Duration::from_millis(1500)),
+        attempt_timeout: Some(seconds(600)),
         dedup: Some(Dedup {
             key: DedupKey::parse("a key: {with} \"signs\"").unwrap(),
             scope: DedupScope::UntilFinished { cap: Some(seconds(3600)) },
+            on_duplicate: OnDuplicate::Reject,
         }),
         retention: Retention {
             succeeded: Keep { span: Duration::ZERO, count: None },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::fixture::{
     Queue, UNTIL_FINISHED, acked, acked_late, at, claim, deduplicated, expired, failure,
-    given_back, nacked, request, request_id, scheduled, seconds, spec, tireless, worker,
+    given_back, id_of, nacked, request, request_id, scheduled, seconds, spec, tireless, worker,
 };
 use crate::job::transition::Disposition;
 use crate::job::{Event, EventKind, Spec, State, Transition};
@@ -58,7 +58,7 @@ every_store!(
         let moments = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 61, 62].map(at);
         assert_eq!(events.iter().map(|event| event.at).collect::<Vec<_>>(), moments);
         for event in events {
-            assert_eq!((event.queue, event.job), (queue.name.clone(), job.name.id.clone()));
+            assert_eq!((event.queue, event.job), (queue.name.clone(), Some(job.name.id.clone())));
         }
     }
 
@@ -126,7 +126,7 @@ every_store!(
         let job = queue.add_leased("a", spec()).await;
         queue.apply(nacked(&job, Disposition::Dead, at(5)), at(5)).await;
         let event = queue.events().await.pop().unwrap();
-        assert_eq!((event.kind, event.to), (EventKind::AttemptFailed, State::Dead));
+        assert_eq!((event.kind, event.to), (EventKind::AttemptFailed, Some(State::Dead)));
         assert_eq!(event.failure, Some(failure("NO_LUCK")));
         assert_eq!(event.reason, "NACKED_DEAD");
     }
@@ -135,7 +135,7 @@ every_store!(
         let job = queue.add_leased("a", spec()).await;
         queue.apply(given_back(&job, at(5)), at(5)).await;
         let event = queue.events().await.pop().unwrap();
-        assert_eq!((event.kind, event.to), (EventKind::Released, State::Ready));
+        assert_eq!((event.kind, event.to), (EventKind::Released, Some(State::Ready)));
         assert_eq!(event.reason, "UNDELIVERED");
     }
 
@@ -146,7 +146,7 @@ every_store!(
         queue.apply(acked_late(&leased, &ready, at(61)), at(61)).await;
         let event = queue.events().await.pop().unwrap();
         assert_eq!(event.kind, EventKind::Succeeded);
-        assert_eq!((event.from, event.to), (Some(State::Ready), State::Succeeded));
+        assert_eq!((event.from, event.to), (Some(State::Ready), Some(State::Succeeded)));
         assert_eq!(event.reason, "LATE");
     }
 
@@ -154,8 +154,8 @@ every_store!(
         queue.add("holder", deduplicated("key", UNTIL_FINISHED)).await;
         queue.insert_one(queue.item("double", deduplicated("key", UNTIL_FINISHED))).await;
         let event = queue.events().await.pop().unwrap();
-        assert_eq!((event.kind, event.job.as_str()), (EventKind::Deduplicated, "holder"));
-        assert_eq!(event.to, State::Ready);
+        assert_eq!((event.kind, event.job), (EventKind::Deduplicated, Some(id_of("holder"))));
+        assert_eq!(event.to, Some(State::Ready));
     }
 
     async fn what_moves_nothing_is_not_told(queue: Queue) {
@@ -194,9 +194,7 @@ every_store!(
             .log()
             .await
             .iter()
-            .map(|entry| {
-                entry.events.iter().map(|event| (event.kind, event.job.to_string())).collect()
-            })
+            .map(|entry| entry.events.iter().map(|event| (event.kind, job_of(event))).collect())
             .collect();
         let kinds = [EventKind::Created, EventKind::Ready, EventKind::Leased, EventKind::Succeeded];
         let wanted = kinds.map(|kind| ["a", "b"].map(|id| (kind, id.to_owned())));
@@ -276,5 +274,10 @@ every_store!(
 const YEARS_100: Duration = Duration::from_hours(100 * 365 * 24);
 
 fn told(events: &[Event]) -> Vec<Told> {
-    events.iter().map(|event| (event.kind, event.from, event.to)).collect()
+    events.iter().map(|event| (event.kind, event.from, event.to.unwrap())).collect()
+}
+
+/// Which job an event is about.
+fn job_of(event: &Event) -> String {
+    event.job.as_ref().unwrap().to_string()
 }

@@ -3,11 +3,11 @@
 
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, acked, at, expired, given_back, kept, nacked, scheduled, seconds, spec,
+    Queue, acked, at, expired, extension, given_back, kept, nacked, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
 use crate::job::{QueueName, Spec};
-use crate::store::{Counts, Extension};
+use crate::store::Counts;
 
 every_store!(
     async fn a_job_that_never_was_is_not_found(queue: Queue) {
@@ -126,15 +126,7 @@ every_store!(
 
     async fn an_extension_moves_what_is_due(queue: Queue) {
         let job = queue.add_leased("a", spec()).await;
-        let extension = Extension {
-            id: job.name.id.clone(),
-            secret: job.lease.unwrap().secret,
-            until: at(77),
-            progress: None,
-            checkpoint: None,
-            event: None,
-        };
-        queue.store.extend(&queue.name, vec![extension], at(1)).await.unwrap();
+        queue.extend(extension(&job, at(77)), at(1)).await;
         assert_eq!(queue.next_due().await, Some(at(77)));
     }
 

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, id_of, ids, nacked, payload,
-    request, request_id, scheduled, seconds, spec,
+    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, extension, held, ids,
+    nacked, payload, request, request_id, roomy, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
 use crate::job::{Job, QueueName, Spec};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
-use crate::store::{Claim, Error, Extension, Guarded, Inserted, Signal};
+use crate::store::{Claim, Error, Inserted, Signal};
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_it_had() {
@@ -22,7 +22,8 @@ async fn a_restarted_server_is_found_again_with_all_it_had() {
     queue.add_leased("leased", spec()).await;
     queue.add_all(&["a", "b"], spec()).await;
     server.stop();
-    let refused = queue.store.insert(&queue.name, vec![vec![queue.item("c", spec())]], at(0)).await;
+    let refused =
+        queue.store.insert(&queue.name, vec![roomy(vec![queue.item("c", spec())])], at(0)).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     server.start_again();
     let jobs = eventually("the store to come back", async || {
@@ -30,7 +31,7 @@ async fn a_restarted_server_is_found_again_with_all_it_had() {
         queue.store.claim(&queue.name, claims, at(1)).await.ok()
     })
     .await;
-    assert_eq!(ids(&jobs[0]), ["a", "b"]);
+    assert_eq!(ids(&jobs.jobs[0]), ["a", "b"]);
     // The feed of signals comes back too, and says that some may be missing.
     signals.expect(Signal::Reset).await;
     queue.signals().await;
@@ -64,7 +65,10 @@ async fn a_cut_connection_is_mended() {
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("TYPE").arg(kind).exec(&mut server.connection()).unwrap();
     }
-    eventually("the store to come back", async || queue.store.count(&queue.name).await.ok()).await;
+    eventually("the store to come back", async || {
+        queue.store.survey(&queue.name, at(0)).await.ok()
+    })
+    .await;
     queue.signals().await;
 }
 
@@ -98,19 +102,12 @@ async fn a_full_server_takes_no_jobs_but_lets_them_end() {
         set.arg("SET").arg("maxmemory").arg(bytes).exec(&mut connection).unwrap();
     };
     limit("1");
-    let group = || vec![vec![queue.item("d", spec())]];
+    let group = || vec![roomy(vec![queue.item("d", spec())])];
     let refused = queue.store.insert(&queue.name, group(), at(1)).await;
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
-    let extension = Extension {
-        id: id_of("c"),
-        secret: jobs[2].lease.as_ref().unwrap().secret,
-        until: at(100),
-        progress: None,
-        checkpoint: None,
-        event: None,
-    };
+    let extension = extension(&jobs[2], at(100));
     let extended = queue.store.extend(&queue.name, vec![extension], at(1)).await.unwrap();
-    assert_eq!(extended, [Guarded::Applied]);
+    assert_eq!(extended, [held(at(100))]);
     queue.apply(acked(&jobs[0], at(1)), at(1)).await;
     queue.apply(nacked(&jobs[1], Disposition::Retry(Some(seconds(9))), at(1)), at(1)).await;
     limit("0");

@@ -1,11 +1,11 @@
 //! What [`Store::signals`](crate::store::Store::signals) promises.
 
 use crate::fixture::{
-    Queue, acked, at, expired, given_back, kept, nacked, scheduled, seconds, spec,
+    Queue, acked, at, expired, extension, given_back, kept, nacked, scheduled, seconds, spec,
 };
 use crate::job::Spec;
 use crate::job::transition::Disposition;
-use crate::store::{Extension, Signal};
+use crate::store::Signal;
 
 every_store!(
     async fn a_new_ready_job_is_signalled(queue: Queue) {
@@ -75,15 +75,7 @@ every_store!(
         };
         let job = queue.add_leased("a", spec.clone()).await;
         signals.expect(due(500)).await;
-        let extension = Extension {
-            id: job.name.id.clone(),
-            secret: job.lease.as_ref().unwrap().secret,
-            until: at(400),
-            progress: None,
-            checkpoint: None,
-            event: None,
-        };
-        queue.store.extend(&queue.name, vec![extension], at(0)).await.unwrap();
+        queue.extend(extension(&job, at(400)), at(0)).await;
         signals.expect(due(400)).await;
         queue.apply(nacked(&job, Disposition::Retry(Some(seconds(300))), at(0)), at(0)).await;
         signals.expect(due(300)).await;

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Dedup, DedupScope, JobId, Lease, QueueName, RetryPolicy, Spec, WorkerId};
+use crate::job::{
+    Dedup, DedupScope, JobId, Lease, MAX_LEASE_LOSSES, OnDuplicate, QueueName, RetryPolicy, Spec,
+    WorkerId,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -71,6 +74,7 @@ fn a_token_survives_its_way_through_a_client() {
         dedup: Some(Dedup {
             key: DedupKey::parse("k").unwrap(),
             scope: DedupScope::UntilFinished { cap: None },
+            on_duplicate: OnDuplicate::Keep,
         }),
         ..Spec::default()
     };
@@ -101,7 +105,7 @@ fn a_worker_may_set_the_delay_of_a_retry() {
 fn a_retry_without_backoff_is_ready_at_once_behind_the_others() {
     let spec = Spec { priority: 5, ..Spec::default() };
     let decided = nacked(&leased(1, spec), Disposition::Retry(Some(Duration::ZERO)), "X");
-    assert_eq!((decided.to, decided.place), (State::Ready, Place::Back(5)));
+    assert_eq!((decided.to, decided.place), (State::Ready, Place::Back));
 }
 
 #[test]
@@ -140,13 +144,13 @@ fn a_snooze_and_a_release_give_the_attempt_back() {
     assert_eq!(snoozed.event.kind, EventKind::Snoozed);
     let released = nacked(&job, Disposition::Release, "");
     assert_eq!((released.to, released.counters.attempts), (State::Ready, 2));
-    assert_eq!(released.place, Place::Front(0));
+    assert_eq!(released.place, Place::Front);
     assert_eq!(released.counters.deliveries, 3);
 }
 
 #[test]
 fn a_lost_lease_is_requeued_at_once_and_counts() {
-    let decided = expire(&leased(1, Spec::default()), NOW).unwrap();
+    let decided = expire(&leased(1, Spec::default()), MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
     assert_eq!((decided.to, decided.at), (State::Ready, NOW));
     assert_eq!((decided.counters.attempts, decided.counters.lease_losses), (1, 1));
     assert_eq!(decided.guard, Guard::Overdue { secret: LeaseSecret(7), now: NOW });
@@ -158,7 +162,7 @@ fn the_third_lost_lease_is_a_crash_loop_even_with_attempts_left() {
     let retry = RetryPolicy { max_attempts: None, ..RetryPolicy::default() };
     let mut job = leased(9, Spec { retry, ..Spec::default() });
     job.counters.lease_losses = 2;
-    let decided = expire(&job, NOW).unwrap();
+    let decided = expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
     assert_eq!(decided.to, State::Dead);
     assert_eq!(decided.failure.unwrap().code, Failure::CRASH_LOOP);
     assert_eq!(decided.event.reason, Failure::CRASH_LOOP);
@@ -166,7 +170,7 @@ fn the_third_lost_lease_is_a_crash_loop_even_with_attempts_left() {
 
 #[test]
 fn a_lost_lease_on_the_last_attempt_makes_a_dead_letter() {
-    let decided = expire(&leased(3, Spec::default()), NOW).unwrap();
+    let decided = expire(&leased(3, Spec::default()), MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
     assert_eq!((decided.to, decided.event.reason.as_str()), (State::Dead, "ATTEMPTS_SPENT"));
     assert_eq!(decided.failure.unwrap().code, Failure::LEASE_EXPIRED);
 }
@@ -174,7 +178,7 @@ fn a_lost_lease_on_the_last_attempt_makes_a_dead_letter() {
 #[test]
 fn an_undelivered_lease_leaves_no_attempt_behind() {
     let decided = give_back(&leased(1, Spec::default()), NOW).unwrap();
-    assert_eq!((decided.to, decided.place), (State::Ready, Place::Front(0)));
+    assert_eq!((decided.to, decided.place), (State::Ready, Place::Front));
     assert_eq!((decided.counters.attempts, decided.counters.deliveries), (0, 1));
     assert_eq!(decided.attempt, None);
 }
@@ -197,12 +201,12 @@ fn repeating_a_settle_is_no_error_and_another_verb_is() {
 fn a_late_ack_counts_while_nobody_else_had_the_job() {
     let job = leased(1, Spec::default());
     let token = token(&job);
-    let lost = applied(&job, &expire(&job, NOW).unwrap());
+    let lost = applied(&job, &expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap());
     let Verdict::Late(late) = settle_again(Some(&lost), &token, Verb::Ack, None, NOW) else {
         panic!("the ack was refused");
     };
     assert_eq!(late.to, State::Succeeded);
-    assert_eq!(late.guard, Guard::Waiting { deliveries: 1 });
+    assert_eq!(late.guard, Guard::Standing(lost.version()));
     assert_eq!(late.counters.lease_losses, 1);
 
     let mut leased_again = lost;
@@ -251,7 +255,7 @@ proptest! {
         let ways = [
             Some(ack(&token, None, None, NOW)),
             nack(&job, &token, disposition, None, None, NOW, random),
-            expire(&job, NOW),
+            expire(&job, MAX_LEASE_LOSSES, NOW, 0.0),
             give_back(&job, NOW),
         ];
         for decided in ways.into_iter().flatten() {

@@ -16,12 +16,12 @@ use super::{SqliteStore, Synchronous};
 use crate::clock::Timestamp;
 use crate::job::transition::{ack, give_back};
 use crate::job::{
-    Dedup, DedupKey, DedupScope, Job, JobId, JobName, LeaseSecret, Payload, QueueName, RequestId,
-    Spec, WorkerId,
+    Dedup, DedupKey, DedupScope, Job, JobId, JobName, LeaseSecret, OnDuplicate, Payload, QueueName,
+    RequestId, Spec, WorkerId,
 };
 use crate::store::{
-    Claim, EVENT_ENTRIES, Error, Extension, Insert, Inserted, LogStart, Position, Request, Signal,
-    Store,
+    Claim, EVENT_ENTRIES, Error, Extension, Group, Insert, Inserted, LogStart, Position, Request,
+    Room, Signal, Store,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -36,8 +36,17 @@ fn job(id: &str, priority: i16) -> Job {
     Job::enqueued(JobName { queue: queue(), id: JobId::parse(id).unwrap() }, spec)
 }
 
-fn one(id: &str) -> Vec<Vec<Insert>> {
-    vec![vec![Insert { job: job(id, 0), chosen_id: true, request: None }]]
+fn one(id: &str) -> Vec<Group> {
+    let insert = Insert { chosen_id: true, ..inserted(job(id, 0)) };
+    alone(insert)
+}
+
+fn inserted(job: Job) -> Insert {
+    Insert { job, chosen_id: false, request: None, reason: String::new() }
+}
+
+fn alone(insert: Insert) -> Vec<Group> {
+    vec![Group { inserts: vec![insert], room: Room::default() }]
 }
 
 fn claim(secret: u64, limit: usize) -> Claim {
@@ -46,6 +55,7 @@ fn claim(secret: u64, limit: usize) -> Claim {
         limit,
         max_bytes: usize::MAX,
         lease_duration: None,
+        types: Vec::new(),
         secret: LeaseSecret(secret),
         request: None,
     }
@@ -70,12 +80,12 @@ async fn what_was_answered_survives_a_reopening() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
     for (id, priority) in [("a", 0), ("b", 5), ("c", 0)] {
-        let insert = Insert { job: job(id, priority), chosen_id: false, request: None };
-        store.insert(&queue(), vec![vec![insert]], NOW).await.unwrap();
+        store.insert(&queue(), alone(inserted(job(id, priority))), NOW).await.unwrap();
     }
-    let leased = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().remove(0).remove(0);
-    let (end, counts) =
-        (store.log_end(&queue()).await.unwrap(), store.count(&queue()).await.unwrap());
+    let leased =
+        store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().jobs.remove(0).remove(0);
+    let end = store.log_end(&queue()).await.unwrap();
+    let counts = store.survey(&queue(), NOW).await.unwrap().counts;
     let status = store.status().await.unwrap();
     store.close().await;
 
@@ -84,10 +94,10 @@ async fn what_was_answered_survives_a_reopening() {
     assert_eq!(store.get(&leased.name).await.unwrap(), Some(leased));
     assert_eq!(store.log_end(&queue()).await.unwrap(), end);
     assert_eq!((counts.ready, counts.leased), (2, 1));
-    assert_eq!(store.count(&queue()).await.unwrap(), counts);
+    assert_eq!(store.survey(&queue(), NOW).await.unwrap().counts, counts);
     assert_eq!(store.status().await.unwrap(), status);
     store.insert(&queue(), one("d"), NOW).await.unwrap();
-    let rest = store.claim(&queue(), vec![claim(2, 9)], NOW).await.unwrap().remove(0);
+    let rest = store.claim(&queue(), vec![claim(2, 9)], NOW).await.unwrap().jobs.remove(0);
     let rest: Vec<_> = rest.iter().map(|job| job.name.id.as_str()).collect();
     assert_eq!(rest, ["a", "c", "d"]);
 }
@@ -189,7 +199,7 @@ async fn a_failed_transaction_fails_all_calls_in_it_and_leaves_nothing() {
     let (insert, fail, ()) = tokio::join!(insert, fail, release);
     assert!(matches!(insert, Err(Error::Unavailable(_))), "{insert:?}");
     assert!(matches!(fail, Err(Error::Unavailable(_))), "{fail:?}");
-    assert_eq!(store.count(&queue).await.unwrap().ready, 1);
+    assert_eq!(store.survey(&queue, NOW).await.unwrap().counts.ready, 1);
     assert_eq!(store.insert(&queue, one("b"), NOW).await.unwrap(), [[Inserted::New]]);
 }
 
@@ -212,7 +222,7 @@ async fn an_unreadable_record_fails_only_the_call_that_meets_it() {
     assert_eq!(before.unwrap(), [[Inserted::New]]);
     assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
     assert_eq!(after.unwrap(), [[Inserted::New]]);
-    assert_eq!(store.count(&queue).await.unwrap().ready, 3);
+    assert_eq!(store.survey(&queue, NOW).await.unwrap().counts.ready, 3);
 }
 
 #[tokio::test]
@@ -227,7 +237,7 @@ async fn an_unreadable_record_does_not_hold_up_the_jobs_behind_it() {
     };
     assert_eq!(spoil("a").await.unwrap(), 1);
     let served = store.claim(&queue(), vec![claim(1, 1), claim(2, 1)], NOW).await.unwrap();
-    let ids: Vec<_> = served.iter().flatten().map(|job| job.name.id.as_str()).collect();
+    let ids: Vec<_> = served.jobs.iter().flatten().map(|job| job.name.id.as_str()).collect();
     assert_eq!(ids, ["b", "c"]);
     assert_eq!(spoil("b").await.unwrap(), 1);
     let later = NOW.after(Duration::from_hours(1));
@@ -244,7 +254,7 @@ async fn a_closed_store_says_so() {
     let (insert, ()) = tokio::join!(store.insert(&queue, one("a"), NOW), store.close());
     assert_eq!(insert.unwrap(), [[Inserted::New]]);
     store.close().await;
-    let late = store.count(&queue).await;
+    let late = store.survey(&queue, NOW).await;
     assert!(matches!(&late, Err(Error::Unavailable(why)) if why == "the store is closed"));
 }
 
@@ -279,21 +289,22 @@ async fn a_claim_is_remembered_until_its_last_lease_is_gone_however_extended() {
     let hour = NOW.after(Duration::from_hours(1));
     let until = hour.after(Duration::from_mins(1));
     let extension = Extension {
-        id: taken[0][0].name.id.clone(),
+        id: taken.jobs[0][0].name.id.clone(),
         secret: LeaseSecret(1),
-        until,
+        until: Some(until),
         progress: None,
         checkpoint: None,
+        cancel: None,
         event: None,
     };
     store.extend(&queue(), vec![extension], NOW).await.unwrap();
     store.purge(&queue(), hour, 10).await.unwrap();
     let again = store.claim(&queue(), asked(), hour).await.unwrap();
-    assert_eq!(again[0][0].at, until);
-    assert_eq!(again[0][0].name, taken[0][0].name);
+    assert_eq!(again.jobs[0][0].at, until);
+    assert_eq!(again.jobs[0][0].name, taken.jobs[0][0].name);
 
-    let release = give_back(&again[0][0], hour).unwrap();
-    store.commit(&queue(), vec![release], hour).await.unwrap();
+    let release = give_back(&again.jobs[0][0], hour).unwrap();
+    store.commit(&queue(), vec![release.into()], hour).await.unwrap();
     store.purge(&queue(), until.after(Duration::from_secs(2)), 10).await.unwrap();
     assert_eq!(rows_of(&store, "replay").await, 0);
 }
@@ -304,6 +315,7 @@ async fn memories_fade_without_a_purge() {
     let dedup = |n: u32| Dedup {
         key: DedupKey::parse(&format!("key-{n}")).unwrap(),
         scope: DedupScope::Window(Duration::from_secs(1)),
+        on_duplicate: OnDuplicate::Keep,
     };
     let id = |n: u32| RequestId::parse(&format!("01890a5d-ac96-774b-bcce-{n:012}")).unwrap();
     for day in 0..300 {
@@ -311,12 +323,12 @@ async fn memories_fade_without_a_purge() {
         let mut job = job(&format!("job-{day}"), 0);
         job.spec.dedup = Some(dedup(day));
         let request = Some(Request { id: id(day), digest: 0 });
-        let insert = Insert { job, chosen_id: false, request };
-        store.insert(&queue(), vec![vec![insert]], now).await.unwrap();
+        let insert = Insert { request, ..inserted(job) };
+        store.insert(&queue(), alone(insert), now).await.unwrap();
         let claim = Claim { request: Some(id(day)), ..claim(u64::from(day), 1) };
-        let jobs = store.claim(&queue(), vec![claim], now).await.unwrap().remove(0);
+        let jobs = store.claim(&queue(), vec![claim], now).await.unwrap().jobs.remove(0);
         let ack = ack(&jobs[0].token().unwrap(), None, None, now);
-        store.commit(&queue(), vec![ack], now).await.unwrap();
+        store.commit(&queue(), vec![ack.into()], now).await.unwrap();
     }
     for table in ["request", "dedup", "replay"] {
         let rows = rows_of(&store, table).await;
@@ -367,11 +379,11 @@ async fn a_forgotten_job_leaves_no_row_behind() {
     const TABLES: [&str; 4] = ["job", "spec", "detail", "attempt"];
     let store = SqliteStore::in_memory().await.unwrap();
     store.insert(&queue(), one("a"), NOW).await.unwrap();
-    let jobs = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().remove(0);
+    let jobs = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().jobs.remove(0);
     let result = Some(Payload::default());
     let ack = ack(&jobs[0].token().unwrap(), result, None, NOW);
     let end = ack.at;
-    store.commit(&queue(), vec![ack], NOW).await.unwrap();
+    store.commit(&queue(), vec![ack.into()], NOW).await.unwrap();
     for table in TABLES {
         assert_eq!(rows_of(&store, table).await, 1, "{table}");
     }

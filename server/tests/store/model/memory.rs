@@ -8,7 +8,7 @@ use crate::job::{
     Attempt, DEFAULT_LEASE_DURATION, DedupKey, DedupScope, Event, EventKind, Guard, HISTORY, Job,
     JobId, Keep, Lease, LeaseSecret, Place, RequestId, State, Transition,
 };
-use crate::store::{Claim, Counts, Extension, Guarded, Insert, Inserted};
+use crate::store::{Claim, Counts, Extended, Extension, Guarded, Insert, Inserted};
 
 /// What a store should have in one queue.
 #[derive(Clone, Default)]
@@ -57,7 +57,7 @@ impl Memory {
     }
 
     fn insert_one(&mut self, item: &Insert, now: Timestamp) -> Inserted {
-        let Insert { job, chosen_id, request } = item;
+        let Insert { job, chosen_id, request, .. } = item;
         if let Some((digest, first)) = request.and_then(|request| self.requests.get(&request.id)) {
             return if request.is_some_and(|request| request.digest == *digest) {
                 Inserted::Replayed(first.clone())
@@ -140,15 +140,15 @@ impl Memory {
         job
     }
 
-    pub(super) fn extend(&mut self, extensions: &[Extension]) -> Vec<Guarded> {
+    pub(super) fn extend(&mut self, extensions: &[Extension]) -> Vec<Extended> {
         self.telling(|memory| extensions.iter().map(|one| memory.extend_one(one)).collect())
     }
 
-    fn extend_one(&mut self, extension: &Extension) -> Guarded {
+    fn extend_one(&mut self, extension: &Extension) -> Extended {
         let Some(mut job) = self.held(&extension.id, extension.secret).cloned() else {
-            return Guarded::Lost;
+            return Extended::Lost;
         };
-        job.at = extension.until;
+        job.at = extension.until.unwrap_or(job.at);
         replace(&mut job.details.progress, extension.progress.as_ref());
         replace(&mut job.details.checkpoint, extension.checkpoint.as_ref());
         if let Some(event) = &extension.event {
@@ -156,8 +156,9 @@ impl Memory {
             event.worker = event.worker.or(job.lease.as_ref().map(|lease| lease.worker.clone()));
             self.events.push(event);
         }
+        let until = job.at;
         self.jobs.insert(extension.id.clone(), job);
-        Guarded::Applied
+        Extended::Held { until, cancel: None }
     }
 
     /// What becomes of the transitions, and which jobs make room.
@@ -197,8 +198,12 @@ impl Memory {
             return Guarded::Applied;
         }
         match (transition.to, transition.place) {
-            (State::Ready, Place::Front(priority)) => self.line(priority).push_front(id.clone()),
-            (State::Ready, Place::Back(priority)) => self.line(priority).push_back(id.clone()),
+            (State::Ready, Place::Front) => {
+                self.line(transition.line.priority).push_front(id.clone());
+            }
+            (State::Ready, Place::Back) => {
+                self.line(transition.line.priority).push_back(id.clone());
+            }
             _ => {}
         }
         job.state = transition.to;
@@ -276,6 +281,7 @@ impl Memory {
             ready: count(State::Ready),
             leased: count(State::Leased),
             retrying: count(State::Retrying),
+            blocked: count(State::Blocked),
             succeeded: count(State::Succeeded),
             dead: count(State::Dead),
             cancelled: count(State::Cancelled),
@@ -326,10 +332,7 @@ fn holds(job: &Job, guard: Guard) -> bool {
     match guard {
         Guard::Leased(secret) => is_held(secret),
         Guard::Overdue { secret, now } => is_held(secret) && job.at <= now,
-        Guard::Waiting { deliveries } => {
-            matches!(job.state, State::Ready | State::Retrying)
-                && job.counters.deliveries == deliveries
-        }
+        Guard::Standing(version) => job.lease.is_none() && job.version() == version,
     }
 }
 
