@@ -20,6 +20,7 @@ use tokio::sync::watch as watching;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::job::operate::Refusal;
 use crate::job::{JobName, Outcome, QueueName, State};
 use crate::store::{self, Room, Store};
 
@@ -37,6 +38,28 @@ pub enum Error {
         /// Its state.
         state: State,
     },
+    /// The job is in a state in which the move is not possible.
+    #[error("{why}: {name} is {state:?}")]
+    Refused {
+        /// The job.
+        name: JobName,
+        /// Its state.
+        state: State,
+        /// Why that is in the way.
+        why: Refusal,
+    },
+    /// The caller has read an older version than there is now.
+    #[error("the etag is not the present one")]
+    EtagMismatch,
+    /// No such queue.
+    #[error("there is no queue {0}")]
+    NoQueue(QueueName),
+    /// The queue holds jobs.
+    #[error("queue {0} is not empty")]
+    QueueNotEmpty(QueueName),
+    /// The page token belongs to another list, or to another store.
+    #[error("the page token is not one of this list")]
+    BadPageToken,
     /// The request id was used for something else.
     #[error("the request id was used before, for another request")]
     RequestReused,

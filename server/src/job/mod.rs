@@ -4,7 +4,9 @@
 //! ([`Counters::deliveries`]). Code here decides and returns a [`Transition`]; a store applies it
 //! only where its [`Guard`] still holds. Everything random or timed is an argument.
 
+pub mod etag;
 pub mod event;
+pub mod fnv;
 pub mod id;
 pub mod operate;
 pub mod queue;

@@ -14,6 +14,7 @@ use super::convert::field::{Rule, Violations};
 use super::convert::job::proto_state;
 use crate::broker;
 use crate::job::Outcome;
+use crate::job::operate::Refusal;
 use crate::store::Room;
 
 /// Who gives the reasons.
@@ -28,6 +29,12 @@ pub(super) enum Reason {
     JobNotFound,
     JobExists,
     Duplicate,
+    JobTerminal,
+    JobLeased,
+    WrongState,
+    EtagMismatch,
+    QueueNotFound,
+    QueueNotEmpty,
     RequestIdReused,
     LeaseLost,
     LeaseSettled,
@@ -62,15 +69,18 @@ struct Row {
     advice: &'static str,
 }
 
+/// The detail of what is about a job.
+const JOB: Detail = Detail::Resource("lessor.v1.Job");
+
 /// Which details come beside `ErrorInfo` and `RetryInfo`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Detail {
     None,
     /// `BadRequest`: the fields that are wrong.
     Fields,
-    /// `ResourceInfo`: the job.
-    Resource,
-    /// `PreconditionFailure`: the job, with the reason as its type.
+    /// `ResourceInfo`: what there is not, or is already, with its type.
+    Resource(&'static str),
+    /// `PreconditionFailure`: the job or queue, with the reason as its type.
     Precondition,
     /// `QuotaFailure`: the store or the queue.
     Quota,
@@ -107,14 +117,29 @@ impl Reason {
                 .with(&["limitBytes", "actualBytes"]),
             Self::BadLeaseToken => row("BAD_LEASE_TOKEN", Code::InvalidArgument, Detail::Fields,
                 "the lease token is malformed", "fix the bug"),
-            Self::JobNotFound => row("JOB_NOT_FOUND", Code::NotFound, Detail::Resource,
+            Self::JobNotFound => row("JOB_NOT_FOUND", Code::NotFound, JOB,
                 "there is no such job, or no longer", "stop"),
-            Self::JobExists => row("JOB_EXISTS", Code::AlreadyExists, Detail::Resource,
+            Self::JobExists => row("JOB_EXISTS", Code::AlreadyExists, JOB,
                 "the chosen `job_id` is taken", "use that job")
                 .with(&["state"]),
-            Self::Duplicate => row("DUPLICATE", Code::AlreadyExists, Detail::Resource,
+            Self::Duplicate => row("DUPLICATE", Code::AlreadyExists, JOB,
                 "the dedup key is held and `on_duplicate` is REJECT", "use that job")
                 .with(&["state"]),
+            Self::JobTerminal => row("JOB_TERMINAL", Code::FailedPrecondition, Detail::Precondition,
+                "the job is finished", "read it again")
+                .with(&["state"]),
+            Self::JobLeased => row("JOB_LEASED", Code::FailedPrecondition, Detail::Precondition,
+                "a worker holds the job", "cancel it, revoke its lease, or wait")
+                .with(&["state"]),
+            Self::WrongState => row("WRONG_STATE", Code::FailedPrecondition, Detail::Precondition,
+                "the call is for jobs in another state", "read it again")
+                .with(&["state"]),
+            Self::EtagMismatch => row("ETAG_MISMATCH", Code::Aborted, Detail::None,
+                "what the `etag` is of has changed since", "read it again, and decide anew"),
+            Self::QueueNotFound => row("QUEUE_NOT_FOUND", Code::NotFound, Detail::Resource("lessor.v1.Queue"),
+                "there is no such queue", "stop"),
+            Self::QueueNotEmpty => row("QUEUE_NOT_EMPTY", Code::FailedPrecondition, Detail::Precondition,
+                "the queue holds jobs", "finish or purge them, or set `force`"),
             Self::RequestIdReused => row("REQUEST_ID_REUSED", Code::FailedPrecondition, Detail::None,
                 "the `request_id` was used for another request", "fix the bug"),
             Self::LeaseLost => row("LEASE_LOST", Code::FailedPrecondition, Detail::Precondition,
@@ -147,7 +172,7 @@ impl Reason {
                 .with(&["oldestCursor"]),
             Self::StoreReset => row("STORE_RESET", Code::OutOfRange, Detail::None,
                 "the store lost its data, or is another one", "list again, then watch"),
-            Self::RecordCorrupt => row("RECORD_CORRUPT", Code::DataLoss, Detail::Resource,
+            Self::RecordCorrupt => row("RECORD_CORRUPT", Code::DataLoss, JOB,
                 "the record of a job can't be read", "call the operator"),
             Self::FeatureDisabled => row("FEATURE_DISABLED", Code::Unimplemented, Detail::None,
                 "this broker does not have the call", "see `GetStoreStatus.features`"),
@@ -213,8 +238,8 @@ impl Fault {
             Detail::Fields => {
                 details.set_bad_request(self.fields.clone());
             }
-            Detail::Resource => {
-                details.set_resource_info("lessor.v1.Job", &self.subject, "", &self.message);
+            Detail::Resource(kind) => {
+                details.set_resource_info(kind, &self.subject, "", &self.message);
             }
             Detail::Precondition => {
                 details.add_precondition_failure_violation(row.word, &self.subject, &self.message);
@@ -287,6 +312,25 @@ impl From<broker::Error> for Fault {
                     .with("unit", unit)
                     .about(format!("queues/{queue}"))
             }
+            Error::Refused { name, state, why } => {
+                let reason = match why {
+                    Refusal::Terminal => Reason::JobTerminal,
+                    Refusal::Leased => Reason::JobLeased,
+                    Refusal::WrongState => Reason::WrongState,
+                };
+                let state = state_word(Some(state));
+                Self::new(reason, format!("{name} is {state}"))
+                    .with("state", state)
+                    .about(name.to_string())
+            }
+            Error::EtagMismatch => Self::new(Reason::EtagMismatch, message),
+            Error::NoQueue(queue) => {
+                Self::new(Reason::QueueNotFound, message).about(format!("queues/{queue}"))
+            }
+            Error::QueueNotEmpty(queue) => {
+                Self::new(Reason::QueueNotEmpty, message).about(format!("queues/{queue}"))
+            }
+            Error::BadPageToken => wrong_field("page_token", "is not a page token of this list"),
             Error::RequestReused => Self::new(Reason::RequestIdReused, message),
             // The refused job answers for the whole group; so this one is never the answer.
             Error::Withheld => Self::internal("a batch was withheld, but none of it was refused"),
@@ -301,11 +345,7 @@ impl From<broker::Error> for Fault {
                 Self::new(Reason::CursorTrimmed, message).with("oldestCursor", oldest)
             }
             Error::StoreReset => Self::new(Reason::StoreReset, message),
-            Error::BadCursor => {
-                let mut wrong = Violations::default();
-                wrong.add("cursor", "is malformed");
-                wrong.into()
-            }
+            Error::BadCursor => wrong_field("cursor", "is malformed"),
             Error::Overloaded => Self::new(Reason::RateLimited, message),
             Error::StoreFull(cause) => {
                 tracing::debug!(cause, "a call met a full store");
@@ -324,6 +364,13 @@ impl From<broker::Error> for Fault {
             }
         }
     }
+}
+
+/// A field whose fault only the broker can see.
+fn wrong_field(field: &str, why: &str) -> Fault {
+    let mut wrong = Violations::default();
+    wrong.add(field, why);
+    wrong.into()
 }
 
 fn state_word(state: Option<crate::job::State>) -> &'static str {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use lessor_proto::v1::EnqueueRequest;
 use prost::Message;
 
+use crate::job::fnv::Fnv;
+
 /// The digest of an enqueue request, without its `request_id`: the same in every broker and every
 /// version, for stores keep it.
 ///
@@ -18,39 +20,7 @@ pub(super) fn enqueue(request: &EnqueueRequest, labels: &BTreeMap<String, String
         hash.write_sized(key.as_bytes());
         hash.write_sized(value.as_bytes());
     }
-    hash.0
-}
-
-/// FNV-1a: simple enough to be the same everywhere for ever. It is no defence against an attacker,
-/// and needs to be none: a caller could only fool itself.
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    pub(super) fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    /// Writes the length too, so that no two sequences of parts run together to the same.
-    pub(super) fn write_sized(&mut self, bytes: &[u8]) {
-        self.write(&(bytes.len() as u64).to_le_bytes());
-        self.write(bytes);
-    }
-
-    pub(super) fn write_number(&mut self, number: u64) {
-        self.write(&number.to_le_bytes());
-    }
-
-    pub(super) fn finish(self) -> u64 {
-        self.0
-    }
+    hash.finish()
 }
 
 #[cfg(test)]
@@ -71,20 +41,6 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn fnv_is_fnv() {
-        // From the test vectors of the FNV draft.
-        for (text, expected) in [
-            ("", 0xcbf2_9ce4_8422_2325),
-            ("a", 0xaf63_dc4c_8601_ec8c),
-            ("foobar", 0x8594_4171_f739_67e8),
-        ] {
-            let mut hash = Fnv::default();
-            hash.write(text.as_bytes());
-            assert_eq!(hash.finish(), expected, "{text}");
-        }
     }
 
     #[test]

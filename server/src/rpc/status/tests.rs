@@ -1,16 +1,22 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::job::{JobName, State};
+use crate::job::{JobName, QueueName, State};
 use crate::store::Room;
 
-const ALL: [Reason; 20] = [
+const ALL: [Reason; 26] = [
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
     Reason::JobNotFound,
     Reason::JobExists,
     Reason::Duplicate,
+    Reason::JobTerminal,
+    Reason::JobLeased,
+    Reason::WrongState,
+    Reason::EtagMismatch,
+    Reason::QueueNotFound,
+    Reason::QueueNotEmpty,
     Reason::RequestIdReused,
     Reason::LeaseLost,
     Reason::LeaseSettled,
@@ -34,11 +40,20 @@ fn name() -> JobName {
 /// One of each kind.
 fn faults() -> Vec<Fault> {
     use broker::Error;
+    let queue = QueueName::parse("mail").unwrap();
+    let refused = |why| Error::Refused { name: name(), state: State::Succeeded, why };
     let errors = [
         Error::NotFound(name()),
         Error::Exists { name: name(), state: State::Ready },
         Error::Duplicate { name: name(), state: State::Ready },
         Error::QueueFull { queue: name().queue, room: Room { jobs: Some(7), bytes: None } },
+        refused(Refusal::Terminal),
+        refused(Refusal::Leased),
+        refused(Refusal::WrongState),
+        Error::EtagMismatch,
+        Error::NoQueue(queue.clone()),
+        Error::QueueNotEmpty(queue),
+        Error::BadPageToken,
         Error::RequestReused,
         Error::Withheld,
         Error::LeaseLost { name: name(), state: None, attempt: 2 },
@@ -65,7 +80,7 @@ fn details_word(detail: Detail) -> &'static str {
     match detail {
         Detail::None => "",
         Detail::Fields => "BadRequest",
-        Detail::Resource => "ResourceInfo",
+        Detail::Resource(_) => "ResourceInfo",
         Detail::Precondition => "PreconditionFailure",
         Detail::Quota => "QuotaFailure",
     }
@@ -98,6 +113,7 @@ fn code_word(code: Code) -> &'static str {
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::NotFound => "NOT_FOUND",
         Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::Aborted => "ABORTED",
         Code::FailedPrecondition => "FAILED_PRECONDITION",
         Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         Code::Unavailable => "UNAVAILABLE",
@@ -136,7 +152,7 @@ fn every_status_has_the_details_of_its_row() {
         expected.sort_unstable();
         assert_eq!(keys, expected, "{}", row.word);
         assert_eq!(details.bad_request().is_some(), row.detail == Detail::Fields);
-        assert_eq!(details.resource_info().is_some(), row.detail == Detail::Resource);
+        assert_eq!(details.resource_info().is_some(), matches!(row.detail, Detail::Resource(_)));
         assert_eq!(details.precondition_failure().is_some(), row.detail == Detail::Precondition);
         assert_eq!(details.quota_failure().is_some(), row.detail == Detail::Quota);
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), row.retry_after);
