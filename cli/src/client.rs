@@ -9,7 +9,7 @@ use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
     ack, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue, queues,
-    repair, schedule, schedules, update, wait, watch, workers,
+    repair, schedule, schedules, top, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Purge(purge::Purge),
     Queues(queues::Queues),
     Health(queues::Health),
+    Top(top::Top),
     #[command(subcommand)]
     Queue(queue::Command),
     Schedules(schedules::Schedules),
@@ -113,6 +114,7 @@ impl Command {
             Self::Purge(command) => command.run(client, out).await,
             Self::Queues(command) => command.run(client, out).await,
             Self::Health(command) => command.run(client, out).await,
+            Self::Top(command) => command.run(client, out).await,
             Self::Queue(command) => command.run(client, out).await,
             Self::Schedules(command) => command.run(client, out).await,
             Self::Schedule(command) => command.run(client, out).await,

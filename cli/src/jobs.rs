@@ -98,7 +98,7 @@ pub(crate) fn table(jobs: &[Job]) -> Table {
 }
 
 /// When something happens to the job by itself, or happened for the last time.
-fn next(job: &Job) -> String {
+pub(crate) fn next(job: &Job) -> String {
     match job.state() {
         JobState::Scheduled | JobState::Retrying => {
             format!("runs {}", show(job.schedule_time.as_ref()))
@@ -112,7 +112,7 @@ fn next(job: &Job) -> String {
 }
 
 /// Who has the job, or what went wrong with it.
-fn note(job: &Job) -> String {
+pub(crate) fn note(job: &Job) -> String {
     if job.cancel_requested {
         return format!("{} is to stop", job.worker_id);
     }

@@ -30,6 +30,7 @@ mod selection;
 mod serve;
 mod settings;
 mod template;
+mod top;
 mod update;
 mod wait;
 mod watch;

@@ -30,9 +30,22 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) async fn run(self, client: &Client, out: &mut Output) -> anyhow::Result<()> {
-        let rows = survey(client, &self.names).await?;
-        print(&rows, out, table)
+        list(client, &self.names, out).await
     }
+}
+
+/// Prints the queues of these names with their numbers; without names, all that there are.
+pub(crate) async fn list(
+    client: &Client,
+    names: &[String],
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let rows = survey(client, names).await?;
+    print(&rows, out, |rows| {
+        let mut table = columns(COLUMNS);
+        table.add_rows(rows.iter().map(cells));
+        table
+    })
 }
 
 /// Print for each queue whether it is healthy, and if not, why.
@@ -110,15 +123,6 @@ fn print(rows: &[Row], out: &mut Output, table: impl Fn(&[Row]) -> Table) -> any
     };
     let lines = rows.iter().map(line).collect::<Result<Vec<_>, _>>()?;
     out.values(&lines)
-}
-
-/// One line for each queue.
-pub(crate) fn table(rows: &[Row]) -> Table {
-    let mut table = columns(COLUMNS);
-    for row in rows {
-        table.add_row(cells(row));
-    }
-    table
 }
 
 /// What is shown of a queue in one line.

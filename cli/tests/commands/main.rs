@@ -7,3 +7,4 @@ mod life;
 mod queues;
 mod schedules;
 mod shell;
+mod top;
