@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use futures_util::stream;
 use lessor::proto::{
-    EnqueueRequest, EnqueueResponse, Job, LeaseRequest, LeaseResponse, WatchEventsRequest,
-    WatchEventsResponse,
+    EnqueueRequest, EnqueueResponse, Job, LeaseRequest, LeaseResponse, WaitJobRequest,
+    WaitJobResponse, WatchEventsRequest, WatchEventsResponse,
 };
 use lessor::{EmptyReason, EnqueueOutcome};
 use tokio::net::TcpListener;
@@ -32,9 +32,11 @@ type Pages = Vec<Result<WatchEventsResponse, Status>>;
 #[derive(Default)]
 struct Script {
     enqueue: VecDeque<Result<EnqueueOutcome, Status>>,
+    wait: VecDeque<bool>,
     watch: VecDeque<Pages>,
     enqueued: Vec<EnqueueRequest>,
     leased: Vec<(LeaseRequest, Duration)>,
+    waited: Vec<WaitJobRequest>,
     watched: Vec<WatchEventsRequest>,
 }
 
@@ -72,6 +74,11 @@ impl Broker {
         self.script.lock().unwrap().enqueue.push_back(answer);
     }
 
+    /// Ends the next wait at once: is the state reached?
+    pub(crate) fn wait(&self, reached: bool) {
+        self.script.lock().unwrap().wait.push_back(reached);
+    }
+
     pub(crate) fn watch(&self, pages: Pages) {
         self.script.lock().unwrap().watch.push_back(pages);
     }
@@ -82,6 +89,10 @@ impl Broker {
 
     pub(crate) fn leased(&self) -> (LeaseRequest, Duration) {
         self.script.lock().unwrap().leased.last().unwrap().clone()
+    }
+
+    pub(crate) fn waited(&self) -> Vec<WaitJobRequest> {
+        self.script.lock().unwrap().waited.clone()
     }
 
     pub(crate) fn watched(&self) -> Vec<WatchEventsRequest> {
@@ -125,6 +136,13 @@ impl Scripted {
         LeaseResponse { empty_reason, ..LeaseResponse::default() }
     }
 
+    fn wait(self, request: WaitJobRequest) -> WaitJobResponse {
+        let mut script = self.0.lock().unwrap();
+        script.waited.push(request);
+        let reached = script.wait.pop_front().unwrap();
+        WaitJobResponse { reached, ..WaitJobResponse::default() }
+    }
+
     fn watch(self, request: WatchEventsRequest) -> Pages {
         let mut script = self.0.lock().unwrap();
         script.watched.push(request);
@@ -158,6 +176,13 @@ impl tower::Service<http::Request<Body>> for Scripted {
                 "/lessor.v1.JobBroker/Lease" => {
                     let answer = service_fn(move |request: Request<LeaseRequest>| {
                         let reply = Response::new(script.clone().lease(request));
+                        std::future::ready(Ok::<_, Status>(reply))
+                    });
+                    Grpc::new(ProstCodec::default()).unary(answer, request).await
+                }
+                "/lessor.v1.JobBroker/WaitJob" => {
+                    let answer = service_fn(move |request: Request<WaitJobRequest>| {
+                        let reply = Response::new(script.clone().wait(request.into_inner()));
                         std::future::ready(Ok::<_, Status>(reply))
                     });
                     Grpc::new(ProstCodec::default()).unary(answer, request).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use broker::{Broker, page};
 use lessor::proto::watch_events_request::Start;
-use lessor::{Client, Code, EnqueueOutcome, LeaseOptions, NewJob, WatchOptions};
+use lessor::{Client, Code, EnqueueOutcome, JobState, LeaseOptions, NewJob, WatchOptions};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -149,4 +149,36 @@ async fn a_cursor_that_is_gone_ends_the_watch() {
 
     assert_eq!(watch.next().await.unwrap().unwrap_err().code(), Code::OutOfRange);
     assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_wait_that_a_broker_cuts_short_goes_on() {
+    let broker = Broker::start().await;
+    broker.wait(false);
+    broker.wait(true);
+    let client = Client::connect(broker.url()).unwrap();
+
+    let day = Duration::from_hours(24);
+    let reply = client.wait_job("queues/emails/jobs/1", &[JobState::Leased], day).await.unwrap();
+
+    assert!(reply.reached);
+    let asked = broker.waited();
+    assert_eq!(asked.len(), 2);
+    for request in asked {
+        // What is longer than one call may be is left to the next one.
+        assert_eq!(lessor::span::read(request.wait), Duration::from_mins(1));
+        assert_eq!(request.until, [i32::from(JobState::Leased)]);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_says_so() {
+    let broker = Broker::start().await;
+    broker.wait(false);
+    let client = Client::connect(broker.url()).unwrap();
+
+    let reply = client.wait_job("queues/emails/jobs/1", &[], Duration::ZERO).await.unwrap();
+
+    assert!(!reply.reached);
+    assert_eq!(broker.waited().len(), 1);
 }
