@@ -1,7 +1,7 @@
 //! A refused call names its reason, and every field that is wrong.
 
 use lessor_proto::v1;
-use lessor_proto::v1::dedup::{OnDuplicate, Scope};
+use lessor_proto::v1::dedup::Scope;
 use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::event::Type;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
@@ -17,6 +17,7 @@ on_every_store! {
     all_that_is_wrong_is_told_at_once,
     bad_leases_name_their_fields,
     bad_settles_name_their_fields,
+    bad_cancels_name_their_fields,
     bad_reads_name_their_fields,
     long_failures_are_cut_and_not_refused,
     calls_that_are_not_built_say_so,
@@ -104,11 +105,16 @@ async fn bad_enqueues_name_their_fields(server: &mut Server) {
         (dedup(|it| it.key.clear()), "dedup.key"),
         (dedup(|it| it.scope = Scope::Window.into()), "dedup.window"),
         (dedup(|it| it.window = Some(seconds(0))), "dedup.window"),
-        (dedup(|it| it.scope = Scope::UntilStarted.into()), "dedup.scope"),
         (dedup(|it| it.scope = 99), "dedup.scope"),
-        (dedup(|it| it.on_duplicate = OnDuplicate::Reject.into()), "dedup.on_duplicate"),
         (dedup(|it| it.on_duplicate = 99), "dedup.on_duplicate"),
-        (job(|it| it.expiry = Some(Expiry::Ttl(seconds(1)))), "ttl"),
+        (job(|it| it.expiry = Some(Expiry::Ttl(seconds(0)))), "ttl"),
+        (
+            job(|it| {
+                it.start = Some(Start::Delay(seconds(60)));
+                it.expiry = Some(Expiry::Ttl(seconds(60)));
+            }),
+            "ttl",
+        ),
         (job(|it| it.expiry = Some(Expiry::ExpireTime(decades))), "expire_time"),
         (job(|it| it.attempt_timeout = Some(seconds(0))), "attempt_timeout"),
         (job(|it| it.order_key = "k".into()), "order_key"),
@@ -116,8 +122,7 @@ async fn bad_enqueues_name_their_fields(server: &mut Server) {
         (job(|it| it.fairness_weight = 1.0), "fairness_weight"),
         (job(|it| it.limits = vec![v1::Limit::default()]), "limits"),
         (job(|it| it.depends_on = vec![String::new()]), "depends_on"),
-        (job(|it| it.owner = "me".into()), "owner"),
-        (job(|it| it.validate_only = true), "validate_only"),
+        (job(|it| it.owner = "a\nb".into()), "owner"),
     ];
     for (request, field) in table {
         let refusal = Refusal::of(server.broker().enqueue(request).await);
@@ -131,7 +136,7 @@ async fn bad_enqueues_name_their_fields(server: &mut Server) {
 async fn all_that_is_wrong_is_told_at_once(server: &mut Server) {
     let wrong = v1::EnqueueRequest {
         priority: 5000,
-        owner: "me".to_owned(),
+        owner: "m\ne".to_owned(),
         payload: Some(v1::Payload { content_type: "a\nb".to_owned(), ..data("") }),
         ..policy(|it| {
             it.jitter = Some(2.0);
@@ -197,8 +202,19 @@ async fn bad_settles_name_their_fields(server: &mut Server) {
             assert_eq!(refusal.reason, "BAD_LEASE_TOKEN");
         }
     }
-    let then = v1::AckRequest { then: vec![request("mail")], ..ack(&token) };
-    Refusal::of(server.broker().ack(then).await).assert_field("then");
+    let then = |then: Vec<v1::EnqueueRequest>| v1::AckRequest { then, ..ack(&token) };
+    let checked = v1::EnqueueRequest { validate_only: true, ..request("mail") };
+    let named = v1::EnqueueRequest { job_id: "a".to_owned(), ..request("mail") };
+    let acks = [
+        (then(vec![request("mail"); 17]), "then"),
+        (then(vec![request("mail"), request("sms")]), "then[1].queue"),
+        (then(vec![v1::EnqueueRequest { priority: 1001, ..request("mail") }]), "then[0].priority"),
+        (then(vec![checked]), "then[0].validate_only"),
+        (then(vec![named.clone(), named]), "then[1].job_id"),
+    ];
+    for (request, field) in acks {
+        Refusal::of(server.broker().ack(request).await).assert_field(field);
+    }
     let failed = |failure| v1::NackRequest { failure: Some(failure), ..nack(&token) };
     let disposed = |disposition| v1::NackRequest { disposition: Some(disposition), ..nack(&token) };
     let failure = v1::Failure { code: "not upper".to_owned(), ..v1::Failure::default() };
@@ -235,6 +251,25 @@ async fn bad_settles_name_their_fields(server: &mut Server) {
     Refusal::of(server.broker().batch_settle(nothing).await).assert_field("items");
     let nothing = v1::BatchEnqueueRequest::default();
     Refusal::of(server.broker().batch_enqueue(nothing).await).assert_field("requests");
+}
+
+async fn bad_cancels_name_their_fields(server: &mut Server) {
+    let cancel = |change: fn(&mut v1::CancelJobRequest)| {
+        let name = "queues/mail/jobs/a".to_owned();
+        let mut cancel = v1::CancelJobRequest { name, ..v1::CancelJobRequest::default() };
+        change(&mut cancel);
+        cancel
+    };
+    let table = [
+        (cancel(|it| it.name = "mail".to_owned()), "name"),
+        (cancel(|it| it.reason = "a\nb".to_owned()), "reason"),
+        (cancel(|it| it.reason = "a".repeat(1025)), "reason"),
+        (cancel(|it| it.grace = Some(seconds(-1))), "grace"),
+        (cancel(|it| it.grace = Some(seconds(12 * 3600 + 1))), "grace"),
+    ];
+    for (request, field) in table {
+        Refusal::of(server.broker().cancel_job(request).await).assert_field(field);
+    }
 }
 
 async fn bad_reads_name_their_fields(server: &mut Server) {
@@ -298,7 +333,6 @@ async fn long_failures_are_cut_and_not_refused(server: &mut Server) {
 async fn calls_that_are_not_built_say_so(server: &mut Server) {
     let refusals = [
         Refusal::of(server.broker().wait_job(v1::WaitJobRequest::default()).await),
-        Refusal::of(server.broker().cancel_job(v1::CancelJobRequest::default()).await),
         Refusal::of(
             server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
         ),

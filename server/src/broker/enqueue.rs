@@ -27,6 +27,8 @@ pub struct NewJob {
     pub open: Open,
     /// What made it, where that is not its producer.
     pub reason: String,
+    /// Only find out what would become of it.
+    pub validate_only: bool,
     /// The rest. `created`, `scheduled` and `expires` are filled in by the broker.
     pub spec: Spec,
 }
@@ -87,6 +89,7 @@ impl NewJob {
             expiry: Expiry::Never,
             open: Open::default(),
             reason: String::new(),
+            validate_only: false,
             spec,
         }
     }
@@ -121,11 +124,17 @@ impl Broker {
     }
 
     /// Enqueues jobs of one queue, all or none: when one is refused, the others answer
-    /// [`Error::Withheld`]. The caller sees to it that the queue is one.
+    /// [`Error::Withheld`]. The caller sees to it that the queue is one, and that all or none are
+    /// to be validated only.
     pub async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<Enqueued>>> {
-        let Some(queue) = jobs.first().map(|job| job.queue.clone()) else {
+        let Some((queue, validate_only)) =
+            jobs.first().map(|job| (job.queue.clone(), job.validate_only))
+        else {
             return Ok(Vec::new());
         };
+        if validate_only {
+            return self.rehearse(&queue, jobs).await;
+        }
         let settings = self.settings.of(&queue).await?;
         let now = self.clock.now();
         let inserts: Vec<Insert> =
@@ -144,8 +153,13 @@ impl Broker {
     pub async fn enqueue_each(&self, jobs: Vec<NewJob>) -> Vec<Result<Enqueued>> {
         let mut by_queue: HashMap<QueueName, Vec<(usize, NewJob)>> = HashMap::new();
         let count = jobs.len();
+        let mut rehearsed = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
-            by_queue.entry(job.queue.clone()).or_default().push((index, job));
+            if job.validate_only {
+                rehearsed.push((index, job));
+            } else {
+                by_queue.entry(job.queue.clone()).or_default().push((index, job));
+            }
         }
         let calls = by_queue.into_iter().map(|(queue, items)| async move {
             let (indexes, jobs): (Vec<usize>, Vec<NewJob>) = items.into_iter().unzip();
@@ -156,6 +170,9 @@ impl Broker {
             for (index, outcome) in indexes.into_iter().zip(outcomes) {
                 answers[index] = outcome;
             }
+        }
+        for (index, job) in rehearsed {
+            answers[index] = self.enqueue(job).await;
         }
         answers
     }
@@ -185,14 +202,15 @@ impl Broker {
 
     /// Finds out what enqueuing these jobs of one queue together would answer, and changes nothing:
     /// a taken id and a full queue are found; request ids and dedup keys are not looked at.
-    pub async fn rehearse(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<Enqueued>>> {
-        let Some(queue) = jobs.first().map(|job| job.queue.clone()) else {
-            return Ok(Vec::new());
-        };
-        let settings = self.settings.of(&queue).await?;
+    async fn rehearse(
+        &self,
+        queue: &QueueName,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Result<Enqueued>>> {
+        let settings = self.settings.of(queue).await?;
         let now = self.clock.now();
         let room = room(&settings);
-        let survey = self.store.survey(&queue, now).await?;
+        let survey = self.store.survey(queue, now).await?;
         let full = room.jobs.is_some_and(|most| survey.unfinished() + jobs.len() as u64 > most)
             || room.bytes.is_some_and(|most| survey.bytes >= most);
         let mut answers = Vec::with_capacity(jobs.len());

@@ -4,6 +4,7 @@
 //! cannot leave it half done; every wait ends when its caller goes away.
 
 pub mod admin;
+pub mod cancel;
 pub mod dispatch;
 pub mod enqueue;
 pub mod fold;
@@ -78,6 +79,14 @@ pub enum Error {
         queue: QueueName,
         /// How much it may hold, in what was exceeded.
         room: Room,
+    },
+    /// A job that should come with an ack was refused, so the ack was not made.
+    #[error("{why}")]
+    FollowUp {
+        /// Which one.
+        index: usize,
+        /// Why.
+        why: Box<Error>,
     },
     /// Another item of an all-or-nothing batch was refused.
     #[error("not enqueued, because another job of the batch was refused")]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::enqueue::{NewJob, refusal};
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
 use crate::job::transition::{self, Disposition, Transition, Verb, Verdict};
 use crate::job::{
     Details, Event, EventKind, Failure, Job, LeaseToken, Payload, Progress, Spec, State,
 };
-use crate::store::{self, Extension, Guarded};
+use crate::store::{self, Commit, Extension, Guarded, Insert, Inserted};
 
 /// How a settle ended, when it was not refused.
 #[derive(Clone, Debug)]
@@ -31,15 +32,26 @@ pub enum Outcome {
 }
 
 /// An extended lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extended {
     /// The new end of the visibility timeout.
     pub until: Timestamp,
+    /// The job is to be cancelled; why.
+    pub cancel: Option<String>,
     /// The moment it was decided at.
     pub now: Timestamp,
 }
 
-/// A settle or extension that a worker asks for.
+/// What a worker says of a job that it finished.
+#[derive(Clone, Debug, Default)]
+pub struct Ack {
+    /// What the handler returned.
+    pub result: Option<Payload>,
+    /// Jobs of the same queue that come to be with the ack, or keep it from being made.
+    pub then: Vec<NewJob>,
+}
+
+/// What a worker says of a job that it did not finish.
 #[derive(Clone, Debug)]
 pub struct Nack {
     /// What shall become of the job.
@@ -63,7 +75,9 @@ pub struct Extend {
 
 impl Broker {
     /// The job is done.
-    pub async fn ack(&self, token: LeaseToken, result: Option<Payload>) -> Result<Settled> {
+    pub async fn ack(&self, token: LeaseToken, ack: Ack) -> Result<Settled> {
+        let Ack { result, then } = ack;
+        let then = self.follow_ups(&token, then).await?;
         let now = self.clock.now();
         let dedup = if token.has_dedup {
             // Only such jobs pay for a read: their end gives the key free.
@@ -72,12 +86,26 @@ impl Broker {
         } else {
             None
         };
-        let decided = transition::ack(&token, result.clone(), dedup, now);
-        let job = after(&bare(&token), &decided);
-        match self.folder.commit(decided).await? {
+        let transition = transition::ack(&token, result.clone(), dedup, now);
+        let job = after(&bare(&token), &transition);
+        match self.folder.commit(Commit { transition, then: then.clone() }).await? {
             Guarded::Applied => Ok(Settled { outcome: Outcome::Settled, job }),
-            _ => self.settle_again(&token, Verb::Ack, result, now).await,
+            Guarded::Lost => {
+                let again = Again { verb: Verb::Ack, result, then, now };
+                self.settle_again(&token, again).await
+            }
+            Guarded::Refused { index, why } => Err(refused(&then, index, why)),
         }
+    }
+
+    /// What the store is asked to insert together with an ack.
+    async fn follow_ups(&self, token: &LeaseToken, then: Vec<NewJob>) -> Result<Vec<Insert>> {
+        if then.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = self.settings.of(&token.name.queue).await?;
+        let now = self.clock.now();
+        Ok(then.into_iter().map(|job| job.into_insert(&settings, now)).collect())
     }
 
     /// The job is not done.
@@ -95,13 +123,16 @@ impl Broker {
                 return Ok(Settled { outcome: Outcome::Settled, job });
             }
         }
-        self.settle_again(&token, Verb::Nack, None, now).await
+        self.settle_again(&token, Again { verb: Verb::Nack, result: None, then: Vec::new(), now })
+            .await
     }
 
     /// The handler is alive: its lease ends later, or sooner.
     pub async fn extend(&self, token: LeaseToken, extend: Extend) -> Result<Extended> {
         let now = self.clock.now();
-        let until = now.after(extend.lease_duration.unwrap_or(token.lease_duration));
+        let wanted = now.after(extend.lease_duration.unwrap_or(token.lease_duration));
+        // No attempt becomes longer than it may, however often its worker shows that it lives.
+        let until = wanted.min(token.leased_at.after(token.attempt_timeout));
         let event = extend.progress.clone().map(|progress| {
             let name = &token.name;
             let (queue, id) = (name.queue.clone(), name.id.clone());
@@ -121,7 +152,9 @@ impl Broker {
             event,
         };
         match self.folder.extend(token.name.queue.clone(), extension).await? {
-            store::Extended::Held { until, .. } => Ok(Extended { until, now }),
+            store::Extended::Held { until, cancel } => {
+                Ok(Extended { until, cancel: cancel.map(|cancel| cancel.reason), now })
+            }
             store::Extended::Lost => {
                 let job = self.store.get(&token.name).await?;
                 Err(lost(&token, job.as_ref()))
@@ -137,13 +170,8 @@ impl Broker {
     }
 
     /// A settle found its lease gone: find out what that means.
-    async fn settle_again(
-        &self,
-        token: &LeaseToken,
-        verb: Verb,
-        result: Option<Payload>,
-        now: Timestamp,
-    ) -> Result<Settled> {
+    async fn settle_again(&self, token: &LeaseToken, again: Again) -> Result<Settled> {
+        let Again { verb, result, then, now } = again;
         let job = self.store.get(&token.name).await?;
         match (transition::settle_again(job.as_ref(), token, verb, result, now), job) {
             (Verdict::AlreadySettled, Some(job)) => {
@@ -151,9 +179,11 @@ impl Broker {
             }
             (Verdict::Late(decided), Some(job)) => {
                 let settled = after(&job, &decided);
-                match self.folder.commit(*decided).await? {
+                let commit = Commit { transition: *decided, then: then.clone() };
+                match self.folder.commit(commit).await? {
                     Guarded::Applied => Ok(Settled { outcome: Outcome::SettledLate, job: settled }),
-                    _ => Err(lost(token, Some(&job))),
+                    Guarded::Lost => Err(lost(token, Some(&job))),
+                    Guarded::Refused { index, why } => Err(refused(&then, index, why)),
                 }
             }
             (Verdict::OtherSettle(outcome), _) => {
@@ -162,6 +192,20 @@ impl Broker {
             (_, job) => Err(lost(token, job.as_ref())),
         }
     }
+}
+
+/// A settle that did not find its lease.
+struct Again {
+    verb: Verb,
+    result: Option<Payload>,
+    then: Vec<Insert>,
+    now: Timestamp,
+}
+
+/// Why an ack was not made: one of its follow-ups was refused.
+fn refused(then: &[Insert], index: usize, why: Inserted) -> Error {
+    let refused = then.get(index).map(|insert| refusal(&insert.job.name, why));
+    Error::FollowUp { index, why: Box::new(refused.unwrap_or(Error::Withheld)) }
 }
 
 fn lost(token: &LeaseToken, job: Option<&Job>) -> Error {
@@ -190,7 +234,7 @@ fn bare(token: &LeaseToken) -> Job {
 }
 
 /// The job as a transition makes it.
-fn after(job: &Job, decided: &Transition) -> Job {
+pub(super) fn after(job: &Job, decided: &Transition) -> Job {
     let mut job = job.clone();
     job.state = decided.to;
     job.at = decided.at;
@@ -199,6 +243,10 @@ fn after(job: &Job, decided: &Transition) -> Job {
     job.ended = decided.ended;
     job.lease = None;
     job.cancel = None;
+    if let Some(spec) = &decided.spec {
+        job.spec = (**spec).clone();
+        job.revision = job.revision.saturating_add(1);
+    }
     if decided.failure.is_some() {
         job.details.last_failure.clone_from(&decided.failure);
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::enqueue::{NewJob, Outcome as EnqueueOutcome};
 use super::lease::{LeaseRequest, Leased, QueuePattern};
-use super::settle::{Extend, Nack, Outcome};
+use super::settle::{Ack, Extend, Nack, Outcome};
 use super::watch::{WatchRequest, WatchStart};
 use super::*;
 use crate::clock::Timestamp;
@@ -254,7 +254,8 @@ async fn concurrent_acks_ride_in_few_store_calls() {
     let leased = LeaseRequest { max_jobs: 128, ..request(&["a"], Duration::ZERO) };
     let leased = running.broker.lease(leased).await.unwrap();
     let before = running.moves("a").await;
-    let acks = leased.jobs.iter().map(|job| running.broker.ack(job.token().unwrap(), None));
+    let acks =
+        leased.jobs.iter().map(|job| running.broker.ack(job.token().unwrap(), Ack::default()));
     for settled in join_all(acks).await {
         assert_eq!(settled.unwrap().outcome, Outcome::Settled);
     }
@@ -352,7 +353,7 @@ async fn an_ack_after_the_lease_ran_out_counts_when_nobody_took_the_job() {
     let (_, token) = running.take("a").await;
     running.clock.advance(Duration::from_secs(30));
     running.until(&job, State::Ready).await;
-    let settled = running.broker.ack(token, None).await.unwrap();
+    let settled = running.broker.ack(token, Ack::default()).await.unwrap();
     assert_eq!(settled.outcome, Outcome::SettledLate);
     assert!(running.lease(&["a"], Duration::ZERO).await.jobs.is_empty());
     running.stop().await;
@@ -366,9 +367,9 @@ async fn an_ack_of_a_lease_that_another_holds_is_refused() {
     running.clock.advance(Duration::from_secs(30));
     running.until(&job, State::Ready).await;
     let (_, held) = running.take("a").await;
-    let refused = running.broker.ack(lost, None).await.unwrap_err();
+    let refused = running.broker.ack(lost, Ack::default()).await.unwrap_err();
     assert!(matches!(refused, Error::LeaseLost { state: Some(State::Leased), attempt: 2, .. }));
-    assert_eq!(running.broker.ack(held, None).await.unwrap().outcome, Outcome::Settled);
+    assert_eq!(running.broker.ack(held, Ack::default()).await.unwrap().outcome, Outcome::Settled);
     running.stop().await;
 }
 
@@ -382,7 +383,7 @@ async fn draining_answers_those_who_wait_and_lets_settles_through() {
     running.broker.drain();
     assert!(waiting.await.draining);
     assert!(running.lease(&["a"], LONG).await.draining);
-    assert_eq!(running.broker.ack(token, None).await.unwrap().outcome, Outcome::Settled);
+    assert_eq!(running.broker.ack(token, Ack::default()).await.unwrap().outcome, Outcome::Settled);
     running.stop().await;
 }
 
@@ -406,7 +407,7 @@ async fn a_watch_resumes_strictly_after_its_cursor() {
     let page = first.next().await.unwrap().unwrap();
     assert_eq!(page.events[0].event.kind, EventKind::Created);
     let (_, token) = running.take("a").await;
-    running.broker.ack(token, None).await.unwrap();
+    running.broker.ack(token, Ack::default()).await.unwrap();
     let mut second = running.broker.watch(watch(WatchStart::Cursor(page.cursor))).await.unwrap();
     let page = second.next().await.unwrap().unwrap();
     assert_eq!(page.events.len(), 1);

@@ -16,6 +16,7 @@ use lessor_proto::v1::lease_response::EmptyReason;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use super::convert::cancel::cancel;
 use super::convert::enqueue::{Batch, TraceContext, batch, new_job, response};
 use super::convert::field::Violations;
 use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
@@ -53,8 +54,8 @@ impl Calls {
 
     async fn try_settle(&self, item: Result<Settle, Violations>) -> Result<SettleAnswer, Fault> {
         match item? {
-            Settle::Ack(token, result) => {
-                let settled = self.broker.ack(token, result).await?;
+            Settle::Ack(token, ack) => {
+                let settled = self.broker.ack(token, ack).await?;
                 Ok(SettleAnswer::Ack(settle::ack_response(&settled)))
             }
             Settle::Nack(token, nack) => {
@@ -211,8 +212,10 @@ impl JobBroker for Calls {
         Err(Fault::not_built("WaitJob").into())
     }
 
-    async fn cancel_job(&self, _: Request<v1::CancelJobRequest>) -> Answer<v1::Job> {
-        Err(Fault::not_built("CancelJob").into())
+    async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answer<v1::Job> {
+        let request = cancel(request.into_inner()).map_err(Fault::from)?;
+        let job = self.broker.cancel(request).await.map_err(Fault::from)?;
+        Ok(Response::new(job::proto_job(&job, v1::JobView::Basic)))
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
@@ -226,8 +229,10 @@ impl JobBroker for Calls {
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {
-        let (token, result) = settle::ack(request.into_inner()).map_err(Fault::from)?;
-        let settled = self.broker.ack(token, result).await.map_err(Fault::from)?;
+        let trace = trace_of(&request);
+        let now = self.broker.clock().now();
+        let (token, ack) = settle::ack(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        let settled = self.broker.ack(token, ack).await.map_err(Fault::from)?;
         Ok(Response::new(settle::ack_response(&settled)))
     }
 
@@ -250,7 +255,9 @@ impl JobBroker for Calls {
         &self,
         request: Request<v1::BatchSettleRequest>,
     ) -> Answer<v1::BatchSettleResponse> {
-        let items = settle::batch(request.into_inner()).map_err(Fault::from)?;
+        let trace = trace_of(&request);
+        let now = self.broker.clock().now();
+        let items = settle::batch(request.into_inner(), &trace, now).map_err(Fault::from)?;
         let results = join_all(items.into_iter().map(|item| self.settle(item))).await;
         let mut reply = v1::BatchSettleResponse { results };
         if reply.encoded_len() > REPLY_LIMIT {

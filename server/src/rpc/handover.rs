@@ -118,6 +118,7 @@ mod tests {
     use super::*;
     use crate::broker::enqueue::NewJob;
     use crate::broker::lease::{LeaseRequest, QueuePattern};
+    use crate::broker::settle::Ack;
     use crate::clock::{Clock, host_time};
     use crate::job::{QueueName, Spec, State, WorkerId};
     use crate::store::sqlite::SqliteStore;
@@ -179,7 +180,7 @@ mod tests {
         drop(body);
         // What is given back is given back before a later settle is looked at.
         let token = job.token().unwrap();
-        broker.ack(token, None).await.unwrap();
+        broker.ack(token, Ack::default()).await.unwrap();
         assert_eq!(broker.get(&job.name).await.unwrap().state, State::Succeeded);
     }
 }

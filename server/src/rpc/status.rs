@@ -331,6 +331,7 @@ impl From<broker::Error> for Fault {
                 Self::new(Reason::QueueNotEmpty, message).about(format!("queues/{queue}"))
             }
             Error::BadPageToken => wrong_field("page_token", "is not a page token of this list"),
+            Error::FollowUp { index, why } => Self::from(*why).inside(&format!("then[{index}]")),
             Error::RequestReused => Self::new(Reason::RequestIdReused, message),
             // The refused job answers for the whole group; so this one is never the answer.
             Error::Withheld => Self::internal("a batch was withheld, but none of it was refused"),

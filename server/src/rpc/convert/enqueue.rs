@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use lessor_proto::v1;
-use lessor_proto::v1::enqueue_request::Start as ProtoStart;
+use lessor_proto::v1::enqueue_request::{Expiry as ProtoExpiry, Start as ProtoStart};
 use lessor_proto::v1::enqueue_response::Outcome as ProtoOutcome;
 use prost::Message;
 
@@ -12,7 +12,7 @@ use super::field::Violations;
 use super::payload::PAYLOAD_LIMIT;
 use super::time::{FARTHEST, moment, span, span_opt};
 use super::{LEASE_DURATION, digest, job, payload, policy, text};
-use crate::broker::enqueue::{Enqueued, NewJob, Outcome, Start};
+use crate::broker::enqueue::{Enqueued, Expiry, NewJob, Outcome, Start};
 use crate::clock::Timestamp;
 use crate::job::queue::Open;
 use crate::job::{JobId, QueueName, RequestId, Retention, RetryPolicy, Spec};
@@ -22,6 +22,10 @@ const TYPE_LIMIT: usize = 128;
 const MOST_LABELS: usize = 64;
 const LABEL_KEY_LIMIT: usize = 63;
 const LABEL_VALUE_LIMIT: usize = 255;
+const OWNER_LIMIT: usize = 255;
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+const LONGEST_ATTEMPT: Duration = Duration::from_hours(30 * 24);
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 const MOST_REQUESTS: usize = 1000;
 const BATCH_LIMIT: usize = 3 << 20;
@@ -57,11 +61,16 @@ pub(in crate::rpc) fn new_job(
         .at("retry_policy", request.retry_policy.map_or(Ok(RetryPolicy::default()), policy::retry));
     let lease_duration =
         wrong.at("lease_duration", lease_duration(request.lease_duration.as_ref()));
+    let attempt_timeout =
+        wrong.at("attempt_timeout", attempt_timeout(request.attempt_timeout.as_ref()));
+    let expiry = expiry(request.expiry.as_ref(), start, now, &mut wrong);
+    wrong.at("owner", text::printable(&request.owner, OWNER_LIMIT));
     let dedup = wrong.at("dedup", request.dedup.as_ref().map(policy::dedup).transpose());
     let retention = wrong.at(
         "retention",
         request.retention.as_ref().map_or(Ok(Retention::default()), policy::retention),
     );
+    let validate_only = request.validate_only;
     let read = || {
         let spec = Spec {
             job_type: request.r#type,
@@ -69,32 +78,37 @@ pub(in crate::rpc) fn new_job(
             priority: priority?,
             labels: labels?,
             retry: retry?,
+            owner: request.owner,
             lease_duration: lease_duration?,
+            attempt_timeout: attempt_timeout?,
             dedup: dedup?,
             retention: retention?,
             trace_context: trace.clone(),
             ..Spec::default()
         };
         let request = request_id?.map(|id| Request { id, digest });
-        Some(NewJob { id: id?, request, start: start?, open, ..NewJob::new(queue?, spec) })
+        let (start, expiry) = (start?, expiry?);
+        Some(NewJob {
+            id: id?,
+            request,
+            start,
+            expiry,
+            open,
+            validate_only,
+            ..NewJob::new(queue?, spec)
+        })
     };
     let read = read();
     wrong.finish(read)
 }
 
 fn not_built(request: &v1::EnqueueRequest, wrong: &mut Violations) {
-    use lessor_proto::v1::enqueue_request::Expiry;
-    wrong.not_built("expire_time", matches!(request.expiry, Some(Expiry::ExpireTime(_))));
-    wrong.not_built("ttl", matches!(request.expiry, Some(Expiry::Ttl(_))));
-    wrong.not_built("attempt_timeout", request.attempt_timeout.is_some());
     wrong.not_built("order_key", !request.order_key.is_empty());
     wrong.not_built("fairness_key", !request.fairness_key.is_empty());
     // A NaN counts as set.
     wrong.not_built("fairness_weight", request.fairness_weight.to_bits() != 0);
     wrong.not_built("limits", !request.limits.is_empty());
     wrong.not_built("depends_on", !request.depends_on.is_empty());
-    wrong.not_built("owner", !request.owner.is_empty());
-    wrong.not_built("validate_only", request.validate_only);
 }
 
 /// Reads text that may be empty for "none".
@@ -121,6 +135,39 @@ fn start(proto: Option<&ProtoStart>, now: Timestamp, wrong: &mut Violations) -> 
     }
 }
 
+/// Reads when the job is no longer worth starting: after the moment from which it may run.
+fn expiry(
+    proto: Option<&ProtoExpiry>,
+    start: Option<Start>,
+    now: Timestamp,
+    wrong: &mut Violations,
+) -> Option<Expiry> {
+    let due = match start? {
+        Start::Now => now,
+        Start::In(delay) => now.after(delay),
+        Start::At(moment) => moment.max(now),
+    };
+    match proto {
+        None => Some(Expiry::Never),
+        Some(ProtoExpiry::Ttl(ttl)) => {
+            let ttl = wrong.at("ttl", span(ttl, SHORTEST_TTL, FARTHEST))?;
+            if now.after(ttl) <= due {
+                wrong.add("ttl", "must end after the job may run");
+            }
+            Some(Expiry::In(ttl))
+        }
+        Some(ProtoExpiry::ExpireTime(time)) => {
+            let at = wrong.at("expire_time", moment(time))?;
+            if at.since(now) > FARTHEST {
+                wrong.add("expire_time", "must be at most 10 years ahead");
+            } else if due > now && at <= due {
+                wrong.add("expire_time", "must be after the job may run");
+            }
+            Some(Expiry::At(at))
+        }
+    }
+}
+
 fn priority(number: i32) -> Result<i16, Violations> {
     match i16::try_from(number) {
         Ok(priority) if PRIORITIES.contains(&number) => Ok(priority),
@@ -132,6 +179,13 @@ pub(super) fn lease_duration(
     proto: Option<&prost_types::Duration>,
 ) -> Result<Option<Duration>, Violations> {
     span_opt(proto, *LEASE_DURATION.start(), *LEASE_DURATION.end())
+}
+
+/// Reads how long one attempt may take.
+pub(super) fn attempt_timeout(
+    proto: Option<&prost_types::Duration>,
+) -> Result<Option<Duration>, Violations> {
+    span_opt(proto, SHORTEST_ATTEMPT, LONGEST_ATTEMPT)
 }
 
 fn labels(proto: HashMap<String, String>) -> Result<BTreeMap<String, String>, Violations> {
@@ -198,24 +252,25 @@ pub(in crate::rpc) fn batch(
     for (index, job) in jobs.enumerate() {
         whole.extend(wrong.at_index("requests", index, job));
     }
-    let mut queues = whole.iter().map(|job| &job.queue);
-    if let Some(first) = queues.next() {
-        let others = whole.iter().enumerate().filter(|(_, job)| job.queue != *first);
-        // After a refusal the indexes no longer fit; then that refusal is enough to tell.
-        if whole.len() == count {
-            for (index, _) in others {
-                let field = format!("requests[{index}].queue");
-                wrong.add(field, "must be the same in all requests without allow_partial");
+    // After a refusal the indexes no longer fit; then that refusal is enough to tell.
+    if whole.len() == count {
+        const SAME: &str = "must be the same in all requests without allow_partial";
+        for (index, job) in whole.iter().enumerate() {
+            if job.queue != whole[0].queue {
+                wrong.add(format!("requests[{index}].queue"), SAME);
+            }
+            if job.validate_only != whole[0].validate_only {
+                wrong.add(format!("requests[{index}].validate_only"), SAME);
             }
         }
     }
     wrong.finish(Some(Batch::Whole(whole)))
 }
 
-const REPEATED: &str = "is used twice in this batch";
+pub(super) const REPEATED: &str = "is used twice in this batch";
 
 /// The requests that use an id of an earlier one, with the field: nobody could guess what is meant.
-fn repeated_ids(requests: &[v1::EnqueueRequest]) -> Vec<(usize, &'static str)> {
+pub(super) fn repeated_ids(requests: &[v1::EnqueueRequest]) -> Vec<(usize, &'static str)> {
     let mut jobs = HashSet::new();
     let mut calls = HashSet::new();
     let mut repeated = Vec::new();

@@ -42,6 +42,9 @@ pub(in crate::rpc) fn proto_job(job: &Job, view: v1::JobView) -> v1::Job {
         },
         retry_policy: Some(proto_retry(&spec.retry)),
         lease_duration: Some(proto_span(spec.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION))),
+        attempt_timeout: Some(proto_span(job.attempt_timeout())),
+        owner: spec.owner.clone(),
+        expire_time: spec.expires.map(proto_moment),
         dedup: spec.dedup.as_ref().map(proto_dedup),
         retention: Some(proto_retention(&spec.retention)),
         progress: job.details.progress.as_ref().map(proto_progress),
@@ -70,6 +73,7 @@ pub(in crate::rpc) fn receipt(job: &Job) -> v1::Job {
         attempt: number(job.counters.attempts),
         delivery_count: number(job.counters.deliveries),
         lease_expired_count: number(job.counters.lease_losses),
+        cancel_requested: job.cancel.is_some(),
         worker_id: job.lease.as_ref().map_or_else(String::new, |it| it.worker.as_str().to_owned()),
         lease_expire_time: (job.state == State::Leased).then(|| proto_moment(job.at)),
         etag: job.etag(),
@@ -89,6 +93,7 @@ pub(in crate::rpc) fn reduce(job: &mut v1::Job) {
         attempt: whole.attempt,
         delivery_count: whole.delivery_count,
         lease_expired_count: whole.lease_expired_count,
+        cancel_requested: whole.cancel_requested,
         worker_id: whole.worker_id,
         lease_expire_time: whole.lease_expire_time,
         etag: whole.etag,
@@ -156,12 +161,13 @@ pub(super) fn proto_progress(progress: &Progress) -> v1::Progress {
 /// Writes a job with its present lease; `None` when nobody holds it.
 pub(in crate::rpc) fn leased_job(job: &Job, now: Timestamp) -> Option<v1::LeasedJob> {
     let token = job.token()?;
+    let attempt_end = token.leased_at.after(token.attempt_timeout);
     Some(v1::LeasedJob {
         job: Some(proto_job(job, v1::JobView::Full)),
         lease_token: token.to_string(),
         lease_expire_time: Some(proto_moment(job.at)),
         lease_remaining: Some(proto_span(job.at.since(now))),
-        attempt_remaining: None,
+        attempt_remaining: Some(proto_span(attempt_end.since(now))),
     })
 }
 

@@ -2,6 +2,7 @@
 //! converter lets through is trusted from then on, and what it refuses is named field by field.
 
 pub(super) mod admin;
+pub(super) mod cancel;
 mod digest;
 pub(super) mod enqueue;
 pub(super) mod field;

@@ -8,41 +8,49 @@ use lessor_proto::v1::batch_settle_request::item::Op;
 use lessor_proto::v1::nack_request::Disposition as ProtoDisposition;
 use prost::Message;
 
-use super::enqueue::lease_duration;
+use super::enqueue::{REPEATED, TraceContext, lease_duration, new_job, repeated_ids};
 use super::field::Violations;
 use super::payload::{RESULT_LIMIT, payload_opt};
 use super::time::{LONGEST_BACKOFF, proto_moment, proto_span, span, span_opt};
 use super::{job, text};
-use crate::broker::settle::{Extend, Extended, Nack, Outcome, Settled};
+use crate::broker::enqueue::NewJob;
+use crate::broker::settle::{Ack, Extend, Extended, Nack, Outcome, Settled};
+use crate::clock::Timestamp;
 use crate::job::transition::Disposition;
-use crate::job::{Failure, LeaseToken, Payload, Progress};
+use crate::job::{Failure, LeaseToken, Progress, QueueName};
 
 const MESSAGE_LIMIT: usize = 4 << 10;
 const STACK_LIMIT: usize = 16 << 10;
 const DETAILS_LIMIT: usize = 16 << 10;
 const PROGRESS_MESSAGE_LIMIT: usize = 1 << 10;
 const MOST_ITEMS: usize = 256;
+const MOST_FOLLOW_UPS: usize = 16;
 
 /// One settle, read.
 #[derive(Debug)]
 pub(in crate::rpc) enum Settle {
     /// The job is done.
-    Ack(LeaseToken, Option<Payload>),
+    Ack(LeaseToken, Ack),
     /// The job is not done.
     Nack(LeaseToken, Nack),
     /// The handler is alive.
     Extend(LeaseToken, Extend),
 }
 
-/// Reads an ack.
+/// Reads an ack. `now` is what the times of its follow-ups are compared with.
 pub(in crate::rpc) fn ack(
     proto: v1::AckRequest,
-) -> Result<(LeaseToken, Option<Payload>), Violations> {
+    trace: &TraceContext,
+    now: Timestamp,
+) -> Result<(LeaseToken, Ack), Violations> {
     let mut wrong = Violations::default();
-    wrong.not_built("then", !proto.then.is_empty());
     let token = wrong.at("lease_token", token(&proto.lease_token));
     let result = wrong.at("result", payload_opt(proto.result, RESULT_LIMIT));
-    wrong.finish(token.zip(result))
+    let queue = token.as_ref().map(|token| &token.name.queue);
+    let then = wrong.at("then", follow_ups(proto.then, queue, trace, now));
+    let read = || Some((token.clone()?, Ack { result: result?, then: then? }));
+    let read = read();
+    wrong.finish(read)
 }
 
 /// Reads a nack.
@@ -85,6 +93,8 @@ pub(in crate::rpc) fn extend(
 /// Reads a batch; each item is refused for itself.
 pub(in crate::rpc) fn batch(
     proto: v1::BatchSettleRequest,
+    trace: &TraceContext,
+    now: Timestamp,
 ) -> Result<Vec<Result<Settle, Violations>>, Violations> {
     let count = proto.items.len();
     if count == 0 || count > MOST_ITEMS {
@@ -93,7 +103,7 @@ pub(in crate::rpc) fn batch(
         return Err(wrong);
     }
     let item = |item: v1::batch_settle_request::Item| match item.op {
-        Some(Op::Ack(proto)) => ack(proto).map(|(token, result)| Settle::Ack(token, result)),
+        Some(Op::Ack(proto)) => ack(proto, trace, now).map(|(token, ack)| Settle::Ack(token, ack)),
         Some(Op::Nack(proto)) => nack(proto).map(|(token, nack)| Settle::Nack(token, nack)),
         Some(Op::Extend(proto)) => {
             extend(proto).map(|(token, extend)| Settle::Extend(token, extend))
@@ -105,6 +115,35 @@ pub(in crate::rpc) fn batch(
         }
     };
     Ok(proto.items.into_iter().map(item).collect())
+}
+
+/// Reads the jobs that come to be with an ack, all in the queue of the acked job.
+fn follow_ups(
+    requests: Vec<v1::EnqueueRequest>,
+    queue: Option<&QueueName>,
+    trace: &TraceContext,
+    now: Timestamp,
+) -> Result<Vec<NewJob>, Violations> {
+    if requests.len() > MOST_FOLLOW_UPS {
+        let count = requests.len();
+        return Err(format!("has {count} entries, more than {MOST_FOLLOW_UPS}").into());
+    }
+    let mut wrong = Violations::default();
+    for (index, field) in repeated_ids(&requests) {
+        wrong.add(format!("[{index}].{field}"), REPEATED);
+    }
+    let mut jobs = Vec::with_capacity(requests.len());
+    for (index, request) in requests.into_iter().enumerate() {
+        let Some(job) = wrong.at_index("", index, new_job(request, trace, now)) else { continue };
+        if queue.is_some_and(|queue| *queue != job.queue) {
+            wrong.add(format!("[{index}].queue"), "must be the queue of the acked job");
+        }
+        if job.validate_only {
+            wrong.add(format!("[{index}].validate_only"), "must be unset in a follow-up");
+        }
+        jobs.push(job);
+    }
+    wrong.finish(Some(jobs))
 }
 
 fn token(text: &str) -> Result<LeaseToken, Violations> {
@@ -195,7 +234,9 @@ pub(in crate::rpc) fn extend_response(extended: Extended) -> v1::ExtendLeaseResp
     v1::ExtendLeaseResponse {
         lease_expire_time: Some(proto_moment(extended.until)),
         lease_remaining: Some(proto_span(extended.until.since(extended.now))),
-        ..v1::ExtendLeaseResponse::default()
+        cancel_requested: extended.cancel.is_some(),
+        cancel_reason: extended.cancel.unwrap_or_default(),
+        drain: false,
     }
 }
 

@@ -55,6 +55,7 @@ fn faults() -> Vec<Fault> {
         Error::QueueNotEmpty(queue),
         Error::BadPageToken,
         Error::RequestReused,
+        Error::FollowUp { index: 3, why: Box::new(Error::RequestReused) },
         Error::Withheld,
         Error::LeaseLost { name: name(), state: None, attempt: 2 },
         Error::LeaseSettled { name: name(), outcome: Outcome::Released },
