@@ -8,8 +8,8 @@ use lessor::Client;
 use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
-    ack, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue, queues,
-    repair, schedule, schedules, top, update, wait, watch, workers,
+    ack, batch, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue,
+    queues, repair, schedule, schedules, top, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -43,6 +43,7 @@ pub(crate) struct Connection {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Enqueue(Box<enqueue::Enqueue>),
+    EnqueueBatch(batch::Batch),
     Get(get::Get),
     Wait(wait::Wait),
     Jobs(jobs::Jobs),
@@ -95,6 +96,7 @@ impl Command {
     async fn run(self, client: &Client, out: &mut Output) -> anyhow::Result<()> {
         match self {
             Self::Enqueue(command) => command.run(client, out).await,
+            Self::EnqueueBatch(command) => command.run(client, out).await,
             Self::Get(command) => command.run(client, out).await,
             Self::Wait(command) => command.run(client, out).await,
             Self::Jobs(command) => command.run(client, out).await,

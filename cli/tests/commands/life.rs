@@ -129,6 +129,22 @@ fn a_payload_may_be_any_bytes_from_a_file() {
 }
 
 #[test]
+fn many_jobs_may_come_from_stdin() {
+    let broker = Broker::start();
+    let jobs = r#"{"queue": "a", "jobId": "1"} {"jobId": "2"} {"jobId": "3", "priority": 5000}"#;
+    let done = run(broker.url(), &["enqueue-batch", "--queue", "b", "-o", "jsonl"], jobs);
+    done.said(2, &["job 3", "priority"]);
+    assert_eq!(done.stdout.lines().count(), 2);
+    assert_eq!(broker.state("a/1"), "STATE_READY");
+    assert_eq!(broker.state("b/2"), "STATE_READY");
+
+    let args = ["enqueue-batch", "--queue", "c", "--atomic"];
+    run(broker.url(), &args, jobs).failed(2, &["requests[2].priority"]);
+    run(broker.url(), &["enqueue-batch"], r#"{"queue": "c"} {"#).failed(2, &["job 2", "not JSON"]);
+    broker.run(&["get", "c/2"]).failed(3, &["JOB_NOT_FOUND"]);
+}
+
+#[test]
 fn nothing_to_lease_is_no_failure() {
     let broker = Broker::start();
     let empty = broker.run(&["lease", "q"]);
@@ -216,6 +232,11 @@ fn a_shell_can_complete_the_commands() {
     let script = run("http://127.0.0.1:1", &["completions", "bash"], "");
     assert_eq!(script.code, 0);
     assert!(script.stdout.contains("enqueue") && script.stdout.contains("queues"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run("http://127.0.0.1:1", &["completions", shell], "").stdout;
+        // Also what stands below a noun, and its flags.
+        assert!(script.contains("trigger") && script.contains("max-leased"), "{shell}");
+    }
 }
 
 /// `lessor watch`, running.

@@ -70,12 +70,18 @@ impl Done {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// That it failed with this code, said nothing on stdout and these words on stderr.
-    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
+    /// That it ended with this code and these words on stderr.
+    pub(crate) fn said(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not in {:?}", self.stderr);
         }
+    }
+
+    /// That it failed with this code, said nothing on stdout and these words on stderr.
+    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.stdout, "", "{}", self.stderr);
+        self.said(code, words);
     }
 }
 
