@@ -141,6 +141,7 @@ impl Event {
                 | EventKind::AttemptFailed
                 | EventKind::LeaseExpired
                 | EventKind::TimedOut
+                | EventKind::Snoozed
                 | EventKind::Released,
                 Some(State::Ready),
             ) => Some(EventKind::Ready),
@@ -148,5 +149,49 @@ impl Event {
         };
         let next = follows.map(|kind| Self { kind, ..self.clone() });
         std::iter::once(self).chain(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unfolded(kind: EventKind, to: State) -> Vec<EventKind> {
+        let (queue, id) = (QueueName::parse("q").unwrap(), JobId::parse("a").unwrap());
+        let event = Event::new(kind, Timestamp::default(), queue, id, to);
+        event.unfold().map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn a_move_tells_the_state_it_reaches_too() {
+        for kind in [EventKind::AttemptFailed, EventKind::TimedOut] {
+            assert_eq!(unfolded(kind, State::Retrying), [kind, EventKind::Retrying]);
+            assert_eq!(unfolded(kind, State::Ready), [kind, EventKind::Ready]);
+            assert_eq!(unfolded(kind, State::Dead), [kind, EventKind::Dead]);
+        }
+        let kind = EventKind::Released;
+        assert_eq!(unfolded(kind, State::Ready), [kind, EventKind::Ready]);
+        assert_eq!(unfolded(kind, State::Retrying), [kind, EventKind::Retrying]);
+        let kind = EventKind::Snoozed;
+        assert_eq!(unfolded(kind, State::Scheduled), [kind, EventKind::Scheduled]);
+        assert_eq!(unfolded(kind, State::Ready), [kind, EventKind::Ready]);
+        let kind = EventKind::Created;
+        assert_eq!(unfolded(kind, State::Blocked), [kind, EventKind::Blocked]);
+        let kind = EventKind::LeaseExpired;
+        assert_eq!(unfolded(kind, State::Dead), [kind, EventKind::Dead]);
+    }
+
+    #[test]
+    fn an_end_of_its_own_kind_is_told_once() {
+        for (kind, state) in [
+            (EventKind::Succeeded, State::Succeeded),
+            (EventKind::Cancelled, State::Cancelled),
+            (EventKind::Expired, State::Expired),
+            (EventKind::Purged, State::Dead),
+            (EventKind::CancelRequested, State::Leased),
+            (EventKind::Ready, State::Ready),
+        ] {
+            assert_eq!(unfolded(kind, state), [kind]);
+        }
     }
 }

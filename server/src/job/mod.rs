@@ -37,8 +37,8 @@ pub const DEFAULT_LEASE_DURATION: Duration = Duration::from_secs(30);
 /// How long one attempt may take when nobody chose a limit, however often its lease is extended.
 pub const DEFAULT_ATTEMPT_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// This many lost leases make a job a dead letter, unless its queue says otherwise, however many attempts remain: a job that kills
-/// its workers must not be handed round for ever.
+/// This many lost leases make a job a dead letter, unless its queue says otherwise, however many
+/// attempts remain: a job that kills its workers must not be handed round for ever.
 pub const MAX_LEASE_LOSSES: u32 = 3;
 
 /// How many attempts a job's history keeps, the newest ones.

@@ -2,10 +2,13 @@
 //!
 //! As in [`super::transition`]: each function decides one move and returns it as a [`Transition`].
 
-use super::transition::event_of;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::transition::{anew, cancelled, event_of};
 use super::{
-    Attempt, Event, EventKind, Guard, Job, Keep, LeaseSecret, Outcome, Payload, Place, RetryPolicy,
-    Spec, State, Transition,
+    Attempt, Event, EventKind, Guard, Job, Keep, Outcome, Payload, Place, RetryPolicy, Spec, State,
+    Transition,
 };
 use crate::clock::Timestamp;
 
@@ -33,7 +36,7 @@ pub struct Update {
     /// When it may run; a moment that has passed: at once.
     pub scheduled: Option<Timestamp>,
     /// Its labels, all of them.
-    pub labels: Option<std::collections::BTreeMap<String, String>>,
+    pub labels: Option<BTreeMap<String, String>>,
     /// How often and how patiently it is tried.
     pub retry: Option<RetryPolicy>,
 }
@@ -58,9 +61,10 @@ pub fn redrive(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Re
         _ => return Err(Refusal::WrongState),
     }
     let mut decided = standing(job, EventKind::Ready, State::Ready, now);
-    decided.at = anew(job, now);
     decided.counters.attempts = 0;
     decided.counters.lease_losses = 0;
+    // So that the time to retry in is counted from the next lease on.
+    decided.started = None;
     decided.ended = None;
     decided.event.reason = told("RETRIED", reason);
     if job.spec.expires.is_some_and(|moment| moment <= now) {
@@ -79,8 +83,6 @@ pub fn promote(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Re
         _ => return Err(Refusal::WrongState),
     }
     let mut decided = standing(job, EventKind::Ready, State::Ready, now);
-    // It becomes ready now, not when it would have.
-    decided.at = now;
     decided.event.reason = told("PROMOTED", reason);
     Ok(decided)
 }
@@ -96,49 +98,54 @@ pub fn update(job: &Job, update: Update, now: Timestamp) -> Result<Transition, R
     spec.priority = update.priority.unwrap_or(spec.priority);
     spec.labels = update.labels.unwrap_or(spec.labels);
     spec.retry = update.retry.unwrap_or(spec.retry);
-    let (to, at) = match update.scheduled {
-        Some(moment) if moment > now => (State::Scheduled, moment),
-        Some(_) if job.state != State::Ready => (State::Ready, now),
-        _ => (job.state, job.at),
+    let (to, at) = match (job.state, update.scheduled) {
+        // It goes on to wait for the other job, and for its time after that.
+        (State::Blocked, moment) => (State::Blocked, moment.unwrap_or(job.at)),
+        (_, Some(moment)) if moment > now => (State::Scheduled, moment),
+        (State::Ready, _) if moves => (State::Ready, anew(job, now)),
+        (State::Scheduled | State::Retrying, Some(_)) => (State::Ready, anew(job, now)),
+        (state, _) => (state, job.at),
     };
     spec.scheduled = update.scheduled.or(spec.scheduled);
-    Ok(respec(job, spec, to, if moves && to == State::Ready { anew(job, now) } else { at }, now))
+    Ok(respec(job, spec, to, at, now))
 }
 
 /// Takes the place of what was asked for with what a later producer asks: the job keeps its id and
-/// its create time.
+/// its create time. `start` is where the new job would begin; `None`: the job keeps its time.
 pub fn replace(
     job: &Job,
-    spec: Spec,
+    mut spec: Spec,
     start: Option<(State, Timestamp)>,
     now: Timestamp,
 ) -> Transition {
     let moves = spec.priority != job.spec.priority || spec.job_type != job.spec.job_type;
-    let (to, at) = match start {
-        // A job that is ready stays where it is in its line.
-        Some((State::Ready, _)) | None if job.state == State::Ready && !moves => {
-            (job.state, job.at)
-        }
-        Some((State::Ready, _)) => (State::Ready, anew(job, now)),
-        Some(later) => later,
-        None if job.state == State::Ready => (State::Ready, anew(job, now)),
-        None => (job.state, job.at),
+    let (to, at) = match (job.state, start) {
+        (State::Ready, Some((State::Ready, _)) | None) if moves => (State::Ready, anew(job, now)),
+        (State::Ready, Some((State::Ready, _))) | (_, None) => (job.state, job.at),
+        (_, Some((State::Ready, _))) => (State::Ready, anew(job, now)),
+        (_, Some(later)) => later,
     };
-    let spec = Spec { created: job.spec.created, ..spec };
+    spec.created = job.spec.created;
+    if start.is_none() {
+        spec.scheduled = job.spec.scheduled;
+    }
     let mut decided = respec(job, spec, to, at, now);
     decided.event.kind = EventKind::Deduplicated;
     "REPLACED".clone_into(&mut decided.event.reason);
     decided
 }
 
-/// Takes a leased job from its worker; the attempt does not count.
+/// Takes a leased job from its worker; the attempt does not count. A job that was to be cancelled
+/// is.
 pub fn revoke(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Refusal> {
     let Some(lease) = &job.lease else {
         return Err(if job.state.is_terminal() { Refusal::Terminal } else { Refusal::WrongState });
     };
+    if job.cancel.is_some() {
+        return Ok(cancelled(job, None, now));
+    }
     let mut decided = standing(job, EventKind::Released, State::Ready, now);
     decided.guard = Guard::Leased(lease.secret);
-    decided.at = now;
     decided.counters = job.counters.uncounted();
     decided.place = Place::Front;
     decided.event.worker = Some(lease.worker.clone());
@@ -148,7 +155,7 @@ pub fn revoke(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Ref
     decided.attempt = Some(Attempt {
         delivery: job.counters.deliveries,
         number: job.counters.attempts,
-        secret: LeaseSecret(lease.secret.0),
+        secret: lease.secret,
         worker: Some(lease.worker.clone()),
         started: lease.started,
         ended: now,
@@ -164,7 +171,7 @@ pub fn delete(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Ref
         return Err(Refusal::Leased);
     }
     let mut decided = standing(job, EventKind::Purged, job.state, now);
-    decided.keep = Keep { span: std::time::Duration::ZERO, count: None };
+    decided.keep = Keep { span: Duration::ZERO, count: None };
     decided.free_dedup = job.held_key();
     reason.clone_into(&mut decided.event.reason);
     Ok(decided)
@@ -178,12 +185,6 @@ fn pending(job: &Job) -> Result<(), Refusal> {
     }
 }
 
-/// A moment at which the job has not been ready before, for its line must tell the entries of one
-/// job apart.
-fn anew(job: &Job, now: Timestamp) -> Timestamp {
-    now.max(Timestamp::from_millis(job.at.as_millis().saturating_add(1)))
-}
-
 fn told(code: &str, reason: &str) -> String {
     if reason.is_empty() { code.to_owned() } else { format!("{code}: {reason}") }
 }
@@ -191,6 +192,7 @@ fn told(code: &str, reason: &str) -> String {
 /// The job's life ends, unstarted.
 fn end(job: &Job, kind: EventKind, to: State, reason: &str, now: Timestamp) -> Transition {
     let mut decided = standing(job, kind, to, now);
+    decided.keep = job.spec.retention.dead;
     decided.at = now.after(decided.keep.span);
     decided.ended = Some(now);
     decided.free_dedup = job.held_key();
@@ -200,7 +202,12 @@ fn end(job: &Job, kind: EventKind, to: State, reason: &str, now: Timestamp) -> T
 
 /// What was asked for is `spec` from now on.
 fn respec(job: &Job, spec: Spec, to: State, at: Timestamp, now: Timestamp) -> Transition {
-    let kind = if to == State::Scheduled { EventKind::Scheduled } else { EventKind::Ready };
+    let kind = match to {
+        State::Scheduled => EventKind::Scheduled,
+        State::Retrying => EventKind::Retrying,
+        State::Blocked => EventKind::Blocked,
+        _ => EventKind::Ready,
+    };
     let mut decided = standing(job, kind, to, now);
     decided.at = at;
     decided.expires = spec.expires;
@@ -224,7 +231,7 @@ fn standing(job: &Job, kind: EventKind, to: State, now: Timestamp) -> Transition
         name: job.name.clone(),
         guard: Guard::Standing(job.version()),
         to,
-        at: job.at,
+        at: if to == State::Ready { anew(job, now) } else { job.at },
         counters: job.counters,
         started: job.started,
         ended: job.ended,
@@ -236,8 +243,11 @@ fn standing(job: &Job, kind: EventKind, to: State, now: Timestamp) -> Transition
         failure: None,
         result: None,
         checkpoint: None,
-        keep: job.spec.retention.dead,
+        keep: Keep::DEAD,
         free_dedup: None,
         event,
     }
 }
+
+#[cfg(test)]
+mod tests;

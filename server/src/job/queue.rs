@@ -99,3 +99,63 @@ impl QueueSettings {
         self.max_lease_losses.unwrap_or(MAX_LEASE_LOSSES)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Keep;
+
+    fn settings() -> QueueSettings {
+        QueueSettings {
+            retry: Some(RetryPolicy { max_attempts: Some(9), ..RetryPolicy::default() }),
+            lease_duration: Some(Duration::from_secs(5)),
+            attempt_timeout: Some(Duration::from_secs(50)),
+            retention: Some(Retention {
+                dead: Keep { count: Some(1), ..Keep::DEAD },
+                ..Retention::default()
+            }),
+            ..QueueSettings::default()
+        }
+    }
+
+    #[test]
+    fn a_queue_decides_what_its_producer_left_open() {
+        let mut spec = Spec::default();
+        settings().complete(&mut spec, Open { retry: true, retention: true });
+        assert_eq!(Some(&spec.retry), settings().retry.as_ref());
+        assert_eq!(Some(spec.retention), settings().retention);
+        assert_eq!(spec.lease_duration, settings().lease_duration);
+        assert_eq!(spec.attempt_timeout, settings().attempt_timeout);
+    }
+
+    #[test]
+    fn a_queue_decides_nothing_that_its_producer_said() {
+        let said = Spec {
+            lease_duration: Some(Duration::from_secs(1)),
+            attempt_timeout: Some(Duration::from_secs(2)),
+            ..Spec::default()
+        };
+        let mut spec = said.clone();
+        settings().complete(&mut spec, Open::default());
+        assert_eq!(spec, said);
+    }
+
+    #[test]
+    fn a_queue_that_nobody_set_up_leaves_everything_as_it_is() {
+        let mut spec = Spec::default();
+        QueueSettings::default().complete(&mut spec, Open { retry: true, retention: true });
+        assert_eq!(spec, Spec::default());
+        assert_eq!(QueueSettings::default().max_losses(), MAX_LEASE_LOSSES);
+        let patient = QueueSettings { max_lease_losses: Some(8), ..QueueSettings::default() };
+        assert_eq!(patient.max_losses(), 8);
+    }
+
+    #[test]
+    fn a_rate_is_spread_over_its_period() {
+        let interval = |permits, period| RateLimit { permits, period, burst: 1 }.interval_micros();
+        assert_eq!(interval(1, Duration::from_secs(1)), 1_000_000);
+        assert_eq!(interval(3, Duration::from_mins(1)), 20_000_000);
+        assert_eq!(interval(1_000_000, Duration::from_millis(1)), 1);
+        assert_eq!(interval(0, Duration::from_secs(1)), 1_000_000);
+    }
+}

@@ -5,10 +5,11 @@
 //! | `Scheduled`, `Retrying` | when the job may run | it becomes `Ready` |
 //! | `Ready` | since when it may run; never the same moment twice | nothing |
 //! | `Leased` | when the visibility timeout ends | the lease is lost |
-//! | `Blocked` | when it gives up waiting for other jobs | it becomes `Expired` |
+//! | `Blocked` | when it was asked to run | nothing: it waits for another job |
 //! | `Succeeded`, `Dead`, `Cancelled`, `Expired` | when it may be forgotten | it is purged |
 //!
 //! A pending job that has an expiry becomes `Expired` when that passes, whatever its state.
+//! A blocked job that waits no longer becomes `Scheduled`, or `Ready` if its time has come.
 
 /// Where a job is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,19 +78,19 @@ impl State {
         matches!(self, Self::Scheduled | Self::Ready | Self::Retrying | Self::Blocked)
     }
 
-    /// True when a job may move from this state to `to`.
+    /// True when a job may move from this state to `to`, or stay in it while something else of it
+    /// changes.
     pub fn may_become(self, to: Self) -> bool {
         match self {
-            Self::Scheduled | Self::Retrying => {
-                matches!(to, Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired)
-                    // A late ack: the lease expired, nobody else had the job.
-                    || (self == Self::Retrying && to == Self::Succeeded)
-            }
-            Self::Ready => !matches!(to, Self::Retrying | Self::Blocked | Self::Dead),
-            Self::Leased => !matches!(to, Self::Leased | Self::Blocked),
-            Self::Blocked => {
-                matches!(to, Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired)
-            }
+            Self::Scheduled | Self::Ready | Self::Retrying | Self::Blocked => match to {
+                Self::Scheduled | Self::Ready | Self::Cancelled | Self::Expired => true,
+                Self::Leased => self == Self::Ready,
+                // A late ack: the lease expired, nobody else had the job.
+                Self::Succeeded => matches!(self, Self::Ready | Self::Retrying),
+                Self::Retrying | Self::Blocked => to == self,
+                Self::Dead => false,
+            },
+            Self::Leased => !matches!(to, Self::Leased | Self::Blocked | Self::Expired),
             // An operator may bring an unsuccessful job back.
             Self::Dead | Self::Cancelled | Self::Expired => to == Self::Ready,
             Self::Succeeded => false,

@@ -495,7 +495,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Extended>>;
 
     /// Applies each transition whose guard holds, with all its effects: state, counters, spec,
-    /// history, result, retention, dedup key and who waits for it, event, follow-ups.
+    /// history, result, retention, dedup key, event, follow-ups. When a job ends or is deleted, the
+    /// one that was inserted [`Inserted::Behind`] it gets the key and becomes ready, or scheduled
+    /// if its own time has not come.
     async fn commit(
         &self,
         queue: &QueueName,

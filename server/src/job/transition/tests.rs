@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{
-    Dedup, DedupScope, JobId, Lease, MAX_LEASE_LOSSES, OnDuplicate, QueueName, RetryPolicy, Spec,
-    WorkerId,
+    Cancel, DEFAULT_ATTEMPT_TIMEOUT, Dedup, DedupScope, JobId, Lease, LeaseToken, MAX_LEASE_LOSSES,
+    OnDuplicate, Outcome, QueueName, RetryPolicy, WorkerId,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -24,6 +24,25 @@ fn leased(attempts: u32, spec: Spec) -> Job {
         duration: Duration::from_secs(30),
     });
     job
+}
+
+/// A job whose lease ended when its attempt may take no longer.
+fn timed_out(attempts: u32, spec: Spec) -> Job {
+    leased(attempts, Spec { attempt_timeout: Some(Duration::from_secs(5)), ..spec })
+}
+
+/// A leased job whose cancellation was asked for.
+fn doomed(attempts: u32) -> Job {
+    let cancel = Cancel { by: NOW, reason: "no longer wanted".to_owned() };
+    Job { cancel: Some(cancel), ..leased(attempts, Spec::default()) }
+}
+
+fn dedup() -> Dedup {
+    Dedup {
+        key: DedupKey::parse("k").unwrap(),
+        scope: DedupScope::UntilFinished { cap: None },
+        on_duplicate: OnDuplicate::Keep,
+    }
 }
 
 fn token(job: &Job) -> LeaseToken {
@@ -51,6 +70,7 @@ fn applied(job: &Job, transition: &Transition) -> Job {
     job.counters = transition.counters;
     job.ended = transition.ended;
     job.lease = None;
+    job.cancel = None;
     job.details.attempts.extend(transition.attempt.clone());
     job
 }
@@ -70,17 +90,11 @@ fn an_ack_needs_nothing_but_the_token() {
 
 #[test]
 fn a_token_survives_its_way_through_a_client() {
-    let spec = Spec {
-        dedup: Some(Dedup {
-            key: DedupKey::parse("k").unwrap(),
-            scope: DedupScope::UntilFinished { cap: None },
-            on_duplicate: OnDuplicate::Keep,
-        }),
-        ..Spec::default()
-    };
+    let spec = Spec { dedup: Some(dedup()), ..Spec::default() };
     let mut with_keep = leased(3, spec);
     with_keep.spec.retention.succeeded = Keep { span: Duration::ZERO, count: None };
-    for job in [leased(1, Spec::default()), with_keep] {
+    let timed = Spec { attempt_timeout: Some(Duration::from_millis(1500)), ..Spec::default() };
+    for job in [leased(1, Spec::default()), leased(1, timed), with_keep] {
         let token = token(&job);
         assert_eq!(LeaseToken::parse(&token.to_string()), Ok(token));
     }
@@ -176,6 +190,135 @@ fn a_lost_lease_on_the_last_attempt_makes_a_dead_letter() {
 }
 
 #[test]
+fn a_queue_decides_how_many_lost_leases_are_a_crash_loop() {
+    let retry = RetryPolicy { max_attempts: None, ..RetryPolicy::default() };
+    let mut job = leased(9, Spec { retry, ..Spec::default() });
+    job.counters.lease_losses = 4;
+    assert_eq!(expire(&job, 6, NOW, 0.0).unwrap().to, State::Ready);
+    assert_eq!(expire(&job, 5, NOW, 0.0).unwrap().to, State::Dead);
+}
+
+#[test]
+fn a_lease_that_lasted_as_long_as_an_attempt_may_has_timed_out() {
+    let decided = expire(&timed_out(1, Spec::default()), MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
+    assert_eq!((decided.to, decided.at), (State::Retrying, NOW.after(Duration::from_secs(2))));
+    assert_eq!((decided.counters.attempts, decided.counters.lease_losses), (1, 0));
+    assert_eq!(decided.guard, Guard::Overdue { secret: LeaseSecret(7), now: NOW });
+    assert_eq!(decided.event.kind, EventKind::TimedOut);
+    assert_eq!(decided.attempt.unwrap().outcome, Outcome::TimedOut);
+    assert_eq!(decided.failure.unwrap().code, Failure::ATTEMPT_TIMEOUT);
+}
+
+#[test]
+fn an_attempt_timeout_may_be_the_last_attempt_or_a_fatal_one() {
+    let last = expire(&timed_out(3, Spec::default()), MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
+    assert_eq!((last.to, last.event.reason.as_str()), (State::Dead, "ATTEMPTS_SPENT"));
+    assert_eq!(last.event.kind, EventKind::TimedOut);
+    let fatal_codes = vec![Failure::ATTEMPT_TIMEOUT.to_owned()];
+    let retry = RetryPolicy { fatal_codes, ..RetryPolicy::default() };
+    let job = timed_out(1, Spec { retry, ..Spec::default() });
+    let fatal = expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
+    assert_eq!((fatal.to, fatal.event.reason.as_str()), (State::Dead, "FATAL_CODE"));
+}
+
+#[test]
+fn a_lease_that_was_lost_is_no_timeout_however_late_that_is_noticed() {
+    let job = leased(1, Spec::default());
+    let late = NOW.after(DEFAULT_ATTEMPT_TIMEOUT);
+    let decided = expire(&job, MAX_LEASE_LOSSES, late, 0.0).unwrap();
+    assert_eq!(decided.event.kind, EventKind::LeaseExpired);
+    assert_eq!((decided.to, decided.at), (State::Ready, late));
+}
+
+#[test]
+fn an_ack_wins_over_a_cancellation_that_was_asked_for() {
+    let decided = ack(&token(&doomed(1)), None, None, NOW);
+    assert_eq!((decided.to, decided.event.kind), (State::Succeeded, EventKind::Succeeded));
+}
+
+#[test]
+fn whatever_else_ends_the_lease_of_a_doomed_job_cancels_it() {
+    // Neither attempts nor lost leases matter any more.
+    let mut job = doomed(3);
+    job.counters.lease_losses = 2;
+    job.spec.dedup = Some(dedup());
+    let by = Some(Failure::found("NO_HANDLER", String::new()));
+    let nacks = [
+        Disposition::Retry(None),
+        Disposition::Snooze(Duration::from_secs(9)),
+        Disposition::Release,
+        Disposition::Dead,
+    ];
+    let nacks =
+        nacks.map(|said| nack(&job, &token(&job), said, by.clone(), None, NOW, 0.0).unwrap());
+    let others = [expire(&job, 3, NOW, 0.0).unwrap(), give_back(&job, NOW).unwrap()];
+    for decided in nacks.into_iter().chain(others) {
+        assert_eq!((decided.to, decided.ended), (State::Cancelled, Some(NOW)));
+        assert_eq!(decided.at, NOW.after(Keep::DEAD.span));
+        assert_eq!(decided.counters, job.counters);
+        assert_eq!(decided.free_dedup, job.held_key());
+        assert_eq!(decided.event.kind, EventKind::Cancelled);
+        assert_eq!(decided.event.reason, "no longer wanted");
+        assert_eq!(decided.event.worker, Some(WorkerId::parse("w1").unwrap()));
+        assert_eq!(decided.attempt.unwrap().outcome, Outcome::Cancelled);
+    }
+}
+
+#[test]
+fn a_doomed_lease_ends_only_when_it_is_overdue() {
+    let decided = expire(&doomed(1), MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
+    assert_eq!(decided.guard, Guard::Overdue { secret: LeaseSecret(7), now: NOW });
+}
+
+#[test]
+fn a_cancelled_job_is_kept_as_long_as_a_dead_letter() {
+    let mut job = doomed(1);
+    job.spec.retention.dead = Keep { span: Duration::ZERO, count: None };
+    assert!(expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap().forgets());
+    job.spec.retention.dead = Keep { span: Duration::from_secs(7), count: Some(9) };
+    let decided = expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
+    assert_eq!(
+        (decided.keep, decided.at),
+        (job.spec.retention.dead, NOW.after(Duration::from_secs(7)))
+    );
+}
+
+#[test]
+fn a_worker_without_a_handler_burns_no_attempt() {
+    for said in [Disposition::Retry(None), Disposition::Release] {
+        let mut job = leased(1, Spec::default());
+        job.counters.deliveries = 3;
+        let decided = nacked(&job, said, Failure::NO_HANDLER);
+        // By the number of deliveries: the attempts stay where they are.
+        assert_eq!((decided.to, decided.at), (State::Retrying, NOW.after(Duration::from_secs(8))));
+        assert_eq!(decided.counters.attempts, 0);
+        assert_eq!(decided.failure.as_ref().unwrap().code, Failure::NO_HANDLER);
+        assert_eq!(decided.event.kind, EventKind::Released);
+        assert_eq!(decided.attempt.unwrap().outcome, Outcome::Released);
+    }
+    let last = nacked(&leased(3, Spec::default()), Disposition::Retry(None), Failure::NO_HANDLER);
+    assert_eq!(last.to, State::Retrying);
+}
+
+#[test]
+fn a_worker_without_a_handler_is_not_handed_the_job_at_once() {
+    let retry = RetryPolicy { initial_backoff: Duration::ZERO, ..RetryPolicy::default() };
+    let job = leased(1, Spec { retry, ..Spec::default() });
+    let decided = nacked(&job, Disposition::Retry(Some(Duration::ZERO)), Failure::NO_HANDLER);
+    assert_eq!((decided.to, decided.at), (State::Retrying, NOW.after(Duration::from_secs(1))));
+}
+
+#[test]
+fn a_policy_may_call_the_lack_of_a_handler_fatal() {
+    let fatal_codes = vec![Failure::NO_HANDLER.to_owned()];
+    let retry = RetryPolicy { fatal_codes, ..RetryPolicy::default() };
+    let job = leased(1, Spec { retry, ..Spec::default() });
+    assert_eq!(nacked(&job, Disposition::Retry(None), Failure::NO_HANDLER).to, State::Dead);
+    assert_eq!(nacked(&job, Disposition::Release, Failure::NO_HANDLER).to, State::Retrying);
+    assert_eq!(nacked(&job, Disposition::Dead, Failure::NO_HANDLER).to, State::Dead);
+}
+
+#[test]
 fn an_undelivered_lease_leaves_no_attempt_behind() {
     let decided = give_back(&leased(1, Spec::default()), NOW).unwrap();
     assert_eq!((decided.to, decided.place), (State::Ready, Place::Front));
@@ -217,6 +360,50 @@ fn a_late_ack_counts_while_nobody_else_had_the_job() {
 }
 
 #[test]
+fn no_ack_comes_late_after_an_end_that_was_meant() {
+    let cancelled = doomed(1);
+    let timed_out = timed_out(1, Spec::default());
+    let revoked = leased(1, Spec::default());
+    let ends = [
+        expire(&cancelled, MAX_LEASE_LOSSES, NOW, 0.0).unwrap(),
+        expire(&timed_out, MAX_LEASE_LOSSES, NOW, 0.0).unwrap(),
+        crate::job::operate::revoke(&revoked, "", NOW).unwrap(),
+    ];
+    for (job, end) in [cancelled, timed_out, revoked].iter().zip(ends) {
+        let now_job = applied(job, &end);
+        for verb in [Verb::Ack, Verb::Nack] {
+            let verdict = settle_again(Some(&now_job), &token(job), verb, None, NOW);
+            assert_eq!(verdict, Verdict::LeaseLost, "{verb:?} after {:?}", end.event.kind);
+        }
+    }
+}
+
+#[test]
+fn no_late_ack_brings_back_what_was_called_off_meanwhile() {
+    let job = leased(1, Spec::default());
+    let lost = applied(&job, &expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap());
+    let cancelled = applied(&lost, &crate::job::operate::cancel(&lost, "", NOW).unwrap());
+    let verdict = settle_again(Some(&cancelled), &token(&job), Verb::Ack, None, NOW);
+    assert_eq!(verdict, Verdict::LeaseLost);
+}
+
+#[test]
+fn a_job_that_comes_back_in_the_millisecond_of_its_lease_is_ready_anew() {
+    let mut job = leased(1, Spec::default());
+    job.lease.as_mut().unwrap().started = NOW;
+    for decided in [
+        nacked(&job, Disposition::Release, ""),
+        nacked(&job, Disposition::Snooze(Duration::ZERO), ""),
+        nacked(&job, Disposition::Retry(Some(Duration::ZERO)), ""),
+        give_back(&job, NOW).unwrap(),
+        expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap(),
+    ] {
+        assert_eq!(decided.to, State::Ready);
+        assert!(decided.at > NOW, "it may have been ready at {NOW:?} before the lease");
+    }
+}
+
+#[test]
 fn a_token_of_a_namesake_that_is_gone_is_refused() {
     let token = token(&leased(1, Spec::default()));
     let mut namesake = leased(1, Spec::default());
@@ -244,6 +431,9 @@ proptest! {
         left in proptest::option::of(0u32..5),
         losses in 0u32..5,
         disposition in dispositions(),
+        no_handler in any::<bool>(),
+        is_doomed in any::<bool>(),
+        attempt_seconds in 1u64..10,
         random in 0.0f64..1.0,
     ) {
         // A job is not leased again once its attempts are spent.
@@ -251,10 +441,14 @@ proptest! {
         let retry = RetryPolicy { max_attempts, ..RetryPolicy::default() };
         let mut job = leased(attempts, Spec { retry, ..Spec::default() });
         job.counters.lease_losses = losses;
+        job.spec.attempt_timeout = Some(Duration::from_secs(attempt_seconds));
+        job.cancel = doomed(1).cancel.filter(|_| is_doomed);
+        let code = if no_handler { Failure::NO_HANDLER } else { "X" };
+        let failure = Some(Failure::found(code, String::new()));
         let token = token(&job);
         let ways = [
             Some(ack(&token, None, None, NOW)),
-            nack(&job, &token, disposition, None, None, NOW, random),
+            nack(&job, &token, disposition, failure, None, NOW, random),
             expire(&job, MAX_LEASE_LOSSES, NOW, 0.0),
             give_back(&job, NOW),
         ];
@@ -266,8 +460,10 @@ proptest! {
             prop_assert!(decided.counters.lease_losses >= losses);
             let back = job.counters.attempts - decided.counters.attempts;
             prop_assert!(back <= 1);
+            prop_assert!(!decided.forgets());
+            prop_assert!(!is_doomed || matches!(decided.to, State::Succeeded | State::Cancelled));
             prop_assert!(decided.to == State::Dead || !job.spec.retry.spent(decided.counters.attempts)
-                || decided.to == State::Succeeded);
+                || decided.to.is_terminal());
         }
     }
 

@@ -54,11 +54,11 @@ struct RateRecord {
 #[derive(Clone, PartialEq, Message)]
 struct HealthRecord {
     #[prost(uint64, tag = "1")]
-    max_ready: u64,
+    backlog: u64,
     #[prost(double, tag = "2")]
-    max_dead_ratio: f64,
+    dead_ratio: f64,
     #[prost(uint64, optional, tag = "3")]
-    max_age_millis: Option<u64>,
+    age_millis: Option<u64>,
 }
 
 /// Encodes settings.
@@ -82,9 +82,9 @@ pub fn encode_settings(settings: &QueueSettings) -> Vec<u8> {
         max_bytes: settings.max_bytes,
         max_lease_losses: settings.max_lease_losses,
         health: (settings.health != Health::default()).then(|| HealthRecord {
-            max_ready: settings.health.max_ready,
-            max_dead_ratio: settings.health.max_dead_ratio,
-            max_age_millis: settings.health.max_oldest_ready_age.map(millis),
+            backlog: settings.health.max_ready,
+            dead_ratio: settings.health.max_dead_ratio,
+            age_millis: settings.health.max_oldest_ready_age.map(millis),
         }),
     }
     .encode_to_vec()
@@ -120,9 +120,9 @@ pub fn decode_settings(bytes: Bytes) -> Result<QueueSettings, Unreadable> {
         max_bytes: record.max_bytes,
         max_lease_losses: record.max_lease_losses,
         health: record.health.map_or_else(Health::default, |health| Health {
-            max_ready: health.max_ready,
-            max_dead_ratio: health.max_dead_ratio,
-            max_oldest_ready_age: health.max_age_millis.map(Duration::from_millis),
+            max_ready: health.backlog,
+            max_dead_ratio: health.dead_ratio,
+            max_oldest_ready_age: health.age_millis.map(Duration::from_millis),
         }),
     })
 }
