@@ -9,7 +9,7 @@ use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
     ack, batch, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue,
-    queues, repair, schedule, schedules, top, update, wait, watch, workers,
+    queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Workers(workers::Workers),
     #[command(subcommand)]
     Worker(workers::Command),
+    Status(status::Status),
 }
 
 pub(crate) fn run(
@@ -122,6 +123,7 @@ impl Command {
             Self::Schedule(command) => command.run(client, out).await,
             Self::Workers(command) => command.run(client, out).await,
             Self::Worker(command) => command.run(client, out).await,
+            Self::Status(command) => command.run(client, out).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use anyhow::Context;
+use clap::Args;
 use lessor::{JobState, Payload, payload};
 
 use crate::failure::Usage;
@@ -23,6 +24,31 @@ pub(crate) fn payload(json: Option<&str>, data: Option<&str>) -> anyhow::Result<
         }
         (None, Some(source)) => Ok(Some(payload::bytes(read(source)?))),
         (None, None) => Ok(None),
+    }
+}
+
+/// What a worker leaves for the next attempt.
+#[derive(Args)]
+pub(crate) struct Checkpoint {
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "checkpoint_data",
+        help = format!("What the next attempt finds in the job, as JSON: {SOURCES}")
+    )]
+    checkpoint_json: Option<String>,
+
+    #[arg(
+        long,
+        value_name = "BYTES",
+        help = format!("What the next attempt finds in the job, as plain bytes: {SOURCES}")
+    )]
+    checkpoint_data: Option<String>,
+}
+
+impl Checkpoint {
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Payload>> {
+        payload(self.checkpoint_json.as_deref(), self.checkpoint_data.as_deref())
     }
 }
 

@@ -30,6 +30,7 @@ mod schedules;
 mod selection;
 mod serve;
 mod settings;
+mod status;
 mod template;
 mod top;
 mod update;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use lessor::Client;
 
+use crate::input::Checkpoint;
 use crate::output::{Output, settled};
 
 const EXAMPLES: &str = r#"Examples:
   lessor nack "$token" --code HTTP_503 --message 'the mail server is down'
-  lessor nack "$token" --delay 5m
+  lessor nack "$token" --delay 5m --checkpoint-json '{"row": 300}'
   lessor nack "$token" --dead --code BAD_ADDRESS"#;
 
 /// Say that a leased job is not done.
@@ -31,6 +32,9 @@ pub(crate) struct Nack {
     /// What went wrong, as a sentence.
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
+
+    #[command(flatten)]
+    checkpoint: Checkpoint,
 }
 
 #[derive(Args)]
@@ -58,6 +62,9 @@ impl Nack {
         let mut nack = self.fate.into_nack();
         if self.code.is_some() || self.message.is_some() {
             nack = nack.failure(self.code.unwrap_or_default(), self.message.unwrap_or_default());
+        }
+        if let Some(checkpoint) = self.checkpoint.read()? {
+            nack = nack.checkpoint(checkpoint);
         }
         let reply = client.nack(self.token, nack).await?;
         out.message("NackResponse", &reply, || settled(reply.job.as_ref(), reply.outcome()))

@@ -40,6 +40,10 @@ pub(crate) struct Watch {
     /// Only events of this type, such as `JOB_DEAD`; may be given many times.
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
     types: Vec<EventType>,
+
+    /// Put the result into the events of jobs that succeed; only JSON shows it.
+    #[arg(long)]
+    include_result: bool,
 }
 
 #[derive(Args)]
@@ -88,6 +92,7 @@ impl Watch {
         let options = options.types(self.types);
         let options =
             self.labels.into_iter().fold(options, |it, (key, value)| it.label(key, value));
+        let options = if self.include_result { options.include_result() } else { options };
         match self.start {
             Start { oldest: true, .. } => options.oldest(),
             Start { cursor: Some(cursor), .. } => options.cursor(cursor),

@@ -57,8 +57,12 @@ fn a_job_that_is_not_done_goes_where_it_is_sent() {
 
     let (leased, token) = broker.lease("q");
     assert_eq!(leased, job);
-    broker.run(&["nack", &token, "--release"]).json();
+    let progress = ["--done", "3", "--total", "4"];
+    broker.run(&[&["extend", &token], &progress[..]].concat()).json();
+    assert_eq!(broker.run(&["get", &job]).json()["progress"]["total"], "4");
+    broker.run(&["nack", &token, "--release", "--checkpoint-json", "{}"]).json();
     assert_eq!(broker.state(&job), "STATE_READY");
+    assert_eq!(broker.run(&["get", &job]).json()["checkpoint"]["data"], "e30=");
 
     let (_, token) = broker.lease("q");
     broker.run(&["nack", &token, "--delay", "0s", "--code", "HTTP_503"]).json();
@@ -225,6 +229,15 @@ fn a_broker_that_is_not_there_is_unavailable() {
     let server = format!("http://{address}");
     let done = run(&server, &["get", "queues/q/jobs/j", "--timeout", "1s"], "");
     done.failed(6, &[&server, "check that a broker runs there"]);
+}
+
+#[test]
+fn a_broker_says_how_it_is() {
+    let broker = Broker::start();
+    let status = broker.run(&["status"]).json();
+    assert_eq!((&status["store"], &status["ready"]), (&"sqlite".into(), &true.into()));
+    let table = broker.run(&["status", "-o", "table"]).stdout;
+    assert!(table.contains("sqlite") && table.contains("Ready"), "{table}");
 }
 
 #[test]
