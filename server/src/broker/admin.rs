@@ -11,11 +11,6 @@ impl Broker {
         job.ok_or_else(|| super::Error::NotFound(name.clone()))
     }
 
-    /// The queues that ever had a job, by name.
-    pub async fn queues(&self) -> Result<Vec<QueueName>> {
-        Ok(self.store.queues().await?)
-    }
-
     /// What a queue holds.
     pub async fn survey(&self, queue: &QueueName) -> Result<Survey> {
         Ok(self.store.survey(queue, self.clock.now()).await?)

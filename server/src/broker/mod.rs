@@ -7,12 +7,17 @@ pub mod admin;
 pub mod cancel;
 pub mod dispatch;
 pub mod enqueue;
+pub mod filter;
 pub mod fold;
 pub mod lease;
+pub mod lists;
+pub mod operate;
 pub mod pulse;
+pub mod queues;
 pub mod settings;
 pub mod settle;
 pub mod sweep;
+mod token;
 pub mod watch;
 
 use std::sync::Arc;

@@ -125,6 +125,15 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// A cursor behind all that has happened in a queue.
+    pub(super) async fn event_cursor(&self, queue: &QueueName) -> Result<String> {
+        let start = LogStart::After(self.store.log_end(queue).await?);
+        let queues = [(queue.clone(), Reached { start, skip: 0 })].into();
+        Ok(Cursor { epoch: self.store.epoch().await?, queues }.to_string())
+    }
+}
+
 impl Watch {
     /// The next page, after at most the bookmark interval; `None` when the broker drains. The
     /// first page comes at once, a bookmark if need be: with its cursor a watch that is cut before

@@ -6,9 +6,19 @@ use lessor_proto::v1;
 use lessor_proto::v1::job_broker_admin_server::JobBrokerAdmin;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::convert::admin::{page, queue_name, queues_response, stats_response, status_response};
+use super::convert::admin::{stats_response, status_response};
+use super::convert::job::proto_job;
+use super::convert::lease::REPLY_LIMIT;
+use super::convert::list::{entry_bytes, jobs_response};
+use super::convert::queue::{proto_queue, queue_name, queues_response};
+use super::convert::{list, operate, queue};
 use super::status::Fault;
-use crate::broker::Broker;
+use crate::broker::lists::Size;
+use crate::broker::{self, Broker};
+use crate::job::{Job, QueueSettings};
+
+/// Bytes of the jobs in one page of a list; token and cursor come on top.
+const LIST_LIMIT: usize = REPLY_LIMIT - (4 << 10);
 
 /// The calls of `JobBrokerAdmin`.
 pub(super) struct AdminCalls {
@@ -22,6 +32,16 @@ impl AdminCalls {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// What a call answers that was carried out or refused by the broker.
+fn answer<T>(result: broker::Result<T>) -> Answer<T> {
+    Ok(Response::new(result.map_err(Fault::from)?))
+}
+
+/// A job with all that is known of it.
+fn full(job: &Job) -> v1::Job {
+    proto_job(job, v1::JobView::Full)
+}
 
 /// Calls that this version does not have. Each is written as the attribute on the trait would
 /// write an `async fn`, for it does not look into macros.
@@ -44,20 +64,84 @@ macro_rules! not_built {
 
 #[async_trait]
 impl JobBrokerAdmin for AdminCalls {
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Answer<v1::ListJobsResponse> {
+        let (query, view) = list::jobs(request.into_inner())?;
+        let bytes = Size { limit: LIST_LIMIT, of: |job: &Job| entry_bytes(job, view) };
+        let page = self.broker.list_jobs(&query, bytes).await;
+        answer(page.map(|page| jobs_response(&page, view)))
+    }
+
+    async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Answer<v1::Job> {
+        let now = self.broker.clock().now();
+        let (name, update, asked) = operate::update(request.into_inner(), now)?;
+        answer(self.broker.update_job(&name, &update, &asked).await.map(|job| full(&job)))
+    }
+
+    async fn retry_job(&self, request: Request<v1::JobActionRequest>) -> Answer<v1::Job> {
+        let (name, asked) = operate::action(request.into_inner())?;
+        answer(self.broker.retry_job(&name, &asked).await.map(|job| full(&job)))
+    }
+
+    async fn promote_job(&self, request: Request<v1::JobActionRequest>) -> Answer<v1::Job> {
+        let (name, asked) = operate::action(request.into_inner())?;
+        answer(self.broker.promote_job(&name, &asked).await.map(|job| full(&job)))
+    }
+
+    async fn delete_job(&self, request: Request<v1::JobActionRequest>) -> Answer<()> {
+        let (name, asked) = operate::action(request.into_inner())?;
+        answer(self.broker.delete_job(&name, &asked).await)
+    }
+
+    async fn revoke_lease(&self, request: Request<v1::JobActionRequest>) -> Answer<v1::Job> {
+        let (name, asked) = operate::action(request.into_inner())?;
+        answer(self.broker.revoke_lease(&name, &asked).await.map(|job| full(&job)))
+    }
+
     async fn list_queues(
         &self,
         request: Request<v1::ListQueuesRequest>,
     ) -> Answer<v1::ListQueuesResponse> {
-        let page = page(request.get_ref()).map_err(Fault::from)?;
-        let queues = self.broker.queues().await.map_err(Fault::from)?;
-        Ok(Response::new(queues_response(&queues, &page)))
+        let query = queue::query(request.into_inner())?;
+        answer(self.broker.list_queues(&query).await.map(queues_response))
+    }
+
+    async fn get_queue(&self, request: Request<v1::GetQueueRequest>) -> Answer<v1::Queue> {
+        let name = queue_name(&request.get_ref().name)?;
+        answer(self.broker.queue(&name).await.map(|queue| proto_queue(&queue)))
+    }
+
+    async fn update_queue(&self, request: Request<v1::UpdateQueueRequest>) -> Answer<v1::Queue> {
+        let update = queue::update(request.into_inner())?;
+        let change = |settings: &mut QueueSettings| update.apply(settings);
+        let queue = self.broker.update_queue(&update.name, &update.asked, change).await;
+        answer(queue.map(|queue| proto_queue(&queue)))
+    }
+
+    async fn pause_queue(&self, request: Request<v1::QueueActionRequest>) -> Answer<v1::Queue> {
+        let (name, asked) = queue::action(request.into_inner())?;
+        let queue = self.broker.pause_queue(&name, true, &asked).await;
+        answer(queue.map(|queue| proto_queue(&queue)))
+    }
+
+    async fn resume_queue(&self, request: Request<v1::QueueActionRequest>) -> Answer<v1::Queue> {
+        let (name, asked) = queue::action(request.into_inner())?;
+        let queue = self.broker.pause_queue(&name, false, &asked).await;
+        answer(queue.map(|queue| proto_queue(&queue)))
+    }
+
+    async fn delete_queue(&self, request: Request<v1::DeleteQueueRequest>) -> Answer<()> {
+        let (name, force, asked) = queue::delete(request.into_inner())?;
+        answer(self.broker.delete_queue(&name, force, &asked).await)
     }
 
     async fn get_queue_stats(
         &self,
         request: Request<v1::GetQueueStatsRequest>,
     ) -> Answer<v1::QueueStats> {
-        let queue = queue_name(&request.get_ref().name).map_err(Fault::from)?;
+        let queue = queue_name(&request.get_ref().name)?;
         let survey = self.broker.survey(&queue).await.map_err(Fault::from)?;
         Ok(Response::new(stats_response(&queue, &survey.counts)))
     }
@@ -76,19 +160,8 @@ impl JobBrokerAdmin for AdminCalls {
     }
 
     not_built! {
-        list_jobs: "ListJobs", v1::ListJobsRequest => v1::ListJobsResponse;
-        update_job: "UpdateJob", v1::UpdateJobRequest => v1::Job;
-        retry_job: "RetryJob", v1::JobActionRequest => v1::Job;
-        promote_job: "PromoteJob", v1::JobActionRequest => v1::Job;
-        delete_job: "DeleteJob", v1::JobActionRequest => ();
-        revoke_lease: "RevokeLease", v1::JobActionRequest => v1::Job;
         explain_job: "ExplainJob", v1::GetJobRequest => v1::ExplainJobResponse;
         bulk_jobs: "BulkJobs", v1::BulkJobsRequest => v1::BulkJobsResponse;
-        get_queue: "GetQueue", v1::GetQueueRequest => v1::Queue;
-        update_queue: "UpdateQueue", v1::UpdateQueueRequest => v1::Queue;
-        pause_queue: "PauseQueue", v1::QueueActionRequest => v1::Queue;
-        resume_queue: "ResumeQueue", v1::QueueActionRequest => v1::Queue;
-        delete_queue: "DeleteQueue", v1::DeleteQueueRequest => ();
         purge_jobs: "PurgeJobs", v1::PurgeJobsRequest => v1::PurgeJobsResponse;
         create_schedule: "CreateSchedule", v1::CreateScheduleRequest => v1::Schedule;
         get_schedule: "GetSchedule", v1::GetScheduleRequest => v1::Schedule;

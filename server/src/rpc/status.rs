@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::convert::field::{Rule, Violations};
-use super::convert::job::proto_state;
+use super::convert::job;
 use crate::broker;
 use crate::job::Outcome;
 use crate::job::operate::Refusal;
@@ -288,6 +288,13 @@ impl From<Violations> for Fault {
     }
 }
 
+/// A refused request, where nothing but its form is at fault.
+impl From<Violations> for Status {
+    fn from(wrong: Violations) -> Self {
+        Fault::from(wrong).into()
+    }
+}
+
 impl From<broker::Error> for Fault {
     fn from(error: broker::Error) -> Self {
         use broker::Error;
@@ -375,10 +382,7 @@ fn wrong_field(field: &str, why: &str) -> Fault {
 }
 
 fn state_word(state: Option<crate::job::State>) -> &'static str {
-    state.map_or("GONE", |state| {
-        let name = proto_state(state).as_str_name();
-        name.strip_prefix("STATE_").unwrap_or(name)
-    })
+    state.map_or("GONE", job::state_word)
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

@@ -168,7 +168,7 @@ fn expiry(
     }
 }
 
-fn priority(number: i32) -> Result<i16, Violations> {
+pub(super) fn priority(number: i32) -> Result<i16, Violations> {
     match i16::try_from(number) {
         Ok(priority) if PRIORITIES.contains(&number) => Ok(priority),
         _ => Err("must be from -1000 to 1000".into()),
@@ -188,7 +188,9 @@ pub(super) fn attempt_timeout(
     span_opt(proto, SHORTEST_ATTEMPT, LONGEST_ATTEMPT)
 }
 
-fn labels(proto: HashMap<String, String>) -> Result<BTreeMap<String, String>, Violations> {
+pub(super) fn labels(
+    proto: HashMap<String, String>,
+) -> Result<BTreeMap<String, String>, Violations> {
     if proto.len() > MOST_LABELS {
         return Err(format!("has {} entries, more than {MOST_LABELS}", proto.len()).into());
     }

@@ -28,6 +28,12 @@ pub(in crate::rpc) fn proto_state(state: State) -> v1::job::State {
     }
 }
 
+/// The state in a word: as the protocol names it, without the prefix.
+pub(in crate::rpc) fn state_word(state: State) -> &'static str {
+    let name = proto_state(state).as_str_name();
+    name.strip_prefix("STATE_").unwrap_or(name)
+}
+
 /// Writes a job.
 pub(in crate::rpc) fn proto_job(job: &Job, view: v1::JobView) -> v1::Job {
     let spec = &job.spec;
