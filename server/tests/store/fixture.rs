@@ -1,6 +1,8 @@
 //! What the cases start from: a queue of its own in a store of its own, and short words for jobs,
 //! claims and settles.
 
+mod operate;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::operate::{doom, expiring, labelled, meeting, typed};
 use crate::clock::{Clock, Timestamp};
 use crate::job::transition::{self, Disposition};
 use crate::job::{

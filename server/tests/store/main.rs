@@ -42,11 +42,15 @@ macro_rules! every_store {
 mod fixture;
 mod redis_server;
 
+mod cancel;
 mod claim;
 mod commit;
+mod expiry;
 mod extend;
 mod faults;
+mod gates;
 mod insert;
+mod list;
 mod log;
 mod model;
 mod overdue;
@@ -56,3 +60,4 @@ mod reads;
 mod redis_only;
 mod signals;
 mod sqlite_only;
+mod types;
