@@ -1,6 +1,6 @@
 //! What the calls of one transaction share, and what one call on a queue works with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -8,7 +8,7 @@ use super::queue::{Queue, Queues};
 use super::row::{Failure, corrupt, time};
 use crate::clock::Timestamp;
 use crate::job::{QueueName, State};
-use crate::store::Signal;
+use crate::store::{Kind, Signal};
 
 /// The calls of one transaction, from its begin to its commit.
 pub(super) struct Batch<'c> {
@@ -22,12 +22,16 @@ pub(super) struct Batch<'c> {
 struct News {
     /// Queues whose counters changed.
     changed: BTreeSet<QueueName>,
-    /// Queues that have ready jobs and had none.
+    /// Queues that give out jobs and gave none.
     ready: BTreeSet<QueueName>,
     /// Queues whose log grew.
     logged: BTreeSet<QueueName>,
     /// What falls due in a queue because of this batch.
     due: BTreeMap<QueueName, Due>,
+    /// Queues whose settings changed, or that are gone.
+    settings: BTreeSet<QueueName>,
+    /// Kinds of documents that were written.
+    documents: HashSet<Kind>,
 }
 
 struct Due {
@@ -49,10 +53,7 @@ impl<'c> Batch<'c> {
     }
 
     /// Begins a call on a queue; `None` when the queue does not exist.
-    pub(super) fn call<'a>(
-        &'a mut self,
-        name: &'a QueueName,
-    ) -> rusqlite::Result<Option<Call<'a>>> {
+    pub(super) fn call<'a>(&'a mut self, name: &'a QueueName) -> Result<Option<Call<'a>>, Failure> {
         let Some(queue) = self.queues.find(self.db, name)? else { return Ok(None) };
         let before = *queue;
         let log = Vec::new();
@@ -68,11 +69,22 @@ impl<'c> Batch<'c> {
     /// Writes the counters that changed.
     pub(super) fn save(&mut self) -> rusqlite::Result<()> {
         for name in std::mem::take(&mut self.news.changed) {
-            if let Some(queue) = self.queues.find(self.db, &name)? {
+            if let Some(queue) = self.queues.known(&name) {
                 queue.save(self.db)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes note that documents were written.
+    pub(super) fn tell_documents(&mut self, kind: Kind) {
+        self.news.documents.insert(kind);
+    }
+
+    /// Takes note that the queue is gone.
+    pub(super) fn queue_is_gone(&mut self, name: &QueueName) {
+        self.queues.forget(name);
+        self.news.settings.insert(name.clone());
     }
 
     /// Ends the batch. Answers what to tell once the transaction is committed.
@@ -82,8 +94,11 @@ impl<'c> Batch<'c> {
         let earlier = |due: &Due| due.before.is_none_or(|before| due.earliest < before);
         let due = news.due.into_iter().filter(|(_, due)| earlier(due));
         let due = due.map(|(name, due)| Signal::Due(name, due.earliest));
+        let settings = news.settings.into_iter().map(Signal::Settings);
+        let documents = news.documents.into_iter().map(Signal::Documents);
         let ready = news.ready.into_iter().map(Signal::Ready);
-        Ok(ready.chain(due).chain(news.logged.into_iter().map(Signal::Logged)).collect())
+        let logged = news.logged.into_iter().map(Signal::Logged);
+        Ok(settings.chain(documents).chain(ready).chain(due).chain(logged).collect())
     }
 }
 
@@ -119,6 +134,11 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// Takes note that the queue's settings were changed.
+    pub(super) fn settings_changed(&mut self) {
+        self.news.settings.insert(self.name.clone());
+    }
+
     /// Begins what may be undone.
     pub(super) fn mark(&self) -> rusqlite::Result<Mark> {
         self.db.prepare_cached("savepoint mark")?.execute([])?;
@@ -139,19 +159,37 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// Ends a call that tells nothing of what it did.
+    pub(super) fn done(self) {
+        if *self.queue != self.before {
+            self.news.changed.insert(self.name.clone());
+        }
+    }
+
     /// Ends the call: writes its events as one entry of the log.
     pub(super) fn finish(mut self, now: Timestamp) -> Result<(), Failure> {
-        if self.before.jobs(State::Ready) == 0 && self.queue.jobs(State::Ready) > 0 {
+        if self.queue.jobs(State::Ready) > 0 && self.opened() {
             self.news.ready.insert(self.name.clone());
         }
         if !self.log.is_empty() {
             super::log::append(&mut self, now)?;
             self.news.logged.insert(self.name.clone());
         }
-        if *self.queue != self.before {
-            self.news.changed.insert(self.name.clone());
-        }
+        self.done();
         Ok(())
+    }
+}
+
+impl Call<'_> {
+    /// True when the ready jobs there are may be more or more free than before the call.
+    fn opened(&self) -> bool {
+        let full = |queue: &Queue| {
+            queue.gates.max_leased.is_some_and(|most| queue.jobs(State::Leased) >= most)
+        };
+        self.before.jobs(State::Ready) == 0
+            || (full(&self.before) && !full(self.queue))
+            || (self.before.choked && !self.queue.choked)
+            || self.before.gates.revision != self.queue.gates.revision
     }
 }
 

@@ -112,8 +112,7 @@ fn lease(
         integer(now),
         span(duration),
     ])?;
-    call.queue.lose(State::Ready, 1);
-    call.queue.gain(State::Leased, 1);
+    call.queue.step(State::Ready, State::Leased);
     let mut event =
         Event::new(EventKind::Leased, now, call.name.clone(), job.name.id.clone(), State::Leased);
     event.from = Some(State::Ready);

@@ -1,14 +1,18 @@
-//! `commit` and `extend`: guarded moves.
+//! `commit`: guarded moves.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::batch::{Batch, Call};
+use super::dedup;
+use super::forget::{delete, trim};
+use super::insert;
 use super::row::{Failure, integer, letter, whole};
 use super::standing::Standing;
+use super::term;
 use crate::clock::Timestamp;
-use crate::job::{Attempt, HISTORY, Keep, Place, QueueName, State, Transition};
-use crate::store::record::{encode_attempt, encode_failure, encode_payload, encode_progress};
-use crate::store::{Commit, Extended, Extension, Guarded};
+use crate::job::{Attempt, HISTORY, Outcome, Place, QueueName, Spec, State, Transition};
+use crate::store::record::{encode_attempt, encode_failure, encode_payload, encode_spec};
+use crate::store::{Commit, Guarded, Insert, Room};
 
 /// Applies the transitions whose guard holds, in order.
 pub(super) fn commit(
@@ -17,44 +21,24 @@ pub(super) fn commit(
     commits: &[Commit],
     now: Timestamp,
 ) -> Result<Vec<Guarded>, Failure> {
-    guarded(
-        batch,
-        queue,
-        commits,
-        now,
-        Guarded::Lost,
-        |call, Commit { transition, .. }: &Commit| match Standing::find(call, &transition.name.id)?
-        {
-            Some(job) if job.allows(transition.guard) => apply(call, &job, transition),
+    each(batch, queue, commits, now, &Guarded::Lost, |call, Commit { transition, then }| {
+        match Standing::find(call, &transition.name.id)? {
+            Some(job) if job.allows(transition) => apply_with(call, &job, transition, then, now),
             _ => Ok(Guarded::Lost),
-        },
-    )
-}
-
-/// Moves the ends of leases that are held, in order.
-pub(super) fn extend(
-    batch: &mut Batch<'_>,
-    queue: &QueueName,
-    extensions: &[Extension],
-    now: Timestamp,
-) -> Result<Vec<Extended>, Failure> {
-    guarded(batch, queue, extensions, now, Extended::Lost, |call, extension: &Extension| {
-        match Standing::find(call, &extension.id)? {
-            Some(job) if job.is_held(extension.secret) => prolong(call, &job, extension),
-            _ => Ok(Extended::Lost),
         }
     })
 }
 
-fn guarded<M, O: Clone>(
+/// Makes moves in one call on a queue; all are `lost` when there is no such queue.
+pub(super) fn each<M, O: Clone>(
     batch: &mut Batch<'_>,
     queue: &QueueName,
     moves: &[M],
     now: Timestamp,
-    lost: O,
+    lost: &O,
     make: impl Fn(&mut Call<'_>, &M) -> Result<O, Failure>,
 ) -> Result<Vec<O>, Failure> {
-    let Some(mut call) = batch.call(queue)? else { return Ok(vec![lost; moves.len()]) };
+    let Some(mut call) = batch.call(queue)? else { return Ok(vec![lost.clone(); moves.len()]) };
     let mut answers = Vec::with_capacity(moves.len());
     for one in moves {
         answers.push(make(&mut call, one)?);
@@ -63,84 +47,148 @@ fn guarded<M, O: Clone>(
     Ok(answers)
 }
 
-fn prolong(
+/// Makes a move with the jobs that come to be by it, all or nothing.
+fn apply_with(
     call: &mut Call<'_>,
     job: &Standing,
-    extension: &Extension,
-) -> Result<Extended, Failure> {
-    let until = extension.until.unwrap_or(job.at);
-    call.falls_due(until)?;
-    call.db
-        .prepare_cached("update job set at = ?2 where job = ?1")?
-        .execute(params![job.row, integer(until)])?;
-    let left = Left {
-        progress: extension.progress.as_ref().map(encode_progress),
-        checkpoint: extension.checkpoint.as_ref().map(encode_payload),
-        ..Left::default()
-    };
-    left.save(call, job.row)?;
-    if let Some(event) = &extension.event {
-        job.tell(call, event)?;
-    }
-    Ok(Extended::Held { until, cancel: None })
-}
-
-fn apply(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> Result<Guarded, Failure> {
-    job.tell(call, &transition.event)?;
-    if let Some(key) = &transition.free_dedup {
-        call.db.prepare_cached(include_str!("sql/free.sql"))?.execute(params![
-            call.queue.id,
-            key.as_str(),
-            transition.name.id.as_str()
-        ])?;
-    }
-    call.queue.lose(job.state, 1);
-    if transition.to.is_terminal() && transition.keep.nothing() {
-        delete(call.db, job.row)?;
+    transition: &Transition,
+    then: &[Insert],
+    now: Timestamp,
+) -> Result<Guarded, Failure> {
+    if then.is_empty() {
+        apply(call, job, transition, now)?;
         return Ok(Guarded::Applied);
     }
-    call.queue.gain(transition.to, 1);
-    change(call, job, transition)?;
-    if let Some(attempt) = &transition.attempt {
-        record(call, job, attempt)?;
+    let mark = call.mark()?;
+    let mut answer = Guarded::Applied;
+    apply(call, job, transition, now)?;
+    for (index, one) in then.iter().enumerate() {
+        let why = insert::insert_one(call, one, Room::default(), now)?;
+        if why.refuses() {
+            call.rewind(&mark)?;
+            answer = Guarded::Refused { index, why };
+            break;
+        }
     }
-    let left = Left {
-        checkpoint: transition.checkpoint.as_ref().map(encode_payload),
-        failure: transition.failure.as_ref().map(encode_failure),
-        result: transition.result.as_ref().map(encode_payload),
-        ..Left::default()
-    };
-    left.save(call, job.row)?;
-    if transition.to.is_terminal() {
+    call.release()?;
+    insert::fade(call, then, now)?;
+    Ok(answer)
+}
+
+/// Makes a move whose guard holds.
+pub(super) fn apply(
+    call: &mut Call<'_>,
+    job: &Standing,
+    transition: &Transition,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    job.tell(call, &transition.event)?;
+    count(call, job, transition, now);
+    call.queue.lose(job.state, job.bytes);
+    if let Some(key) = &transition.free_dedup {
+        dedup::free(call, key, &transition.name.id)?;
+    }
+    let gone =
+        transition.keep.nothing() && (transition.to.is_terminal() || transition.to == job.state);
+    if job.state == State::Blocked && (gone || transition.to != State::Blocked) {
+        dedup::leave_line(call, job.row)?;
+    }
+    if gone {
+        delete(call.db, job.row, job.terms)?;
+    } else {
+        let bytes = match &transition.spec {
+            Some(spec) => respec(call, job, spec)?,
+            None => job.bytes,
+        };
+        call.queue.gain(transition.to, bytes);
+        change(call, job, transition)?;
+        if let Some(attempt) = &transition.attempt {
+            record(call, job, attempt)?;
+        }
+        let left = Left {
+            checkpoint: transition.checkpoint.as_ref().map(encode_payload),
+            failure: transition.failure.as_ref().map(encode_failure),
+            result: transition.result.as_ref().map(encode_payload),
+            ..Left::default()
+        };
+        left.save(call, job.row)?;
+    }
+    if gone || transition.to.is_terminal() {
+        dedup::unblock(call, job.row, now)?;
+    }
+    if transition.to.is_terminal() && !gone {
         trim(call, transition.to, transition.keep)?;
     }
-    Ok(Guarded::Applied)
+    Ok(())
+}
+
+/// Counts what became of the job, for the survey.
+fn count(call: &mut Call<'_>, job: &Standing, transition: &Transition, now: Timestamp) {
+    let outcome = transition.attempt.as_ref().map(|attempt| attempt.outcome);
+    if outcome == Some(Outcome::LeaseExpired) {
+        call.queue.lease_expired_ever += 1;
+    }
+    match transition.to {
+        // What is deleted moves to the state it has.
+        to if to == job.state => return,
+        State::Succeeded => call.queue.succeeded_ever += 1,
+        State::Dead => call.queue.dead_ever += 1,
+        _ => return,
+    }
+    call.queue.lately.finished(now);
+}
+
+/// Replaces the spec of a job and what repeats it. Answers the size of its record.
+fn respec(call: &mut Call<'_>, job: &Standing, spec: &Spec) -> rusqlite::Result<i64> {
+    let body = encode_spec(spec);
+    let bytes = whole(body.len());
+    call.db
+        .prepare_cached("update spec set body = ?2 where job = ?1")?
+        .execute(params![job.row, body])?;
+    term::remove(call.db, job.row, job.terms)?;
+    let terms = term::add(call.db, call.queue.id, job.row, spec)?;
+    call.db.prepare_cached(include_str!("sql/respec.sql"))?.execute(params![
+        job.row,
+        spec.priority,
+        spec.job_type,
+        bytes,
+        terms
+    ])?;
+    Ok(bytes)
 }
 
 /// Rewrites the row of the job.
 fn change(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> rusqlite::Result<()> {
-    let (priority, place) = if transition.to == State::Ready {
-        match transition.place {
-            Place::Front => (Some(transition.line.priority), Some(call.queue.next_front())),
-            Place::Back => (Some(transition.line.priority), Some(call.queue.next_back())),
-        }
-    } else {
-        call.falls_due(transition.at)?;
-        (None, None)
+    let Transition { to, at, .. } = *transition;
+    let place = match (to, transition.place) {
+        // It became ready no more anew than before: it stays where it is in its line.
+        (State::Ready, _) if job.state == State::Ready && job.at == at => None,
+        (State::Ready, Place::Front) => Some(call.queue.next_front()),
+        (State::Ready, Place::Back) => Some(call.queue.next_back()),
+        _ => None,
     };
+    let expires = transition.expires.filter(|_| to.is_pending());
+    for due in expires.into_iter().chain(falls_due(to, at)) {
+        call.falls_due(due)?;
+    }
     call.db.prepare_cached(include_str!("sql/commit.sql"))?.execute(params![
         job.row,
-        letter(transition.to),
-        integer(transition.at),
+        letter(to),
+        integer(at),
         transition.counters.deliveries,
         transition.counters.attempts,
         transition.counters.lease_losses,
         transition.started.map(integer),
         transition.ended.map(integer),
-        priority,
         place,
+        expires.map(integer),
     ])?;
     Ok(())
+}
+
+/// When a job in `state` with the time `at` falls due by that.
+pub(super) fn falls_due(state: State, at: Timestamp) -> Option<Timestamp> {
+    (!matches!(state, State::Ready | State::Blocked)).then_some(at)
 }
 
 /// Adds to the history. A second record of the same lease replaces the first: a late ack.
@@ -162,55 +210,22 @@ fn record(call: &Call<'_>, job: &Standing, attempt: &Attempt) -> rusqlite::Resul
     Ok(())
 }
 
-/// Forgets those finished jobs of the queue that are too many in `state`, earliest to go first.
-fn trim(call: &mut Call<'_>, state: State, keep: Keep) -> rusqlite::Result<()> {
-    let Some(count) = keep.count else { return Ok(()) };
-    let surplus = call.queue.jobs(state) - i64::from(count);
-    if surplus > 0 {
-        forget(call, state, i64::MAX, surplus)?;
-    }
-    Ok(())
-}
-
-/// Forgets up to `limit` jobs in `state` whose time came by `until`. Answers how many.
-pub(super) fn forget(
-    call: &mut Call<'_>,
-    state: State,
-    until: i64,
-    limit: i64,
-) -> rusqlite::Result<i64> {
-    let mut select = call.db.prepare_cached(include_str!("sql/purge.sql"))?;
-    let gone = select
-        .query_map(params![call.queue.id, letter(state), until, limit], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    // One by one: `in (select …)` would build a table of its own, for a single job mostly.
-    for row in &gone {
-        delete(call.db, *row)?;
-    }
-    let gone = whole(gone.len());
-    call.queue.lose(state, gone);
-    Ok(gone)
-}
-
-/// Deletes a job and all that belongs to it; what no cascade reaches comes first.
-fn delete(db: &Connection, row: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("delete from attempt where job = ?1")?.execute([row])?;
-    db.prepare_cached("delete from job where job = ?1")?.execute([row])?;
-    Ok(())
-}
-
 /// What a move leaves behind, encoded.
 #[derive(Default)]
-struct Left {
-    progress: Option<Vec<u8>>,
-    checkpoint: Option<Vec<u8>>,
-    failure: Option<Vec<u8>>,
-    result: Option<Vec<u8>>,
+pub(super) struct Left {
+    /// The job's progress.
+    pub(super) progress: Option<Vec<u8>>,
+    /// Its checkpoint.
+    pub(super) checkpoint: Option<Vec<u8>>,
+    /// Its last failure.
+    pub(super) failure: Option<Vec<u8>>,
+    /// Its result.
+    pub(super) result: Option<Vec<u8>>,
 }
 
 impl Left {
     /// Replaces the parts that are given, if any is.
-    fn save(&self, call: &Call<'_>, row: i64) -> rusqlite::Result<()> {
+    pub(super) fn save(&self, call: &Call<'_>, row: i64) -> rusqlite::Result<()> {
         let Self { progress, checkpoint, failure, result } = self;
         if [progress, checkpoint, failure, result].into_iter().all(Option::is_none) {
             return Ok(());

@@ -3,13 +3,16 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::batch::{Batch, Call};
+use super::commit::falls_due;
+use super::dedup;
 use super::memory::Memory;
-use super::row::{Failure, bits, corrupt, integer, letter, state};
-use super::standing::add_spec;
+use super::queue::count;
+use super::row::{Failure, bits, corrupt, integer, letter, state, whole};
+use super::term;
 use crate::clock::Timestamp;
-use crate::job::{Dedup, DedupScope, Event, EventKind, Job, JobId, JobName, QueueName, State};
+use crate::job::{Job, JobId, JobName, QueueName, State};
 use crate::store::record::{encode_event, encode_spec};
-use crate::store::{Group, Insert, Inserted, REQUEST_MEMORY, Request, created};
+use crate::store::{Group, Insert, Inserted, REQUEST_MEMORY, Request, Room, created};
 
 /// Inserts `groups`, each as a whole or not at all.
 pub(super) fn insert(
@@ -23,32 +26,44 @@ pub(super) fn insert(
     for group in groups {
         answers.push(match group.inserts.as_slice() {
             // A refused job leaves nothing behind, so there is nothing to undo.
-            [one] => vec![insert_one(&mut call, one, now)?],
-            many => insert_group(&mut call, many, now)?,
+            [one] => vec![insert_one(&mut call, one, group.room, now)?],
+            _ => insert_group(&mut call, group, now)?,
         });
     }
-    let inserts = || groups.iter().flat_map(|group| &group.inserts);
-    let requests = inserts().filter(|insert| insert.request.is_some()).count();
-    if requests > 0 {
-        Memory::Requests.fade(&call, requests, now)?;
-    }
-    let keys = inserts().filter(|insert| insert.job.spec.dedup.is_some()).count();
-    if keys > 0 {
-        Memory::Keys.fade(&call, keys, now)?;
-    }
+    fade(&call, groups.iter().flat_map(|group| &group.inserts), now)?;
     call.finish(now)?;
     Ok(answers)
 }
 
+/// Forgets what was remembered of others, after some were added.
+pub(super) fn fade<'i>(
+    call: &Call<'_>,
+    inserts: impl IntoIterator<Item = &'i Insert>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let (mut requests, mut keys) = (0, 0);
+    for insert in inserts {
+        requests += usize::from(insert.request.is_some());
+        keys += usize::from(insert.job.spec.dedup.is_some());
+    }
+    if requests > 0 {
+        Memory::Requests.fade(call, requests, now)?;
+    }
+    if keys > 0 {
+        Memory::Keys.fade(call, keys, now)?;
+    }
+    Ok(())
+}
+
 fn insert_group(
     call: &mut Call<'_>,
-    group: &[Insert],
+    group: &Group,
     now: Timestamp,
 ) -> Result<Vec<Inserted>, Failure> {
     let mark = call.mark()?;
-    let mut outcomes = Vec::with_capacity(group.len());
-    for insert in group {
-        outcomes.push(insert_one(call, insert, now)?);
+    let mut outcomes = Vec::with_capacity(group.inserts.len());
+    for insert in &group.inserts {
+        outcomes.push(insert_one(call, insert, group.room, now)?);
     }
     if outcomes.iter().any(Inserted::refuses) {
         call.rewind(&mark)?;
@@ -60,7 +75,13 @@ fn insert_group(
     Ok(outcomes)
 }
 
-fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<Inserted, Failure> {
+/// Inserts one job, or finds out why not.
+pub(super) fn insert_one(
+    call: &mut Call<'_>,
+    insert: &Insert,
+    room: Room,
+    now: Timestamp,
+) -> Result<Inserted, Failure> {
     let Insert { job, chosen_id, request, .. } = insert;
     if let Some(request) = request
         && let Some(known) = known_request(call, *request, now)?
@@ -71,26 +92,46 @@ fn insert_one(call: &mut Call<'_>, insert: &Insert, now: Timestamp) -> Result<In
         return Ok(Inserted::Exists(state));
     }
     if let Some(dedup) = &job.spec.dedup
-        && let Some(holder) = holder(call, dedup, now)?
+        && let Some(holder) = dedup::holder(call, &dedup.key, now)?
     {
-        let kind = EventKind::Deduplicated;
-        let mut event = Event::new(kind, now, call.name.clone(), holder.id.clone(), holder.state);
-        add_spec(call.db, holder.row, &mut event)?;
-        call.log.extend(encode_event(&event));
-        remember(call, *request, &holder.id, now)?;
-        return Ok(Inserted::Duplicate(holder.id));
+        return dedup::meet(call, insert, holder, room, now);
     }
-    if !add(call, job)? {
+    let (outcome, row) = create(call, insert, job.state, room, now)?;
+    if let Some(dedup) = &job.spec.dedup
+        && row.is_some()
+    {
+        dedup::hold(call, dedup, &job.name.id, now)?;
+    }
+    Ok(outcome)
+}
+
+/// Makes the job in `state`, if there is room and its id is free. Answers its row, too.
+pub(super) fn create(
+    call: &mut Call<'_>,
+    insert: &Insert,
+    state: State,
+    room: Room,
+    now: Timestamp,
+) -> Result<(Inserted, Option<i64>), Failure> {
+    let job = &insert.job;
+    let spec = encode_spec(&job.spec);
+    let full = |most: Option<u64>, held: i64| most.is_some_and(|most| count(held) > most);
+    if full(room.jobs, call.queue.unfinished() + 1)
+        || full(room.bytes, call.queue.bytes + whole(spec.len()))
+    {
+        return Ok((Inserted::Full(room), None));
+    }
+    let Some(row) = add(call, job, state, &spec)? else {
         // A generated id that is taken: the same answer, rather than a job lost in silence.
         let taken = state_of(call, &job.name.id)?;
-        return Ok(Inserted::Exists(taken.unwrap_or(job.state)));
-    }
-    if let Some(dedup) = &job.spec.dedup {
-        hold(call, dedup, &job.name.id, now)?;
-    }
-    call.log.extend(encode_event(&created(insert)));
-    remember(call, *request, &job.name.id, now)?;
-    Ok(Inserted::New)
+        return Ok((Inserted::Exists(taken.unwrap_or(state)), None));
+    };
+    call.queue.lately.enqueued(now);
+    let mut event = created(insert);
+    event.to = Some(state);
+    call.log.extend(encode_event(&event));
+    remember(call, insert.request, &job.name.id, now)?;
+    Ok((Inserted::New, Some(row)))
 }
 
 /// What a request that was carried out before is answered.
@@ -109,7 +150,7 @@ fn known_request(
         .optional()?;
     let Some((digest, job)) = known else { return Ok(None) };
     Ok(Some(if digest == bits(request.digest) {
-        Inserted::Replayed(id(call, &job)?)
+        Inserted::Replayed(JobId::parse(&job).map_err(|why| corrupt(call.name, why))?)
     } else {
         Inserted::RequestReused
     }))
@@ -124,69 +165,44 @@ fn state_of(call: &Call<'_>, id: &JobId) -> Result<Option<State>, Failure> {
     found.map(|letter| state(&letter).map_err(|why| corrupt(name(), why))).transpose()
 }
 
-/// The job that holds a dedup key.
-struct Holder {
-    row: i64,
-    id: JobId,
-    state: State,
-}
-
-/// The job that holds the key now, if one does.
-fn holder(call: &Call<'_>, dedup: &Dedup, now: Timestamp) -> Result<Option<Holder>, Failure> {
-    let mut find = call.db.prepare_cached(include_str!("sql/holder.sql"))?;
-    let held: Option<(i64, String, String)> = find
-        .query_row(params![call.queue.id, dedup.key.as_str(), integer(now)], |row| row.try_into())
-        .optional()?;
-    let Some((row, job, letter)) = held else { return Ok(None) };
-    let state = state(&letter).map_err(|why| corrupt(call.name, why))?;
-    Ok(Some(Holder { row, id: id(call, &job)?, state }))
-}
-
-fn hold(call: &Call<'_>, dedup: &Dedup, job: &JobId, now: Timestamp) -> rusqlite::Result<()> {
-    let (until_finished, until) = match dedup.scope {
-        DedupScope::UntilStarted { cap } | DedupScope::UntilFinished { cap } => {
-            (true, cap.map(|cap| now.after(cap)))
-        }
-        DedupScope::Window(window) => (false, Some(now.after(window))),
-    };
-    call.db.prepare_cached(include_str!("sql/hold.sql"))?.execute(params![
-        call.queue.id,
-        dedup.key.as_str(),
-        job.as_str(),
-        until_finished,
-        until.map(integer),
-    ])?;
-    Ok(())
-}
-
-/// Writes the job; false when its id is taken.
-fn add(call: &mut Call<'_>, job: &Job) -> rusqlite::Result<bool> {
-    let place = if job.state == State::Ready {
-        call.queue.next_back()
-    } else {
-        call.falls_due(job.at)?;
-        0
-    };
+/// Writes the job and answers its row; `None` when its id is taken.
+fn add(call: &mut Call<'_>, job: &Job, state: State, spec: &[u8]) -> rusqlite::Result<Option<i64>> {
+    let place = if state == State::Ready { call.queue.next_back() } else { 0 };
+    for due in job.spec.expires.into_iter().chain(falls_due(state, job.at)) {
+        call.falls_due(due)?;
+    }
+    let bytes = whole(spec.len());
     let added = call.db.prepare_cached(include_str!("sql/insert.sql"))?.execute(params![
         call.queue.id,
         job.name.id.as_str(),
-        letter(job.state),
+        letter(state),
         integer(job.at),
         job.spec.priority,
         place,
+        job.spec.job_type,
+        bytes,
+        job.spec.expires.map(integer),
     ])?;
     if added == 0 {
-        return Ok(false);
+        return Ok(None);
     }
+    let row = call.db.last_insert_rowid();
     call.db
         .prepare_cached("insert into spec (job, body) values (?1, ?2)")?
-        .execute(params![call.db.last_insert_rowid(), encode_spec(&job.spec)])?;
-    call.queue.gain(job.state, 1);
+        .execute(params![row, spec])?;
+    let terms = term::add(call.db, call.queue.id, row, &job.spec)?;
+    if terms > 0 {
+        call.db
+            .prepare_cached("update job set terms = ?2 where job = ?1")?
+            .execute([row, terms])?;
+    }
+    call.queue.gain(state, bytes);
     call.queue.inserted += 1;
-    Ok(true)
+    Ok(Some(row))
 }
 
-fn remember(
+/// Remembers which job a request made.
+pub(super) fn remember(
     call: &Call<'_>,
     request: Option<Request>,
     job: &JobId,
@@ -201,8 +217,4 @@ fn remember(
         integer(now.after(REQUEST_MEMORY)),
     ])?;
     Ok(())
-}
-
-fn id(call: &Call<'_>, text: &str) -> Result<JobId, Failure> {
-    JobId::parse(text).map_err(|why| corrupt(call.name, why))
 }

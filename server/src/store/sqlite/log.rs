@@ -1,6 +1,6 @@
 //! The event log of a queue.
 
-use rusqlite::params;
+use rusqlite::{Rows, params};
 
 use super::batch::{Batch, Call};
 use super::row::{Failure, blob, corrupt, integer, whole};
@@ -43,7 +43,23 @@ pub(super) fn read(
         LogStart::After(position) => (whole(position.entry.0), whole(position.entry.1)),
     };
     let mut select = call.db.prepare_cached(include_str!("sql/log.sql"))?;
-    let mut rows = select.query(params![call.queue.id, at, number, whole(limit)])?;
+    entries(name, select.query(params![call.queue.id, at, number, whole(limit)])?)
+}
+
+/// Reads the newest `limit` entries, oldest first.
+pub(super) fn recent(
+    batch: &mut Batch<'_>,
+    name: &QueueName,
+    limit: usize,
+) -> Result<Vec<Entry>, Failure> {
+    let Some(call) = batch.call(name)? else { return Ok(Vec::new()) };
+    let mut select = call.db.prepare_cached(include_str!("sql/recent.sql"))?;
+    let mut entries = entries(name, select.query(params![call.queue.id, whole(limit)])?)?;
+    entries.reverse();
+    Ok(entries)
+}
+
+fn entries(name: &QueueName, mut rows: Rows<'_>) -> Result<Vec<Entry>, Failure> {
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let position = position(row.get(0)?, row.get(1)?);

@@ -11,7 +11,13 @@
 mod batch;
 mod claim;
 mod commit;
+mod dedup;
+mod document;
+mod extend;
+mod forget;
+mod gate;
 mod insert;
+mod lately;
 mod log;
 mod memory;
 mod migrate;
@@ -21,7 +27,11 @@ mod purge;
 mod queue;
 mod read;
 mod row;
+mod settings;
 mod standing;
+mod survey;
+mod term;
+mod wipe;
 mod writer;
 
 #[cfg(test)]
@@ -111,7 +121,7 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Extended>> {
         let queue = queue.clone();
-        self.writer.call(move |batch| commit::extend(batch, &queue, &extensions, now)).await
+        self.writer.call(move |batch| extend::extend(batch, &queue, &extensions, now)).await
     }
 
     async fn commit(
@@ -164,48 +174,55 @@ impl Store for SqliteStore {
         Err(not_built("list"))
     }
 
-    async fn ahead(&self, _job: &Job) -> Result<u64> {
-        Err(not_built("ahead"))
+    async fn ahead(&self, job: &Job) -> Result<u64> {
+        let name = job.name.clone();
+        self.writer.call(move |batch| survey::ahead(batch, &name)).await
     }
 
-    async fn survey(&self, queue: &QueueName, _now: Timestamp) -> Result<Survey> {
+    async fn survey(&self, queue: &QueueName, now: Timestamp) -> Result<Survey> {
         let queue = queue.clone();
-        let counts = self.writer.call(move |batch| read::count(batch, &queue)).await?;
-        Ok(Survey { counts, ..Survey::default() })
+        self.writer.call(move |batch| survey::survey(batch, &queue, now)).await
     }
 
-    async fn settings(&self, _queue: &QueueName) -> Result<Option<QueueSettings>> {
-        Ok(None)
+    async fn settings(&self, queue: &QueueName) -> Result<Option<QueueSettings>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| settings::settings(batch, &queue)).await
     }
 
     async fn set_settings(
         &self,
-        _queue: &QueueName,
-        _settings: &QueueSettings,
-        _event: &Event,
-        _now: Timestamp,
+        queue: &QueueName,
+        settings: &QueueSettings,
+        event: &Event,
+        now: Timestamp,
     ) -> Result<Guarded> {
-        Err(not_built("set_settings"))
+        let (queue, settings, event) = (queue.clone(), settings.clone(), event.clone());
+        self.writer
+            .call(move |batch| settings::set_settings(batch, &queue, &settings, &event, now))
+            .await
     }
 
-    async fn wipe(&self, _queue: &QueueName, _limit: usize) -> Result<bool> {
-        Err(not_built("wipe"))
+    async fn wipe(&self, queue: &QueueName, limit: usize) -> Result<bool> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| wipe::wipe(batch, &queue, limit)).await
     }
 
-    async fn documents(&self, _kind: Kind) -> Result<Vec<Document>> {
-        Ok(Vec::new())
+    async fn documents(&self, kind: Kind) -> Result<Vec<Document>> {
+        self.writer.call(move |batch| document::documents(batch, kind)).await
     }
 
-    async fn document(&self, _kind: Kind, _key: &str) -> Result<Option<Document>> {
-        Ok(None)
+    async fn document(&self, kind: Kind, key: &str) -> Result<Option<Document>> {
+        let key = key.to_owned();
+        self.writer.call(move |batch| document::document(batch, kind, &key)).await
     }
 
-    async fn put_documents(&self, _kind: Kind, _puts: Vec<Put>) -> Result<Vec<Guarded>> {
-        Err(not_built("put_documents"))
+    async fn put_documents(&self, kind: Kind, puts: Vec<Put>) -> Result<Vec<Guarded>> {
+        self.writer.call(move |batch| document::put(batch, kind, &puts)).await
     }
 
-    async fn recent(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Entry>> {
-        Err(not_built("recent"))
+    async fn recent(&self, queue: &QueueName, limit: usize) -> Result<Vec<Entry>> {
+        let queue = queue.clone();
+        self.writer.call(move |batch| log::recent(batch, &queue, limit)).await
     }
 
     async fn log(&self, queue: &QueueName, from: LogStart, limit: usize) -> Result<Vec<Entry>> {

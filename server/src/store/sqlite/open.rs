@@ -17,7 +17,7 @@ use crate::store::{Error, Result, Status};
 /// How long another program may keep the file busy; a reader never does.
 const BUSY: Duration = Duration::from_secs(5);
 /// All statements of the store fit in.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 /// Where a store is.
 #[derive(Clone, Debug)]

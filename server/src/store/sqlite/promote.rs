@@ -33,8 +33,7 @@ pub(super) fn promote(
         call.db
             .prepare_cached("update job set state = 'R', place = ?2 where job = ?1")?
             .execute(params![job.row, place])?;
-        call.queue.lose(job.from, 1);
-        call.queue.gain(State::Ready, 1);
+        call.queue.step(job.from, State::Ready);
         call.log.extend(encode_event(&job.event));
     }
     call.finish(now)?;

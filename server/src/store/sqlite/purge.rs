@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::batch::Batch;
-use super::commit::forget;
+use super::forget::forget;
 use super::memory::Memory;
 use super::row::{Failure, integer, whole};
 use crate::clock::Timestamp;

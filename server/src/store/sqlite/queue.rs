@@ -1,14 +1,19 @@
-//! A queue's counters: how many jobs are in each state, the ends of the ready line and of the log.
+//! A queue's counters: how many jobs are in each state and were ever in some, the ends of the ready
+//! line and of the log, where its gates stand.
 //!
 //! They are kept in memory between transactions and written once per transaction, so counting
 //! costs the moves nothing.
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
+use super::gate::Gates;
+use super::lately::Lately;
+use super::row::{Failure, blob, corrupt};
 use crate::job::{QueueName, State};
-use crate::store::Counts;
+use crate::store::record::decode_settings;
+use crate::store::{Counts, Totals};
 
 /// One queue, as its row in the table `queue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +22,24 @@ pub(super) struct Queue {
     pub(super) id: i64,
     /// Jobs ever inserted.
     pub(super) inserted: i64,
+    /// Jobs that ever succeeded.
+    pub(super) succeeded_ever: i64,
+    /// Jobs that ever became dead letters.
+    pub(super) dead_ever: i64,
+    /// Leases that were ever lost.
+    pub(super) lease_expired_ever: i64,
+    /// What happened lately.
+    pub(super) lately: Lately,
+    /// Bytes of the records of unfinished jobs.
+    pub(super) bytes: i64,
     /// The number of the newest entry of the event log.
     pub(super) logged: i64,
     /// The time of the newest entry of the event log.
     pub(super) logged_at: i64,
+    /// What its settings say about claims.
+    pub(super) gates: Gates,
+    /// A claim stopped looking, as too many jobs at the head of the line have expired.
+    pub(super) choked: bool,
     /// Jobs by state, in the order of [`State::ALL`].
     jobs: [i64; State::ALL.len()],
     front: i64,
@@ -28,10 +47,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>, name: &QueueName) -> Result<Self, Failure> {
         let mut jobs = [0; State::ALL.len()];
         for (column, number) in (2..).zip(&mut jobs) {
             *number = row.get(column)?;
+        }
+        let settings = blob(row.get_ref(20)?);
+        let mut gates = Gates { tat: row.get(21)?, ..Gates::default() };
+        if !settings.is_empty() {
+            let settings = decode_settings(settings)
+                .map_err(|why| corrupt(format_args!("queue {name}"), why))?;
+            gates = Gates { tat: gates.tat, ..Gates::of(&settings) };
         }
         Ok(Self {
             id: row.get(0)?,
@@ -41,13 +67,21 @@ impl Queue {
             back: row.get(12)?,
             logged: row.get(13)?,
             logged_at: row.get(14)?,
+            succeeded_ever: row.get(15)?,
+            dead_ever: row.get(16)?,
+            lease_expired_ever: row.get(17)?,
+            lately: Lately::decode(&blob(row.get_ref(18)?)),
+            bytes: row.get(19)?,
+            gates,
+            choked: false,
         })
     }
 
     /// Reads the queue of that name.
-    fn find(db: &Connection, name: &QueueName) -> rusqlite::Result<Option<Self>> {
+    fn find(db: &Connection, name: &QueueName) -> Result<Option<Self>, Failure> {
         let mut find = db.prepare_cached(include_str!("sql/queue.sql"))?;
-        find.query_row([name.as_str()], Self::read).optional()
+        let mut rows = find.query([name.as_str()])?;
+        rows.next()?.map(|row| Self::read(row, name)).transpose()
     }
 
     /// Writes the counters.
@@ -70,6 +104,12 @@ impl Queue {
             self.back,
             self.logged,
             self.logged_at,
+            self.succeeded_ever,
+            self.dead_ever,
+            self.lease_expired_ever,
+            self.lately.encode(),
+            self.bytes,
+            self.gates.tat,
         ])?;
         Ok(())
     }
@@ -79,14 +119,37 @@ impl Queue {
         self.jobs[state as usize]
     }
 
-    /// `number` jobs came into `state`.
-    pub(super) fn gain(&mut self, state: State, number: i64) {
-        self.jobs[state as usize] += number;
+    /// How many jobs there are.
+    pub(super) fn all_jobs(&self) -> i64 {
+        self.jobs.iter().sum()
     }
 
-    /// `number` jobs went from `state`.
-    pub(super) fn lose(&mut self, state: State, number: i64) {
-        self.jobs[state as usize] -= number;
+    /// How many jobs are not finished.
+    pub(super) fn unfinished(&self) -> i64 {
+        let unfinished = State::ALL.into_iter().filter(|state| !state.is_terminal());
+        unfinished.map(|state| self.jobs(state)).sum()
+    }
+
+    /// A job whose record has so many bytes came into `state`.
+    pub(super) fn gain(&mut self, state: State, bytes: i64) {
+        self.jobs[state as usize] += 1;
+        if !state.is_terminal() {
+            self.bytes += bytes;
+        }
+    }
+
+    /// A job whose record has so many bytes went from `state`.
+    pub(super) fn lose(&mut self, state: State, bytes: i64) {
+        self.jobs[state as usize] -= 1;
+        if !state.is_terminal() {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// A job went from one state to another, neither being an end.
+    pub(super) fn step(&mut self, from: State, to: State) {
+        self.jobs[from as usize] -= 1;
+        self.jobs[to as usize] += 1;
     }
 
     /// The place behind all that was given so far.
@@ -103,7 +166,7 @@ impl Queue {
 
     /// The jobs by state.
     pub(super) fn counts(&self) -> Counts {
-        let jobs = |state| u64::try_from(self.jobs(state)).unwrap_or(0);
+        let jobs = |state| count(self.jobs(state));
         Counts {
             scheduled: jobs(State::Scheduled),
             ready: jobs(State::Ready),
@@ -116,6 +179,21 @@ impl Queue {
             expired: jobs(State::Expired),
         }
     }
+
+    /// What happened since the queue began.
+    pub(super) fn totals(&self) -> Totals {
+        Totals {
+            enqueued: count(self.inserted),
+            succeeded: count(self.succeeded_ever),
+            dead: count(self.dead_ever),
+            lease_expired: count(self.lease_expired_ever),
+        }
+    }
+}
+
+/// A counter as others see it.
+pub(super) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// The queues met so far. Forget it after a rollback: it may be ahead of the file.
@@ -128,12 +206,17 @@ impl Queues {
         &mut self,
         db: &Connection,
         name: &QueueName,
-    ) -> rusqlite::Result<Option<&mut Queue>> {
+    ) -> Result<Option<&mut Queue>, Failure> {
         if !self.0.contains_key(name) {
             let Some(queue) = Queue::find(db, name)? else { return Ok(None) };
             self.0.insert(name.clone(), queue);
         }
         Ok(self.0.get_mut(name))
+    }
+
+    /// The queue of that name, if it was met.
+    pub(super) fn known(&self, name: &QueueName) -> Option<&Queue> {
+        self.0.get(name)
     }
 
     /// Makes the queue of that name, unless it exists.
@@ -143,6 +226,11 @@ impl Queues {
                 .execute([name.as_str()])?;
         }
         Ok(())
+    }
+
+    /// Forgets one, which is gone.
+    pub(super) fn forget(&mut self, name: &QueueName) {
+        self.0.remove(name);
     }
 
     /// Forgets all.

@@ -3,10 +3,9 @@
 use rusqlite::params;
 
 use super::batch::{self, Batch};
-use super::row::{Failure, Jobs, corrupt, integer, whole};
+use super::row::{Failure, Jobs, Portion, corrupt, integer};
 use crate::clock::Timestamp;
-use crate::job::{Job, JobName, QueueName, State};
-use crate::store::Counts;
+use crate::job::{Job, JobName, QueueName};
 
 /// Reads one job.
 pub(super) fn get(batch: &mut Batch<'_>, name: &JobName) -> Result<Option<Job>, Failure> {
@@ -18,7 +17,7 @@ pub(super) fn get(batch: &mut Batch<'_>, name: &JobName) -> Result<Option<Job>, 
     Ok(found.map(|found| found.job))
 }
 
-/// Leased jobs whose visibility timeout has ended.
+/// Leased jobs whose visibility timeout has ended, then pending jobs whose expiry has passed.
 pub(super) fn overdue(
     batch: &mut Batch<'_>,
     queue: &QueueName,
@@ -26,13 +25,17 @@ pub(super) fn overdue(
     limit: usize,
 ) -> Result<Vec<Job>, Failure> {
     let Some(call) = batch.call(queue)? else { return Ok(Vec::new()) };
-    if call.queue.jobs(State::Leased) == 0 {
-        return Ok(Vec::new());
+    let mut portion = Portion::of(limit);
+    let mut found = Vec::new();
+    for select in [
+        concat!(include_str!("sql/job.sql"), include_str!("sql/overdue.sql")),
+        concat!(include_str!("sql/job.sql"), include_str!("sql/lapsed.sql")),
+    ] {
+        let select = call.db.prepare_cached(select)?;
+        let params = params![call.queue.id, integer(now)];
+        let jobs = Jobs::of(call.db, call.name);
+        found.extend(jobs.read(select, params, |found| portion.is_full_before(found))?);
     }
-    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/overdue.sql"));
-    let select = call.db.prepare_cached(select)?;
-    let params = params![call.queue.id, integer(now), whole(limit)];
-    let found = Jobs::of(call.db, call.name).read(select, params, |_| false)?;
     Ok(found.into_iter().map(|found| found.job).collect())
 }
 
@@ -45,11 +48,11 @@ pub(super) fn next_due(
     Ok(batch::next_due(call.db, call.queue.id)?)
 }
 
-/// The queues that ever had a job. A queue whose first insert was refused has a row, but no job
+/// The queues that ever had a job or settings. A queue whose first insert was refused has a row, but no job
 /// was ever in it.
 pub(super) fn queues(batch: &mut Batch<'_>) -> Result<Vec<QueueName>, Failure> {
     batch.save()?;
-    let select = "select name from queue where inserted > 0 order by name";
+    let select = "select name from queue where inserted > 0 or settings is not null order by name";
     let mut select = batch.db().prepare_cached(select)?;
     let mut rows = select.query([])?;
     let mut names = Vec::new();
@@ -58,11 +61,6 @@ pub(super) fn queues(batch: &mut Batch<'_>) -> Result<Vec<QueueName>, Failure> {
         names.push(QueueName::parse(&name).map_err(|why| corrupt(&name, why))?);
     }
     Ok(names)
-}
-
-/// Counts the jobs of a queue.
-pub(super) fn count(batch: &mut Batch<'_>, queue: &QueueName) -> Result<Counts, Failure> {
-    Ok(batch.call(queue)?.map_or_else(Counts::default, |call| call.queue.counts()))
 }
 
 /// Writes, without changing anything.

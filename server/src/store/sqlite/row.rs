@@ -14,7 +14,8 @@ use crate::job::{
 };
 use crate::store::Error;
 use crate::store::record::{
-    Unreadable, decode_attempt, decode_failure, decode_payload, decode_progress, decode_spec,
+    Unreadable, decode_attempt, decode_cancel, decode_failure, decode_payload, decode_progress,
+    decode_spec,
 };
 
 /// Why a call could not be carried out.
@@ -84,8 +85,43 @@ pub(super) struct Found {
     pub(super) size: usize,
 }
 
-/// What a claim counts for a job beside its records.
+/// What is counted for a job beside its records.
 const OVERHEAD: usize = 256;
+
+/// About how many bytes of records one read answers.
+const PORTION: usize = 4 << 20;
+
+/// How much a read may still answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portion {
+    jobs: usize,
+    bytes: usize,
+    /// Nothing was answered yet.
+    empty: bool,
+}
+
+impl Portion {
+    /// So many jobs, but fewer when their records are large.
+    pub(super) fn of(jobs: usize) -> Self {
+        Self::within(jobs, PORTION)
+    }
+
+    /// So many jobs of so many bytes, but one in any case.
+    pub(super) fn within(jobs: usize, bytes: usize) -> Self {
+        Self { jobs, bytes, empty: true }
+    }
+
+    /// True when there is no room for `next`, nor for any after it; else it is counted.
+    pub(super) fn is_full_before(&mut self, next: &Found) -> bool {
+        if self.jobs == 0 || (next.size > self.bytes && !self.empty) {
+            self.jobs = 0;
+            return true;
+        }
+        *self =
+            Self { jobs: self.jobs - 1, bytes: self.bytes.saturating_sub(next.size), empty: false };
+        false
+    }
+}
 
 /// Reads whole jobs of one queue with a statement that begins with `job.sql`.
 pub(super) struct Jobs<'a> {
@@ -206,12 +242,14 @@ fn decode(
         attempts: columns.take()?,
         lease_losses: columns.take()?,
     };
+    let revision = columns.take()?;
     let started = columns.take::<Option<i64>>()?.map(time);
     let ended = columns.take::<Option<i64>>()?.map(time);
     let secret: Option<i64> = columns.take()?;
     let worker: Option<String> = columns.take()?;
     let lease_started: Option<i64> = columns.take()?;
     let lease_duration: Option<i64> = columns.take()?;
+    let cancel = columns.take_blob()?;
     let spec = columns.take_blob()?.unwrap_or_default();
     let left = Left {
         progress: columns.take_blob()?,
@@ -230,6 +268,7 @@ fn decode(
             }),
             _ => None,
         };
+        let cancel = cancel.map(decode_cancel).transpose().map_err(|why| why.to_string())?;
         let spec: Spec = decode_spec(spec).map_err(|why| why.to_string())?;
         let details = left.decode().map_err(|why| why.to_string())?;
         let state = state(&letter)?;
@@ -239,11 +278,11 @@ fn decode(
             state,
             at,
             counters,
-            revision: 0,
+            revision,
             started,
             ended,
             lease,
-            cancel: None,
+            cancel,
             details,
         };
         Ok(Found { row, job, size })

@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension};
 use super::batch::Call;
 use super::row::{Failure, bits, blob, corrupt, state, time};
 use crate::clock::Timestamp;
-use crate::job::{Event, Guard, JobId, JobName, LeaseSecret, State, WorkerId};
-use crate::store::record::{decode_spec, encode_event};
+use crate::job::{
+    Cancel, Event, Guard, JobId, JobName, LeaseSecret, State, Transition, Version, WorkerId,
+};
+use crate::store::record::{decode_cancel, decode_spec, encode_event};
 
 /// Where a job stands.
 pub(super) struct Standing {
@@ -14,33 +16,45 @@ pub(super) struct Standing {
     pub(super) row: i64,
     /// Its state.
     pub(super) state: State,
+    /// The time of its state.
+    pub(super) at: Timestamp,
+    /// The size of its record.
+    pub(super) bytes: i64,
+    /// How many terms it has.
+    pub(super) terms: i64,
     /// Who holds it.
     pub(super) worker: Option<WorkerId>,
-    pub(super) at: Timestamp,
+    /// The cancellation it was asked for.
+    pub(super) cancel: Option<Cancel>,
     deliveries: u32,
+    revision: u32,
     secret: Option<i64>,
 }
 
 impl Standing {
     /// Reads where a job of the call's queue stands; `None` when there is no such job.
     pub(super) fn find(call: &Call<'_>, id: &JobId) -> Result<Option<Self>, Failure> {
-        type Columns = (i64, String, i64, u32, Option<i64>, Option<String>);
         let mut find = call.db.prepare_cached(include_str!("sql/standing.sql"))?;
-        let columns: Option<Columns> =
-            find.query_row((call.queue.id, id.as_str()), |row| row.try_into()).optional()?;
-        let Some((row, letter, at, deliveries, secret, worker)) = columns else {
-            return Ok(None);
-        };
-        let unreadable =
-            |why: String| corrupt(JobName { queue: call.name.clone(), id: id.clone() }, why);
+        let mut rows = find.query((call.queue.id, id.as_str()))?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let name = || JobName { queue: call.name.clone(), id: id.clone() };
+        let cancel = blob(row.get_ref(9)?);
         Ok(Some(Self {
-            row,
-            state: state(&letter).map_err(unreadable)?,
+            row: row.get(0)?,
+            state: state(row.get_ref(1)?.as_str().unwrap_or_default())
+                .map_err(|why| corrupt(name(), why))?,
+            at: time(row.get(2)?),
+            deliveries: row.get(3)?,
+            revision: row.get(4)?,
+            bytes: row.get(5)?,
+            terms: row.get(6)?,
+            secret: row.get(7)?,
             // An event without its worker is better than a job that can't be settled.
-            worker: worker.and_then(|worker| WorkerId::parse(&worker).ok()),
-            at: time(at),
-            deliveries,
-            secret,
+            worker: row.get::<_, Option<String>>(8)?.and_then(|text| WorkerId::parse(&text).ok()),
+            cancel: (!cancel.is_empty())
+                .then(|| decode_cancel(cancel))
+                .transpose()
+                .map_err(|why| corrupt(name(), why))?,
         }))
     }
 
@@ -49,17 +63,20 @@ impl Standing {
         self.state == State::Leased && self.secret == Some(bits(secret.0))
     }
 
-    /// True when `guard` holds.
-    pub(super) fn allows(&self, guard: Guard) -> bool {
-        match guard {
-            Guard::Leased(secret) => self.is_held(secret),
-            Guard::Overdue { secret, now } => self.is_held(secret) && self.at <= now,
-            Guard::Standing(version) => {
-                self.state == version.state
-                    && self.at == version.at
-                    && self.deliveries == version.deliveries
-            }
+    /// True when the guard of `transition` holds.
+    pub(super) fn allows(&self, transition: &Transition) -> bool {
+        let to = transition.to;
+        let knows = self.cancel.is_none() || matches!(to, State::Succeeded | State::Cancelled);
+        match transition.guard {
+            Guard::Leased(secret) => self.is_held(secret) && knows,
+            Guard::Overdue { secret, now } => self.is_held(secret) && knows && self.at <= now,
+            Guard::Standing(version) => self.state != State::Leased && self.version() == version,
         }
+    }
+
+    fn version(&self) -> Version {
+        let Self { state, at, deliveries, revision, .. } = *self;
+        Version { state, at, deliveries, revision }
     }
 
     /// Tells `event` of this job, with what its sender did not know: who holds the job, its type,

@@ -1,2 +1,3 @@
-insert into job (queue, id, state, at, priority, place) values (?1, ?2, ?3, ?4, ?5, ?6)
+insert into job (queue, id, state, at, priority, place, type, bytes, expires)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 on conflict do nothing

@@ -1,2 +1,4 @@
--- What guards look at.
-select job, state, at, deliveries, secret, worker from job where queue = ?1 and id = ?2
+-- What guards and moves look at; standing.rs reads the columns in this order.
+select job, state, at, deliveries, revision, bytes, terms, secret, worker, cancel
+from job
+where queue = ?1 and id = ?2

@@ -1,0 +1,3 @@
+-- What the job's row repeats of its spec, which was replaced.
+update job set revision = revision + 1, priority = ?2, type = ?3, bytes = ?4, terms = ?5
+where job = ?1
