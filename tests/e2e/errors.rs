@@ -161,6 +161,11 @@ async fn bad_leases_name_their_fields(server: &mut Server) {
         change(&mut lease);
         lease
     };
+    let described = |change: fn(&mut v1::Worker)| {
+        let mut worker = v1::Worker::default();
+        change(&mut worker);
+        v1::LeaseRequest { worker: Some(worker), ..lease("mail") }
+    };
     let table = [
         (changed(|it| it.queues.clear()), "queues"),
         (changed(|it| it.queues.push("a*b".to_owned())), "queues[1]"),
@@ -181,7 +186,11 @@ async fn bad_leases_name_their_fields(server: &mut Server) {
         (changed(|it| it.weights = [("mail".to_owned(), 1)].into()), "weights"),
         (changed(|it| it.min_jobs = 1), "min_jobs"),
         (changed(|it| it.linger = Some(seconds(0))), "linger"),
-        (changed(|it| it.worker = Some(v1::Worker::default())), "worker"),
+        (described(|it| it.worker_id = "other".into()), "worker.worker_id"),
+        (described(|it| it.display_name = "a".repeat(129)), "worker.display_name"),
+        (described(|it| it.sdk = "a\nb".into()), "worker.sdk"),
+        (described(|it| it.labels = [(String::new(), String::new())].into()), "worker.labels"),
+        (described(|it| it.concurrency = -1), "worker.concurrency"),
     ];
     for (request, field) in table {
         Refusal::of(server.broker().lease(request).await).assert_field(field);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::dispatch::Wish;
+use super::workers::Profile;
 use super::{Broker, Error, Result};
 use crate::job::{Job, LeaseSecret, QueueName, RequestId, WorkerId};
 use crate::store::Claim;
@@ -18,6 +19,16 @@ pub enum QueuePattern {
 }
 
 impl QueuePattern {
+    /// Reads a name, a prefix such as `mail-*`, or `*`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(prefix) = text.strip_suffix('*') else {
+            return QueueName::parse(text).ok().map(Self::Name);
+        };
+        // Whatever begins a name is a name itself, so its rules are those of a prefix.
+        let is_prefix = prefix.is_empty() || QueueName::parse(prefix).is_ok();
+        is_prefix.then(|| Self::Prefix(prefix.to_owned()))
+    }
+
     /// True when `queue` is meant.
     pub fn matches(&self, queue: &QueueName) -> bool {
         match self {
@@ -53,6 +64,8 @@ pub struct LeaseRequest {
     pub wait: Duration,
     /// Repeating it while the leases live answers the same leases.
     pub request: Option<RequestId>,
+    /// What the worker says about itself; `None`: what it said before.
+    pub profile: Option<Profile>,
 }
 
 /// The answer to a worker's call.
@@ -60,7 +73,7 @@ pub struct LeaseRequest {
 pub struct Leased {
     /// The jobs, leased to the worker; may be empty.
     pub jobs: Vec<Job>,
-    /// Empty because the broker is shutting down.
+    /// Empty because the broker is shutting down, or the worker shall lease no more.
     pub draining: bool,
 }
 
@@ -68,7 +81,8 @@ impl Broker {
     /// Leases jobs, waiting for the first one if there is none. Dropping the future ends the wait;
     /// a job that was taken for it meanwhile goes back at once, uncounted.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Leased> {
-        if self.is_draining() {
+        let presence = self.workers.asks(&request.worker, request.profile, &request.queues);
+        if self.is_draining() || self.workers.is_drained(&request.worker) {
             return Ok(Leased { draining: true, ..Leased::default() });
         }
         let wait = request.wait;
@@ -97,12 +111,16 @@ impl Broker {
             }
             self.clock.sleep_until(deadline).await;
         };
-        tokio::select! {
+        let drained = tokio::select! {
+            // Cancel-safe: an answer that is not taken here is taken below.
             leased = answer.receive() => return leased,
-            () = timeout => answer.hurry(),
-        }
+            () = timeout => false,
+            () = presence.drained() => true,
+        };
+        answer.hurry();
         // A claim may be under way for this call: its jobs are worth a last moment.
-        answer.receive().await
+        let leased = answer.receive().await?;
+        Ok(Leased { draining: leased.draining || drained, ..leased })
     }
 
     /// The queues meant, each once, beginning anywhere: a fixed order would starve the last one.

@@ -19,6 +19,7 @@ pub mod settle;
 pub mod sweep;
 mod token;
 pub mod watch;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::operate::Refusal;
-use crate::job::{JobName, Outcome, QueueName, State};
+use crate::job::{JobName, Outcome, QueueName, State, WorkerId};
 use crate::store::{self, Room, Store};
 
 /// Why a use case was refused or failed; what the caller can do about it.
@@ -60,6 +61,9 @@ pub enum Error {
     /// No such queue.
     #[error("there is no queue {0}")]
     NoQueue(QueueName),
+    /// No such worker was seen lately.
+    #[error("no worker {0} was seen lately")]
+    NoWorker(WorkerId),
     /// The queue holds jobs.
     #[error("queue {0} is not empty")]
     QueueNotEmpty(QueueName),
@@ -171,6 +175,7 @@ pub struct Broker {
     folder: fold::Folder,
     dispatcher: dispatch::Dispatcher,
     settings: settings::SettingsCache,
+    workers: workers::Workers,
     health: watching::Receiver<Result<()>>,
     draining: CancellationToken,
 }
@@ -183,6 +188,8 @@ pub struct Tasks {
     pub dispatching: dispatch::Dispatching,
     /// Moves what falls due.
     pub sweeping: sweep::Sweeping,
+    /// Writes down which workers were seen, and hears which shall drain.
+    pub watching: workers::Watching,
     /// Keeps the clock on the store's time and tells whether the store answers.
     pub pulse: pulse::Pulse,
 }
@@ -195,10 +202,11 @@ impl Broker {
             dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone());
         let settings = settings::SettingsCache::new(Arc::clone(&store), clock.clone());
         let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone(), settings.clone());
+        let (workers, watching) = workers::pair(Arc::clone(&store), clock.clone());
         let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
-        let broker = Self { store, clock, folder, dispatcher, settings, health, draining };
-        (broker, Tasks { folding, dispatching, sweeping, pulse })
+        let broker = Self { store, clock, folder, dispatcher, settings, workers, health, draining };
+        (broker, Tasks { folding, dispatching, sweeping, watching, pulse })
     }
 
     /// The clock that this broker decides by.

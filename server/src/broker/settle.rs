@@ -38,6 +38,8 @@ pub struct Extended {
     pub until: Timestamp,
     /// The job is to be cancelled; why.
     pub cancel: Option<String>,
+    /// The worker shall finish what it holds and lease nothing more.
+    pub drain: bool,
     /// The moment it was decided at.
     pub now: Timestamp,
 }
@@ -76,6 +78,7 @@ pub struct Extend {
 impl Broker {
     /// The job is done.
     pub async fn ack(&self, token: LeaseToken, ack: Ack) -> Result<Settled> {
+        self.workers.tells(&token.worker);
         let Ack { result, then } = ack;
         let then = self.follow_ups(&token, then).await?;
         let now = self.clock.now();
@@ -111,6 +114,7 @@ impl Broker {
     /// The job is not done.
     pub async fn nack(&self, token: LeaseToken, nack: Nack) -> Result<Settled> {
         let now = self.clock.now();
+        self.workers.tells(&token.worker);
         let job = self.store.get(&token.name).await?;
         let Nack { disposition, failure, checkpoint } = nack;
         let decided = job.as_ref().and_then(|job| {
@@ -130,6 +134,7 @@ impl Broker {
     /// The handler is alive: its lease ends later, or sooner.
     pub async fn extend(&self, token: LeaseToken, extend: Extend) -> Result<Extended> {
         let now = self.clock.now();
+        self.workers.tells(&token.worker);
         let wanted = now.after(extend.lease_duration.unwrap_or(token.lease_duration));
         // No attempt becomes longer than it may, however often its worker shows that it lives.
         let until = wanted.min(token.leased_at.after(token.attempt_timeout));
@@ -153,7 +158,9 @@ impl Broker {
         };
         match self.folder.extend(token.name.queue.clone(), extension).await? {
             store::Extended::Held { until, cancel } => {
-                Ok(Extended { until, cancel: cancel.map(|cancel| cancel.reason), now })
+                let cancel = cancel.map(|cancel| cancel.reason);
+                let drain = self.workers.is_drained(&token.worker);
+                Ok(Extended { until, cancel, drain, now })
             }
             store::Extended::Lost => {
                 let job = self.store.get(&token.name).await?;

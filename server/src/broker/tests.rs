@@ -108,6 +108,7 @@ fn request(queues: &[&str], wait: Duration) -> LeaseRequest {
         lease_duration: None,
         wait,
         request: None,
+        profile: None,
     }
 }
 

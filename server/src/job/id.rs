@@ -137,6 +137,12 @@ impl WorkerId {
     }
 }
 
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What makes two enqueues the same business event: 1 to 256 printable ASCII characters, per queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DedupKey(Arc<str>);
@@ -217,6 +223,8 @@ pub struct LeaseToken {
     pub keep: Keep,
     /// The job holds a dedup key, which its end gives free.
     pub has_dedup: bool,
+    /// Who holds the lease.
+    pub worker: WorkerId,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -247,6 +255,8 @@ struct TokenRecord {
     has_dedup: bool,
     #[prost(uint64, optional, tag = "13")]
     attempt_millis: Option<u64>,
+    #[prost(string, tag = "14")]
+    worker: String,
 }
 
 impl LeaseToken {
@@ -258,8 +268,11 @@ impl LeaseToken {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong.clone())?;
         let record = TokenRecord::decode(bytes.as_slice()).map_err(|_| wrong.clone())?;
-        let (Ok(queue), Ok(id)) = (QueueName::parse(&record.queue), JobId::parse(&record.id))
-        else {
+        let (Ok(queue), Ok(id), Ok(worker)) = (
+            QueueName::parse(&record.queue),
+            JobId::parse(&record.id),
+            WorkerId::parse(&record.worker),
+        ) else {
             return Err(wrong);
         };
         let leased_at = Timestamp::from_millis(record.leased_at);
@@ -286,6 +299,7 @@ impl LeaseToken {
                 },
             },
             has_dedup: record.has_dedup,
+            worker,
         })
     }
 }
@@ -308,6 +322,7 @@ impl fmt::Display for LeaseToken {
             has_dedup: self.has_dedup,
             attempt_millis: (self.attempt_timeout != DEFAULT_ATTEMPT_TIMEOUT)
                 .then(|| millis(self.attempt_timeout)),
+            worker: self.worker.as_str().to_owned(),
         };
         f.write_str(&URL_SAFE_NO_PAD.encode(record.encode_to_vec()))
     }

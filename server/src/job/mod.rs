@@ -345,6 +345,7 @@ impl Job {
             attempt_timeout: self.attempt_timeout(),
             keep: self.spec.retention.succeeded,
             has_dedup: self.spec.dedup.is_some(),
+            worker: lease.worker.clone(),
         })
     }
 

@@ -141,6 +141,7 @@ mod tests {
             lease_duration: None,
             wait: Duration::from_mins(1),
             request: None,
+            profile: None,
         };
         broker.lease(request).await.unwrap().jobs
     }

@@ -34,6 +34,7 @@ pub(super) enum Reason {
     WrongState,
     EtagMismatch,
     QueueNotFound,
+    WorkerNotFound,
     QueueNotEmpty,
     RequestIdReused,
     LeaseLost,
@@ -138,6 +139,8 @@ impl Reason {
                 "what the `etag` is of has changed since", "read it again, and decide anew"),
             Self::QueueNotFound => row("QUEUE_NOT_FOUND", Code::NotFound, Detail::Resource("lessor.v1.Queue"),
                 "there is no such queue", "stop"),
+            Self::WorkerNotFound => row("WORKER_NOT_FOUND", Code::NotFound, Detail::Resource("lessor.v1.Worker"),
+                "no such worker was seen lately", "stop"),
             Self::QueueNotEmpty => row("QUEUE_NOT_EMPTY", Code::FailedPrecondition, Detail::Precondition,
                 "the queue holds jobs", "finish or purge them, or set `force`"),
             Self::RequestIdReused => row("REQUEST_ID_REUSED", Code::FailedPrecondition, Detail::None,
@@ -334,6 +337,7 @@ impl From<broker::Error> for Fault {
             Error::NoQueue(queue) => {
                 Self::new(Reason::QueueNotFound, message).about(format!("queues/{queue}"))
             }
+            Error::NoWorker(id) => Self::new(Reason::WorkerNotFound, message).about(id.as_str()),
             Error::QueueNotEmpty(queue) => {
                 Self::new(Reason::QueueNotEmpty, message).about(format!("queues/{queue}"))
             }

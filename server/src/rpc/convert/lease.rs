@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use lessor_proto::v1;
 
-use super::enqueue::{lease_duration, optional};
+use super::enqueue::{labels, lease_duration, optional};
 use super::field::Violations;
+use super::text;
 use super::time::span_opt;
 use crate::broker::lease::{LeaseRequest, QueuePattern};
+use crate::broker::workers::Profile;
 use crate::job::{QueueName, RequestId, WorkerId};
 
 /// The most bytes that any reply may have.
@@ -15,6 +17,8 @@ pub(in crate::rpc) const REPLY_LIMIT: usize = 3 << 20;
 
 const MOST_JOBS: usize = 256;
 const MOST_QUEUES: usize = 256;
+/// Bytes of a worker's display name, and of its library.
+const PROFILE_LIMIT: usize = 128;
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Reads a request to lease. The wait is as asked for; the call's deadline may shorten it.
@@ -31,6 +35,7 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
     let lease_duration = wrong.at("lease_duration", lease_duration(proto.lease_duration.as_ref()));
     let wait = wrong.at("wait", span_opt(proto.wait.as_ref(), Duration::ZERO, LONGEST_WAIT));
     let request = wrong.at("request_id", optional(&proto.request_id, RequestId::parse));
+    let profile = wrong.at("worker", profile(proto));
     let read = || {
         Some(LeaseRequest {
             queues: queues?,
@@ -40,9 +45,33 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
             lease_duration: lease_duration?,
             wait: wait?.unwrap_or_default(),
             request: request?,
+            profile: profile?,
         })
     };
     wrong.finish(read())
+}
+
+/// Reads what a worker says about itself.
+fn profile(proto: &v1::LeaseRequest) -> Result<Option<Profile>, Violations> {
+    let Some(worker) = &proto.worker else { return Ok(None) };
+    let mut wrong = Violations::default();
+    if !worker.worker_id.is_empty() && worker.worker_id != proto.worker_id {
+        wrong.add("worker_id", "must be that of the request, or empty");
+    }
+    wrong.at("display_name", text::printable(&worker.display_name, PROFILE_LIMIT));
+    let labels = wrong.at("labels", labels(worker.labels.clone()));
+    wrong.at("sdk", text::printable(&worker.sdk, PROFILE_LIMIT));
+    let concurrency = wrong
+        .at("concurrency", u32::try_from(worker.concurrency).map_err(|_| "must not be negative"));
+    let read = || {
+        Some(Profile {
+            display_name: worker.display_name.clone(),
+            labels: labels?,
+            sdk: worker.sdk.clone(),
+            concurrency: concurrency?,
+        })
+    };
+    wrong.finish(read()).map(Some)
 }
 
 fn not_built(proto: &v1::LeaseRequest, wrong: &mut Violations) {
@@ -55,7 +84,6 @@ fn not_built(proto: &v1::LeaseRequest, wrong: &mut Violations) {
     wrong.not_built("weights", !proto.weights.is_empty());
     wrong.not_built("min_jobs", proto.min_jobs != 0);
     wrong.not_built("linger", proto.linger.is_some());
-    wrong.not_built("worker", proto.worker.is_some());
 }
 
 /// Reads a number from 1 to `most`; 0 means `usual`.
@@ -82,15 +110,12 @@ pub(super) fn patterns(texts: &[String]) -> Result<Vec<QueuePattern>, Violations
 }
 
 fn pattern(text: &str) -> Result<QueuePattern, Violations> {
-    let Some(prefix) = text.strip_suffix('*') else {
+    if !text.ends_with('*') {
         return Ok(QueuePattern::Name(QueueName::parse(text)?));
-    };
-    // Whatever begins a name is a name itself, so its rules are those of a prefix.
-    if prefix.is_empty() || QueueName::parse(prefix).is_ok() {
-        Ok(QueuePattern::Prefix(prefix.to_owned()))
-    } else {
-        Err("must be the name of a queue, the beginning of one followed by *, or *".into())
     }
+    QueuePattern::parse(text).ok_or_else(|| {
+        "must be the name of a queue, the beginning of one followed by *, or *".into()
+    })
 }
 
 /// The time that a call may wait whose client gives up after `deadline`: a margin is left for the

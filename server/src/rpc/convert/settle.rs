@@ -236,7 +236,7 @@ pub(in crate::rpc) fn extend_response(extended: Extended) -> v1::ExtendLeaseResp
         lease_remaining: Some(proto_span(extended.until.since(extended.now))),
         cancel_requested: extended.cancel.is_some(),
         cancel_reason: extended.cancel.unwrap_or_default(),
-        drain: false,
+        drain: extended.drain,
     }
 }
 

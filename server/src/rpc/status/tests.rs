@@ -4,7 +4,7 @@ use super::*;
 use crate::job::{JobName, QueueName, State};
 use crate::store::Room;
 
-const ALL: [Reason; 26] = [
+const ALL: [Reason; 27] = [
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
@@ -16,6 +16,7 @@ const ALL: [Reason; 26] = [
     Reason::WrongState,
     Reason::EtagMismatch,
     Reason::QueueNotFound,
+    Reason::WorkerNotFound,
     Reason::QueueNotEmpty,
     Reason::RequestIdReused,
     Reason::LeaseLost,
@@ -52,6 +53,7 @@ fn faults() -> Vec<Fault> {
         refused(Refusal::WrongState),
         Error::EtagMismatch,
         Error::NoQueue(queue.clone()),
+        Error::NoWorker(crate::job::WorkerId::parse("w").unwrap()),
         Error::QueueNotEmpty(queue),
         Error::BadPageToken,
         Error::RequestReused,
