@@ -1,5 +1,7 @@
 //! `lessor bulk`: the same action for all jobs that a filter matches.
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, Subcommand};
 use lessor::{Bulk, BulkJobsResponse, Client};
 
@@ -185,13 +187,18 @@ impl Which {
         {
             progress.of(expected)?;
         }
+        let mut pace = Pace::start(self.per_second.filter(|_| !self.dry_run));
         loop {
             let mut step = bulk.clone();
             if !total.continuation_token.is_empty() {
                 step = step.after(&total.continuation_token);
             }
-            if let Some(max) = self.max {
-                step = step.max_jobs(max.saturating_sub(i32::try_from(self.counted(total))?));
+            let left = match self.max {
+                Some(max) => Some(max.saturating_sub(i32::try_from(self.counted(total))?)),
+                None => None,
+            };
+            if let Some(most) = left.into_iter().chain(pace.step()).min() {
+                step = step.max_jobs(most);
             }
             let reply = client.bulk_jobs(&step).await?;
             total.matched += reply.matched;
@@ -202,6 +209,7 @@ impl Which {
             if enough || total.continuation_token.is_empty() {
                 return Ok(());
             }
+            pace.keep(reply.changed).await;
         }
     }
 
@@ -216,5 +224,37 @@ impl Which {
         let count = queue::count(&client.queue_stats(&self.queue).await?, state);
         let count = self.max.map_or(count, |max| count.min(max.into()));
         Ok(count.try_into().ok())
+    }
+}
+
+/// With a limit per second a step is what one second allows, so that each call is short and an
+/// interrupted command has lost little.
+struct Pace {
+    per_second: Option<f64>,
+    begun: Instant,
+    /// How long the jobs so far should have taken.
+    due: Duration,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the pace is the user's own")]
+impl Pace {
+    fn start(per_second: Option<f64>) -> Self {
+        let per_second = per_second.filter(|rate| *rate > 0.0);
+        Self { per_second, begun: Instant::now(), due: Duration::ZERO }
+    }
+
+    /// The most jobs of one step.
+    #[expect(clippy::cast_possible_truncation, reason = "a greater step is as good as no limit")]
+    fn step(&self) -> Option<i32> {
+        self.per_second.map(|rate| rate.ceil() as i32)
+    }
+
+    /// Waits as far as the broker has been faster than it should.
+    async fn keep(&mut self, changed: i64) {
+        let Some(rate) = self.per_second else { return };
+        #[expect(clippy::cast_precision_loss, reason = "a step is small")]
+        let span = Duration::try_from_secs_f64(changed as f64 / rate).unwrap_or(Duration::MAX);
+        self.due = self.due.saturating_add(span);
+        tokio::time::sleep(self.due.saturating_sub(self.begun.elapsed())).await;
     }
 }

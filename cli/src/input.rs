@@ -145,3 +145,48 @@ pub(crate) fn parse_past(text: &str) -> Result<SystemTime, String> {
 fn ago(span: Duration) -> Option<SystemTime> {
     SystemTime::now().checked_sub(span)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_a_short_name() {
+        let full = "queues/emails/jobs/17";
+        assert_eq!(parse_job("emails/17").as_deref(), Ok(full));
+        assert_eq!(parse_job(full).as_deref(), Ok(full));
+        // What is no name is left to the broker, which says so.
+        assert_eq!(parse_job("17").as_deref(), Ok("17"));
+        assert_eq!(parse_schedule("report").as_deref(), Ok("schedules/report"));
+        assert_eq!(parse_schedule("schedules/report").as_deref(), Ok("schedules/report"));
+    }
+
+    #[test]
+    fn a_state_is_named_in_either_way() {
+        for text in ["dead", "DEAD", "STATE_DEAD"] {
+            assert_eq!(parse_state(text), Ok(JobState::Dead), "{text}");
+        }
+        for text in ["gone", "unspecified", ""] {
+            assert!(parse_state(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_so_many_per_time() {
+        assert_eq!(parse_rate("100/1s"), Ok((100, Duration::from_secs(1))));
+        assert_eq!(parse_rate("20/m"), Ok((20, Duration::from_mins(1))));
+        for text in ["100", "x/1s", "1/x", "/", "1.5/1s"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_may_have_a_unit() {
+        assert_eq!(parse_size("1000"), Ok(1000));
+        assert_eq!(parse_size("2KiB"), Ok(2048));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        for text in ["", "KiB", "1MB", "-1", "9999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -57,8 +57,9 @@ struct Cli {
 
     /// How to print: a table for people, JSON as the protocol maps it, or one JSON per line.
     ///
-    /// Default: table on a terminal, else json. With json a command prints the broker's reply;
-    /// with jsonl it prints one line for each job, queue or event in it.
+    /// Default: table on a terminal, else json. With json a command prints the broker's reply, or a
+    /// list of them where it takes several names; with jsonl it prints one line for each job, queue
+    /// or event in it.
     #[arg(
         short,
         long,

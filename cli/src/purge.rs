@@ -34,7 +34,7 @@ pub(crate) struct Purge {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     max: Option<i32>,
 
-    /// Only count the jobs: none is forgotten.
+    /// Only count the jobs: none is forgotten. With an age the count has a bound.
     #[arg(long)]
     dry_run: bool,
 }
@@ -59,8 +59,15 @@ impl Purge {
             purge = purge.older_than(age);
         }
         if self.dry_run {
-            let purge = self.max.map_or(purge.clone(), |max| purge.max_jobs(max));
+            if let Some(max) = self.max {
+                purge = purge.max_jobs(max);
+            }
             total.purged = client.purge_jobs(&purge.validate_only()).await?;
+            if total.purged > 0 && self.older_than.is_none() {
+                // A call counts only as many as it would forget.
+                let all = queue::count(&client.queue_stats(&self.queue).await?, self.state);
+                total.purged = self.max.map_or(all, |max| all.min(max.into()));
+            }
             return Ok(());
         }
         let progress = Progress::start(None, "purged")?;

@@ -60,3 +60,49 @@ impl Selection {
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing() -> Selection {
+        Selection { filter: None, state: None, job_type: None, labels: Vec::new(), owner: None }
+    }
+
+    fn label(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn flags_become_terms() {
+        let selection = Selection {
+            filter: Some("end_time>2026-01-01T00:00:00Z".to_owned()),
+            state: Some(JobState::Dead),
+            job_type: Some("welcome".to_owned()),
+            labels: vec![label("team", "a \"b\\"), label("app/name", "x")],
+            owner: Some("ann".to_owned()),
+        };
+        let terms = [
+            "end_time>2026-01-01T00:00:00Z",
+            "state=DEAD",
+            r#"type="welcome""#,
+            r#"owner="ann""#,
+            r#"labels.team="a \"b\\""#,
+            r#"labels."app/name"="x""#,
+        ];
+        assert_eq!(selection.filter(), terms.join(" AND "));
+        assert_eq!(nothing().filter(), "");
+    }
+
+    #[test]
+    fn a_state_alone_is_known() {
+        let state = Some(JobState::Dead);
+        assert_eq!(Selection { state, ..nothing() }.only_state(), state);
+        let owner = Some("ann".to_owned());
+        assert_eq!(Selection { state, owner, ..nothing() }.only_state(), None);
+        assert_eq!(
+            Selection { state, labels: vec![label("a", "b")], ..nothing() }.only_state(),
+            None
+        );
+    }
+}

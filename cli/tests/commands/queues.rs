@@ -3,6 +3,57 @@
 use crate::shell::Broker;
 
 #[test]
+fn settings_are_changed_in_parts_and_taken_back() {
+    let broker = Broker::start();
+    let limits = ["--max-leased", "2", "--rate", "100/1m", "--burst", "5", "--max-bytes", "1MiB"];
+    let jobs = ["--lease", "1m", "--max-attempts", "7", "--retain-dead", "1h"];
+    let health = ["--unhealthy-ready", "10", "--unhealthy-age", "5m"];
+    let queue =
+        broker.run(&[&["queue", "update", "q"], &limits[..], &jobs, &health].concat()).json();
+    assert_eq!((&queue["maxLeased"], &queue["maxBytes"]), (&2.into(), &"1048576".into()));
+    let rate = &queue["rateLimit"];
+    assert_eq!(
+        (&rate["permits"], &rate["burst"], &rate["period"]),
+        (&100.into(), &5.into(), &"60s".into())
+    );
+
+    // What a part is made of stays, but for what is named.
+    broker.run(&["queue", "update", "q", "--burst", "6", "--backoff", "3s"]).json();
+    broker.run(&["queue", "update", "q", "--unhealthy-dead-ratio", "0.5"]).json();
+    let queue = broker.run(&["queue", "get", "q"]).json();
+    assert_eq!(
+        (&queue["rateLimit"]["permits"], &queue["rateLimit"]["burst"]),
+        (&100.into(), &6.into())
+    );
+    assert_eq!(queue["retryPolicy"]["maxAttempts"], 7);
+    assert_eq!(queue["retryPolicy"]["initialBackoff"], "3s");
+    assert_eq!(
+        (&queue["health"]["maxReady"], &queue["health"]["maxDeadRatio"]),
+        (&"10".into(), &0.5.into())
+    );
+
+    let reset = ["queue", "update", "q", "--reset", "rate-limit", "--reset", "max-leased"];
+    let queue = broker.run(&reset).json();
+    assert!(queue["rateLimit"].is_null() && queue["maxLeased"].is_null(), "{queue}");
+    let table = broker.run(&["queue", "get", "q", "-o", "table"]).stdout;
+    assert!(table.contains("1048576") && table.contains("5m"), "{table}");
+
+    broker.run(&["queue", "update", "q"]).failed(2, &["say what to change"]);
+    broker.run(&["queue", "update", "q", "--burst", "1"]).failed(2, &["--rate"]);
+    broker.run(&["queue", "get", "nothing"]).failed(3, &["QUEUE_NOT_FOUND"]);
+}
+
+#[test]
+fn a_queue_with_jobs_is_deleted_only_by_force() {
+    let broker = Broker::start();
+    broker.run(&["enqueue", "q"]).json();
+    broker.run(&["queue", "delete", "q"]).failed(4, &["QUEUE_NOT_EMPTY", "--force"]);
+    let deleted = broker.run(&["queue", "delete", "q", "--force"]).json();
+    assert_eq!(deleted[0]["deleted"], "q");
+    assert_eq!(broker.run(&["queues"]).json().as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn bad_settings_are_refused_before_a_broker_is_asked() {
     let broker = Broker::start();
     for args in [
