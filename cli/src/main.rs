@@ -100,3 +100,31 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Completions(command) => command.run(&mut Output::new(cli.output)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_shows_how_it_is_used() {
+        let mut root = Cli::command();
+        root.build();
+        let mut commands = vec![root];
+        while let Some(command) = commands.pop() {
+            let name = command.get_bin_name().unwrap_or_default().to_owned();
+            assert!(command.get_about().is_some(), "{name} says what it is for");
+            let below: Vec<_> = command.get_subcommands().cloned().collect();
+            if below.is_empty() && !name.contains("help") {
+                let help = command.get_after_long_help().or(command.get_after_help());
+                let help = help.map(ToString::to_string).unwrap_or_default();
+                assert!(
+                    help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")),
+                    "{name}: {help}"
+                );
+            }
+            commands.extend(below);
+        }
+    }
+}

@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use crate::{Client, Result, span};
 
+/// How long a broker works on many jobs before it answers.
+const STEP: Duration = Duration::from_secs(5);
+
 impl Client {
     /// One step of an action on many jobs: as many as the broker bears in one call.
     ///
@@ -22,8 +25,9 @@ impl Client {
 
     /// Forgets jobs by state and age: how many, of this call. Call again until there are none.
     pub async fn purge_jobs(&self, purge: &Purge) -> Result<i64> {
+        let timeout = self.timeout() + STEP;
         let reply = self
-            .administer(purge.0.clone(), |mut admin, request| async move {
+            .administer_within(timeout, purge.0.clone(), |mut admin, request| async move {
                 admin.purge_jobs(request).await
             })
             .await?;

@@ -101,8 +101,21 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.call_within(self.timeout, message, |channel, request| send(admin(channel), request))
-            .await
+        self.administer_within(self.timeout, message, send).await
+    }
+
+    /// As [`administer`](Self::administer), for calls that take their time.
+    pub(crate) async fn administer_within<M, R, F>(
+        &self,
+        timeout: Duration,
+        message: M,
+        send: impl Fn(JobBrokerAdminClient<Channel>, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.call_within(timeout, message, |channel, request| send(admin(channel), request)).await
     }
 
     /// Sends a call, and again while it fails with `UNAVAILABLE`, tries and time permitting.
