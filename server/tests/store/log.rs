@@ -259,6 +259,22 @@ every_store!(
         );
     }
 
+    async fn the_newest_entries_are_read_oldest_first(queue: Queue) {
+        assert!(queue.store.recent(&queue.name, 9).await.unwrap().is_empty());
+        for id in ["a", "b", "c", "d"] {
+            queue.add(id, spec()).await;
+        }
+        let recent = queue.store.recent(&queue.name, 2).await.unwrap();
+        let told: Vec<String> =
+            recent.iter().flat_map(|entry| entry.events.iter().map(job_of)).collect();
+        assert_eq!(told, ["c", "d"]);
+        let numbers: Vec<u64> = recent.iter().map(|entry| entry.position.number).collect();
+        assert_eq!(numbers, [3, 4]);
+        assert_eq!(queue.store.recent(&queue.name, 9).await.unwrap().len(), 4);
+        let end = queue.store.log_end(&queue.name).await.unwrap();
+        assert_eq!(recent[1].position, end);
+    }
+
     async fn the_log_is_read_from_a_moment_on(queue: Queue) {
         queue.add_all(&["a", "b"], spec()).await;
         queue.claim(1, at(0)).await;
