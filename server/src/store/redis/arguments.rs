@@ -1,19 +1,22 @@
 //! What a script is told of one job or transition: positional, in the order that its header names.
 
+use bytes::Bytes;
+
 use super::codec;
 use super::scripts::Call;
 use crate::clock::millis;
-use crate::job::{DedupScope, Guard, HISTORY, Place, Transition};
-use crate::store::{Insert, created, record};
+use crate::job::{
+    DedupScope, Guard, HISTORY, OnDuplicate, Outcome, Place, State, Transition, Version,
+};
+use crate::store::{Commit, Insert, created, on_duplicate, record};
 
-/// Adds what insert.lua reads of one job.
+/// Adds what enqueue.lua reads of one job.
 pub(super) fn insert(call: &mut Call, insert: &Insert) {
     let job = &insert.job;
-    let scheduled = job.spec.scheduled.filter(|at| *at > job.spec.created);
     call.text(&job.name.id);
     call.text(if insert.chosen_id { "1" } else { "0" });
     call.bytes(codec::new_record(job));
-    call.text(scheduled.map_or(String::new(), |at| at.as_millis().to_string()));
+    call.moment(Some(job.at).filter(|_| job.state == State::Scheduled));
     match &insert.request {
         Some(request) => call.text(request.id).text(format_args!("{:016x}", request.digest)),
         None => call.text("").text(""),
@@ -21,11 +24,18 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
     match &job.spec.dedup {
         Some(dedup) => {
             let (scope, span) = match dedup.scope {
-                DedupScope::UntilStarted { cap } | DedupScope::UntilFinished { cap } => ("U", cap),
-                DedupScope::Window(window) => ("W", Some(window)),
+                DedupScope::UntilStarted { cap } => ('S', cap),
+                DedupScope::UntilFinished { cap } => ('U', cap),
+                DedupScope::Window(window) => ('W', Some(window)),
+            };
+            let rule = match on_duplicate(insert) {
+                OnDuplicate::Keep => 'K',
+                OnDuplicate::Replace => 'P',
+                OnDuplicate::RunAfter => 'A',
+                OnDuplicate::Reject => 'X',
             };
             let ttl = span.map_or(String::new(), |span| millis(span).max(1).to_string());
-            call.text(dedup.key.as_str()).text(scope).text(ttl);
+            call.text(dedup.key.as_str()).text(format_args!("{scope}{rule}")).text(ttl);
         }
         None => {
             call.text("").text("").text("");
@@ -34,37 +44,81 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
     call.bytes(record::encode_event(&created(insert)));
 }
 
-/// Adds what commit.lua reads of one transition.
-pub(super) fn transition(call: &mut Call, transition: &Transition) {
-    let (guard, compare, sweep) = match transition.guard {
-        Guard::Leased(secret) => ("L", secret.0.to_be_bytes().to_vec(), String::new()),
-        Guard::Overdue { secret, now } => {
-            ("O", secret.0.to_be_bytes().to_vec(), now.as_millis().to_string())
-        }
-        Guard::Standing(version) => ("W", version.deliveries.to_be_bytes().to_vec(), String::new()),
-    };
-    let side = match transition.place {
-        Place::Front => "LPUSH",
-        Place::Back => "RPUSH",
-    };
-    let keep = if !transition.to.is_terminal() {
-        String::new()
-    } else if transition.keep.nothing() {
-        "none".to_owned()
-    } else {
-        transition.keep.count.map_or(String::new(), |count| count.to_string())
-    };
+/// Adds what commit.lua reads of one transition and its follow-ups.
+pub(super) fn commit(call: &mut Call, Commit { transition, then }: &Commit) {
     let attempt = transition.attempt.as_ref();
-    call.text(&transition.name.id).text(guard).bytes(compare).text(sweep);
-    call.bytes(codec::changed_head(transition));
-    call.text(char::from(transition.to.letter())).text(transition.at.as_millis());
-    call.text(side).text(transition.line.priority);
+    let is_lost = attempt.is_some_and(|attempt| attempt.outcome == Outcome::LeaseExpired);
+    call.text(&transition.name.id).bytes(guard(transition.guard));
+    call.bytes(codec::changed_head(transition)).text(transition.at.as_millis());
+    call.text(line(transition));
     call.text(attempt.map_or(String::new(), |attempt| format!("a{}", attempt.delivery % HISTORY)));
     call.maybe(attempt.map(record::encode_attempt));
     call.maybe(transition.failure.as_ref().map(record::encode_failure));
     call.maybe(transition.result.as_ref().map(record::encode_payload));
     call.maybe(transition.checkpoint.as_ref().map(record::encode_payload));
     call.text(transition.free_dedup.as_ref().map_or("", |key| key.as_str()));
-    call.text(keep);
+    call.text(keep(transition));
+    call.moment(transition.expires.filter(|_| transition.to.is_pending()));
+    call.bytes(changed_record(transition));
+    call.text(if is_lost { "1" } else { "" });
     call.bytes(record::encode_event(&transition.event));
+    call.text(then.len());
+    for follow_up in then {
+        insert(call, follow_up);
+    }
+}
+
+fn guard(guard: Guard) -> Vec<u8> {
+    let (kind, secret) = match guard {
+        Guard::Leased(secret) => (b'L', secret),
+        Guard::Overdue { secret, .. } => (b'O', secret),
+        Guard::Standing(Version { state, at, deliveries, revision }) => {
+            let mut bytes = vec![b'W', state.letter()];
+            bytes.extend(at.as_millis().to_be_bytes());
+            bytes.extend(deliveries.to_be_bytes());
+            bytes.extend(revision.to_be_bytes());
+            return bytes;
+        }
+    };
+    let mut bytes = vec![kind];
+    bytes.extend(secret.0.to_be_bytes());
+    if let Guard::Overdue { now, .. } = guard {
+        bytes.extend(now.as_millis().to_be_bytes());
+    }
+    bytes
+}
+
+/// The line that the job joins, and on which side.
+fn line(transition: &Transition) -> String {
+    if transition.to != State::Ready {
+        return String::new();
+    }
+    let side = match transition.place {
+        Place::Front => 'F',
+        Place::Back => 'B',
+    };
+    format!("{side}{}:{}", transition.line.priority, transition.line.job_type)
+}
+
+/// How many finished jobs are kept with this one, or that it is forgotten at once.
+fn keep(transition: &Transition) -> String {
+    let is_deleted = matches!(transition.guard, Guard::Standing(version)
+        if version.state == transition.to && transition.spec.is_none());
+    if transition.keep.nothing() && (transition.to.is_terminal() || is_deleted) {
+        "none".to_owned()
+    } else if transition.to.is_terminal() {
+        transition.keep.count.map_or(String::new(), |count| count.to_string())
+    } else {
+        String::new()
+    }
+}
+
+/// The record with the spec that the transition brings; empty when it brings none.
+fn changed_record(transition: &Transition) -> Bytes {
+    match (&transition.spec, transition.guard) {
+        (Some(spec), Guard::Standing(version)) => {
+            codec::changed_record(transition, spec, version.revision.saturating_add(1))
+        }
+        _ => Bytes::new(),
+    }
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::Msg;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::RedisStore;
 use super::scripts::unavailable;
+use super::{RedisStore, documents};
 use crate::clock::{Clock, Timestamp};
 use crate::job::QueueName;
 use crate::store::{Error, Result, Signal};
@@ -56,7 +55,13 @@ pub(super) async fn run(store: &RedisStore, stop: CancellationToken) {
 async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
     let RedisStore { address, namespace, signals, .. } = store;
     let (mut sink, messages) = address.listen(turn).await.map_err(unavailable)?.split();
-    let channels = [namespace.ready_channel(), namespace.due_channel(), namespace.logged_channel()];
+    let channels = [
+        namespace.ready_channel(),
+        namespace.due_channel(),
+        namespace.logged_channel(),
+        namespace.settings_channel(),
+        namespace.documents_channel(),
+    ];
     in_time(sink.subscribe(&channels[..])).await?;
     // A server that was away may be back without its newest writes.
     store.register_again().await?;
@@ -68,7 +73,7 @@ async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
         tokio::select! {
             // Cancel-safe: a chunk is taken whole or not at all.
             chunk = messages.next() => match chunk {
-                Some(chunk) => tell(&channels, &chunk, signals),
+                Some(chunk) => tell(store, &channels, &chunk),
                 None => return Ok(()),
             },
             () = Clock::pause(PROBE) => {
@@ -85,27 +90,33 @@ async fn in_time<T>(asking: impl Future<Output = redis::RedisResult<T>>) -> Resu
     }
 }
 
-fn tell(channels: &[String; 3], messages: &[Msg], signals: &broadcast::Sender<Signal>) {
+fn tell(store: &RedisStore, channels: &[String; 5], messages: &[Msg]) {
     let mut told = HashSet::new();
     for message in messages {
         if told.insert((message.get_channel_name(), message.get_payload_bytes()))
             && let Some(signal) = signal(channels, message)
         {
-            let _nobody = signals.send(signal);
+            if let Signal::Settings(queue) = &signal {
+                // It may have been deleted, and then its next job must register it again.
+                store.registered.lock().remove(queue);
+            }
+            let _nobody = store.signals.send(signal);
         }
     }
 }
 
-fn signal(channels: &[String; 3], message: &Msg) -> Option<Signal> {
-    let channel = message.get_channel_name();
+fn signal(channels: &[String; 5], message: &Msg) -> Option<Signal> {
     let payload = std::str::from_utf8(message.get_payload_bytes()).ok()?;
-    if channel == channels[0] {
-        return Some(Signal::Ready(QueueName::parse(payload).ok()?));
+    let queue = |name: &str| QueueName::parse(name).ok();
+    let channel = channels.iter().position(|channel| channel == message.get_channel_name())?;
+    match channel {
+        0 => Some(Signal::Ready(queue(payload)?)),
+        1 => {
+            let (at, name) = payload.split_once(' ')?;
+            Some(Signal::Due(queue(name)?, Timestamp::from_millis(at.parse().ok()?)))
+        }
+        2 => Some(Signal::Logged(queue(payload)?)),
+        3 => Some(Signal::Settings(queue(payload)?)),
+        _ => Some(Signal::Documents(documents::kind(payload)?)),
     }
-    if channel == channels[2] {
-        return Some(Signal::Logged(QueueName::parse(payload).ok()?));
-    }
-    let (at, queue) = payload.split_once(' ')?;
-    let at = Timestamp::from_millis(at.parse().ok()?);
-    Some(Signal::Due(QueueName::parse(queue).ok()?, at))
 }

@@ -5,21 +5,34 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `p` | zset | priorities in use, by their negative |
-//! | `r:<priority>` | list | ids of ready jobs, in order |
+//! | `p` | zset | lines in use, by the negative of their priority |
+//! | `r:<line>` | list | entries of ready jobs, in order; a line is `<priority>:<type>` |
 //! | `s`, `t` | zset | ids of scheduled and of retrying jobs, by due time |
+//! | `b` | zset | ids of blocked jobs, by create time |
 //! | `z` | zset | ids of leased jobs, by the end of their visibility timeout |
 //! | `l` | hash | id of a leased job → its lease |
+//! | `e` | zset | ids of pending jobs that expire, by when |
 //! | `f:<state>` | zset | ids of finished jobs, by purge time |
-//! | `j:<id>` | string | a job's record: head and spec ([`super::codec`]) |
-//! | `m:<id>` | hash | what attempts left behind; only when there is something |
-//! | `d:<key>` | string | who holds a dedup key |
+//! | `i:<term>` | zset | ids of jobs with a label or owner, by create time |
+//! | `j:<id>` | string | a job's record: head, type, extras and spec ([`super::codec`]) |
+//! | `m:<id>` | hash | what attempts left behind and a cancellation; only when there is something |
+//! | `d:<key>` | string | who holds a dedup key, and until when |
+//! | `n:<key>` | string | who waits behind the holder of a dedup key, and how it will hold it |
 //! | `q:<id>` | string | which job a request made; expires |
 //! | `c:<id>` | string | which leases a claim's request made; expires |
+//! | `k` | string | the ledger: counters and gates (`lua/ledger.lua`) |
+//! | `cfg` | string | the revision of the queue's settings, a space, their record |
 //! | `o` | - | never exists: deleting it is the first write of a settle |
 //! | `ev`, `n` | stream, string | the event log and the number of its newest entry |
 //!
-//! Beside them, per namespace: the set of queues, the epoch, and a key that only routes.
+//! An entry of a ready list is a place (6 bytes), since when the job is ready (6) and its id. Places
+//! rise along a list and no two of a queue are the same, so lists of one priority are read as one. A
+//! job never becomes ready twice at the same moment, so an entry is valid if the record says that
+//! the job is ready since then. A job that leaves its line otherwise than by a claim may leave its
+//! entry behind, stale.
+//!
+//! Beside them, per namespace: the set of queues, the epoch, a hash for each kind of documents, and a
+//! key that only routes.
 //! Keys with an id in their name are made by the scripts; they share the slot of the declared ones.
 
 use crate::job::{QueueName, State};
@@ -65,6 +78,21 @@ impl Namespace {
         format!("{}:logged", self.name)
     }
 
+    /// Channel: a queue's settings were changed.
+    pub(super) fn settings_channel(&self) -> String {
+        format!("{}:settings", self.name)
+    }
+
+    /// Channel: a document of a kind was written.
+    pub(super) fn documents_channel(&self) -> String {
+        format!("{}:documents", self.name)
+    }
+
+    /// Hash of the documents of a kind: key → revision, a space, body.
+    pub(super) fn documents(&self, kind: &str) -> String {
+        format!("{{{}}}:documents:{kind}", self.name)
+    }
+
     /// What all keys of a queue begin with.
     pub(super) fn base(&self, queue: &QueueName) -> String {
         format!("{{{}:{queue}}}:", self.name)
@@ -72,24 +100,64 @@ impl Namespace {
 }
 
 /// What prelude.lua expects as KEYS, in its order.
-pub(super) fn declared(base: &str) -> [String; 11] {
-    let finished = |state: State| format!("{base}f:{}", char::from(state.letter()));
+pub(super) fn declared(base: &str) -> [String; 15] {
+    let state = |state: State| format!("{base}{}", of_state(state));
     [
         format!("{base}p"),
-        format!("{base}s"),
-        format!("{base}t"),
-        format!("{base}z"),
+        state(State::Scheduled),
+        state(State::Retrying),
+        state(State::Blocked),
+        state(State::Leased),
         format!("{base}l"),
+        format!("{base}e"),
         events(base),
         format!("{base}n"),
-        finished(State::Succeeded),
-        finished(State::Dead),
-        finished(State::Cancelled),
-        finished(State::Expired),
+        format!("{base}k"),
+        settings(base),
+        state(State::Succeeded),
+        state(State::Dead),
+        state(State::Cancelled),
+        state(State::Expired),
     ]
+}
+
+/// What the key of the zset of a state ends with.
+pub(super) fn of_state(state: State) -> &'static str {
+    match state {
+        State::Scheduled => "s",
+        State::Retrying => "t",
+        State::Blocked => "b",
+        State::Leased => "z",
+        State::Succeeded => "f:K",
+        State::Dead => "f:D",
+        State::Cancelled => "f:C",
+        State::Expired => "f:E",
+        // It has lists instead.
+        State::Ready => "p",
+    }
+}
+
+/// The term under which the jobs of an owner are indexed.
+pub(super) fn owner_term(owner: &str) -> String {
+    format!("o{owner}")
+}
+
+/// The term under which the jobs with a label are indexed.
+pub(super) fn label_term(key: &str, value: &str) -> String {
+    format!("l{}:{key}{value}", key.len())
+}
+
+/// What the key of a term ends with.
+pub(super) fn of_term(term: &str) -> String {
+    format!("i:{term}")
 }
 
 /// The event log of the queue with this base.
 pub(super) fn events(base: &str) -> String {
     format!("{base}ev")
+}
+
+/// The settings of the queue with this base.
+pub(super) fn settings(base: &str) -> String {
+    format!("{base}cfg")
 }

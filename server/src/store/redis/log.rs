@@ -1,7 +1,9 @@
 //! Entries of a queue's event log, as the scripts write them.
 //!
 //! An entry is a list of forms and bodies: `n` its number; `b` encoded events; `w` the worker of
-//! events that name none; `c` leases of one claim; `p` promoted jobs; `d` a deduplicated enqueue.
+//! events that name none; `c` leases of one claim; `p` promoted jobs; `u` a job that waits for no other
+//! any more; `k` an enqueued job that waits for another; `d` a deduplicated enqueue, `x` one that
+//! replaced what the other job does.
 
 use std::time::Duration;
 
@@ -35,6 +37,15 @@ pub(super) fn entry(
             }
             b'c' => claimed(queue, &body, &mut events)?,
             b'p' => promoted(queue, &body, &mut events)?,
+            b'u' => events.push(unblocked(queue, &body)?),
+            b'k' => {
+                let mut encoded = decode_events(queue, body).ok()?;
+                for event in &mut encoded {
+                    event.to = Some(State::Blocked);
+                }
+                events.append(&mut encoded);
+            }
+            b'x' => events.push(replaced(queue, &body)?),
             b'd' => {
                 let (to, job) = (State::from_letter(*body.first()?)?, job_id(&body[1..])?);
                 let at = Timestamp::from_millis(id.0);
@@ -75,6 +86,32 @@ fn promoted(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<(
         events.push(event);
     }
     Some(())
+}
+
+fn unblocked(queue: &QueueName, body: &[u8]) -> Option<Event> {
+    let (now, rest) = moment(body)?;
+    let (letter, rest) = rest.split_first()?;
+    let (id, _) = counted(rest)?;
+    let to = State::from_letter(*letter)?;
+    let kind = if to == State::Ready { EventKind::Ready } else { EventKind::Scheduled };
+    let mut event = Event::new(kind, now, queue.clone(), job_id(id)?, to);
+    event.from = Some(State::Blocked);
+    Some(event)
+}
+
+/// The event of the job that was to be made, told of the job that was there.
+fn replaced(queue: &QueueName, body: &[u8]) -> Option<Event> {
+    let ([from, to], rest) = body.split_first_chunk()?;
+    let (id, created) = counted(rest)?;
+    let created = decode_events(queue, Bytes::copy_from_slice(created)).ok()?.pop()?;
+    Some(Event {
+        kind: EventKind::Deduplicated,
+        job: Some(job_id(id)?),
+        from: State::from_letter(*from),
+        to: State::from_letter(*to),
+        reason: "REPLACED".to_owned(),
+        ..created
+    })
 }
 
 /// Milliseconds in decimal, then a semicolon.

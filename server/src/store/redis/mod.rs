@@ -6,11 +6,14 @@
 mod arguments;
 mod codec;
 mod connect;
+mod documents;
 mod feed;
 mod keys;
 mod log;
+mod reads;
 mod reply;
 mod scripts;
+mod settings;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,12 +28,14 @@ use self::connect::{Address, Link};
 use self::keys::Namespace;
 use self::scripts::{Call, Script, Scripts, unavailable};
 use super::{
-    Claim, Claimed, Commit, Document, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error, Extended,
-    Extension, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
-    REQUEST_MEMORY, Result, Signal, Status, Store, Survey, not_built, record,
+    CLAIM_MEMORY, Claim, Claimed, Commit, Document, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error,
+    Extended, Extension, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page,
+    Position, Put, REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
 };
 use crate::clock::{Timestamp, millis};
-use crate::job::{DEFAULT_LEASE_DURATION, Event, Job, JobName, QueueName, QueueSettings};
+use crate::job::{
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Event, Job, JobName, QueueName, QueueSettings,
+};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -44,8 +49,8 @@ pub struct RedisOptions {
 /// Signals that a slow listener may leave unheard before it is told to look at everything.
 const SIGNALS: usize = 4096;
 
-/// Bytes of records after which a reading of overdue jobs ends; the rest is due at once again.
-const OVERDUE_BYTES: usize = 4 << 20;
+/// Bytes of records after which a reading of many jobs ends; the rest is for the next one.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// The store.
 pub struct RedisStore {
@@ -178,9 +183,9 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn look_over(&self, queue: &QueueName) -> Result<Value> {
-        let call = self.call(queue, Timestamp::default());
-        self.run_script(&call, &self.scripts.survey).await
+    /// Registers a queue that a call found new though it was known: it was deleted meanwhile.
+    async fn register_new(&self, queue: &QueueName, is_new: Option<&Value>) -> Result<()> {
+        if is_new == Some(&Value::Int(1)) { self.announce(queue).await } else { Ok(()) }
     }
 }
 
@@ -196,17 +201,17 @@ impl Store for RedisStore {
         let mut call = self.moving(queue, now);
         call.text(millis(REQUEST_MEMORY)).text(groups.len());
         for group in &groups {
+            let most = |most: Option<u64>| most.map_or(String::new(), |most| most.to_string());
+            call.text(most(group.room.jobs)).text(most(group.room.bytes));
             call.text(group.inserts.len());
             for insert in &group.inserts {
                 arguments::insert(&mut call, insert);
             }
         }
-        let answer = self.run_script(&call, &self.scripts.insert).await?;
-        let mut outcomes = reply::inserted(answer)?.into_iter();
-        Ok(groups
-            .iter()
-            .map(|group| outcomes.by_ref().take(group.inserts.len()).collect())
-            .collect())
+        let answer = reply::array(self.run_script(&call, &self.scripts.insert).await?)?;
+        let mut answer = answer.into_iter();
+        self.register_new(queue, answer.next().as_ref()).await?;
+        reply::inserted(answer, &groups)
     }
 
     async fn claim(
@@ -216,20 +221,19 @@ impl Store for RedisStore {
         now: Timestamp,
     ) -> Result<Claimed> {
         let mut call = self.moving(queue, now);
-        call.text(millis(DEFAULT_LEASE_DURATION)).text(claims.len());
+        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
+        call.text(millis(CLAIM_MEMORY)).text(claims.len());
         for claim in &claims {
             let lease = claim.lease_duration.map_or(String::new(), |span| millis(span).to_string());
             call.text(claim.limit).text(claim.max_bytes).text(lease);
             call.bytes(codec::new_lease(claim, now)).text(claim.worker.as_str());
             call.text(claim.request.map_or(String::new(), |request| request.to_string()));
-            // As long as an extended lease may reasonably live.
-            call.text(millis(super::CLAIM_MEMORY));
+            call.text(claim.types.len());
+            for job_type in &claim.types {
+                call.text(job_type);
+            }
         }
-        let answer = self.run_script(&call, &self.scripts.claim).await?;
-        let claims = reply::array(answer)?;
-        let jobs =
-            claims.into_iter().map(|jobs| reply::jobs(queue, jobs)).collect::<Result<_>>()?;
-        Ok(Claimed { jobs, gate: None })
+        reply::claimed(queue, self.run_script(&call, &self.scripts.claim).await?)
     }
 
     async fn extend(
@@ -241,24 +245,15 @@ impl Store for RedisStore {
         let mut call = self.moving(queue, now);
         call.text(extensions.len());
         for extension in &extensions {
-            call.text(&extension.id).bytes(extension.secret.0.to_be_bytes().to_vec());
-            call.text(extension.until.unwrap_or(now).as_millis());
-            call.maybe(extension.progress.as_ref().map(record::encode_progress));
-            call.maybe(extension.checkpoint.as_ref().map(record::encode_payload));
-            call.maybe(extension.event.as_ref().map(record::encode_event));
+            let Extension { id, secret, until, progress, checkpoint, cancel, event } = extension;
+            call.text(id).bytes(secret.0.to_be_bytes().to_vec()).moment(*until);
+            call.maybe(progress.as_ref().map(record::encode_progress));
+            call.maybe(checkpoint.as_ref().map(record::encode_payload));
+            call.moment(cancel.as_ref().map(|cancel| cancel.by));
+            call.maybe(cancel.as_ref().map(record::encode_cancel));
+            call.maybe(event.as_ref().map(record::encode_event));
         }
-        let outcomes = reply::guarded(self.run_script(&call, &self.scripts.extend).await?)?;
-        let held = |extension: Extension| Extended::Held {
-            until: extension.until.unwrap_or(now),
-            cancel: None,
-        };
-        let pairs = extensions.into_iter().zip(outcomes);
-        Ok(pairs
-            .map(|(extension, outcome)| match outcome {
-                Guarded::Applied => held(extension),
-                _ => Extended::Lost,
-            })
-            .collect())
+        reply::extended(self.run_script(&call, &self.scripts.extend).await?)
     }
 
     async fn commit(
@@ -271,11 +266,13 @@ impl Store for RedisStore {
             return Ok(Vec::new());
         }
         let mut call = self.moving(queue, now);
-        call.text(commits.len());
+        call.text(millis(REQUEST_MEMORY)).text(commits.len());
         for commit in &commits {
-            arguments::transition(&mut call, &commit.transition);
+            arguments::commit(&mut call, commit);
         }
-        reply::guarded(self.run_script(&call, &self.scripts.commit).await?)
+        let follows = commits.iter().any(|commit| !commit.then.is_empty());
+        let script = if follows { &self.scripts.commit_then } else { &self.scripts.commit };
+        reply::guarded(self.run_script(&call, script).await?)
     }
 
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
@@ -286,7 +283,7 @@ impl Store for RedisStore {
 
     async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
         let mut call = self.call(queue, now);
-        call.text(limit).text(OVERDUE_BYTES);
+        call.text(limit).text(PAGE_BYTES);
         reply::jobs(queue, self.run_script(&call, &self.scripts.overdue).await?)
     }
 
@@ -297,7 +294,8 @@ impl Store for RedisStore {
     }
 
     async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
-        Ok(reply::survey(self.look_over(queue).await?)?.1)
+        let call = self.call(queue, Timestamp::default());
+        Ok(reply::moment(&self.run_script(&call, &self.scripts.next_due).await?))
     }
 
     async fn get(&self, name: &JobName) -> Result<Option<Job>> {
@@ -315,70 +313,60 @@ impl Store for RedisStore {
 
     async fn list(
         &self,
-        _queue: &QueueName,
-        _index: &Index,
-        _order: Order,
-        _after: Option<&Mark>,
-        _limit: usize,
+        queue: &QueueName,
+        index: &Index,
+        order: Order,
+        after: Option<&Mark>,
+        limit: usize,
     ) -> Result<Page> {
-        Err(not_built("list"))
+        self.read_page(queue, index, order, after, limit).await
     }
 
-    async fn ahead(&self, _job: &Job) -> Result<u64> {
-        Err(not_built("ahead"))
+    async fn ahead(&self, job: &Job) -> Result<u64> {
+        self.count_ahead(job).await
     }
 
-    async fn survey(&self, queue: &QueueName, _now: Timestamp) -> Result<Survey> {
-        let counts = reply::survey(self.look_over(queue).await?)?.0;
-        Ok(Survey { counts, ..Survey::default() })
+    async fn survey(&self, queue: &QueueName, now: Timestamp) -> Result<Survey> {
+        let call = self.call(queue, now);
+        reply::survey(self.run_script(&call, &self.scripts.survey).await?)
     }
 
-    async fn settings(&self, _queue: &QueueName) -> Result<Option<QueueSettings>> {
-        Ok(None)
+    async fn settings(&self, queue: &QueueName) -> Result<Option<QueueSettings>> {
+        self.read_settings(queue).await
     }
 
     async fn set_settings(
         &self,
-        _queue: &QueueName,
-        _settings: &QueueSettings,
-        _event: &Event,
-        _now: Timestamp,
+        queue: &QueueName,
+        settings: &QueueSettings,
+        event: &Event,
+        now: Timestamp,
     ) -> Result<Guarded> {
-        Err(not_built("set_settings"))
+        self.write_settings(queue, settings, event, now).await
     }
 
-    async fn wipe(&self, _queue: &QueueName, _limit: usize) -> Result<bool> {
-        Err(not_built("wipe"))
+    async fn wipe(&self, queue: &QueueName, limit: usize) -> Result<bool> {
+        self.wipe_some(queue, limit).await
     }
 
-    async fn documents(&self, _kind: Kind) -> Result<Vec<Document>> {
-        Ok(Vec::new())
+    async fn documents(&self, kind: Kind) -> Result<Vec<Document>> {
+        self.all_documents(kind).await
     }
 
-    async fn document(&self, _kind: Kind, _key: &str) -> Result<Option<Document>> {
-        Ok(None)
+    async fn document(&self, kind: Kind, key: &str) -> Result<Option<Document>> {
+        self.one_document(kind, key).await
     }
 
-    async fn put_documents(&self, _kind: Kind, _puts: Vec<Put>) -> Result<Vec<Guarded>> {
-        Err(not_built("put_documents"))
+    async fn put_documents(&self, kind: Kind, puts: Vec<Put>) -> Result<Vec<Guarded>> {
+        self.write_documents(kind, &puts).await
     }
 
-    async fn recent(&self, _queue: &QueueName, _limit: usize) -> Result<Vec<Entry>> {
-        Err(not_built("recent"))
+    async fn recent(&self, queue: &QueueName, limit: usize) -> Result<Vec<Entry>> {
+        self.read_newest(queue, limit).await
     }
 
     async fn log(&self, queue: &QueueName, start: LogStart, limit: usize) -> Result<Vec<Entry>> {
-        let first = match start {
-            LogStart::Oldest => "-".to_owned(),
-            LogStart::Time(moment) => log::id_at(moment),
-            LogStart::After(Position { entry: (millis, sequence), .. }) => {
-                format!("({millis}-{sequence}")
-            }
-        };
-        let events = keys::events(&self.namespace.base(queue));
-        let mut command = redis::cmd("XRANGE");
-        command.arg(events).arg(first).arg("+").arg("COUNT").arg(limit);
-        reply::entries(queue, self.ask(&command).await?)
+        self.read_log(queue, start, limit).await
     }
 
     async fn log_end(&self, queue: &QueueName) -> Result<Position> {

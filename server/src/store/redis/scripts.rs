@@ -14,11 +14,26 @@ pub(super) struct Script {
     hash: String,
 }
 
+const PRELUDE: &str = include_str!("lua/prelude.lua");
+const LEDGER: &str = include_str!("lua/ledger.lua");
+const READY: &str = include_str!("lua/ready.lua");
+const STANDING: &str = include_str!("lua/standing.lua");
+const ENQUEUE: &str = include_str!("lua/enqueue.lua");
+const BYTES: &str = include_str!("lua/bytes.lua");
+const SEARCH: &str = include_str!("lua/search.lua");
+const GATES: &str = include_str!("lua/gates.lua");
+
 impl Script {
-    fn new(body: &str) -> Self {
-        let source = format!("{}\n{body}", include_str!("lua/prelude.lua"));
+    /// A script of these parts, of which later ones use earlier ones.
+    fn new(parts: &[&str]) -> Self {
+        let source = parts.join("\n");
         let hash = redis::Script::new(&source).get_hash().to_owned();
         Self { source, hash }
+    }
+
+    /// A script of a queue: what all share, then these parts.
+    fn of_queue(parts: &[&str]) -> Self {
+        Self::new(&[&[PRELUDE], parts].concat())
     }
 }
 
@@ -28,36 +43,56 @@ pub(super) struct Scripts {
     pub claim: Script,
     pub extend: Script,
     pub commit: Script,
+    /// `commit` with what it needs for follow-ups.
+    pub commit_then: Script,
     pub promote: Script,
     pub overdue: Script,
     pub purge: Script,
+    pub next_due: Script,
     pub read: Script,
+    pub list: Script,
+    pub list_ready: Script,
+    pub ahead: Script,
     pub survey: Script,
+    pub configure: Script,
+    pub wipe: Script,
     pub log_end: Script,
+    pub documents: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
+        let queue = Script::of_queue;
+        let insert = include_str!("lua/insert.lua");
+        let commit = include_str!("lua/commit.lua");
+        let purge = include_str!("lua/purge.lua");
         Self {
-            insert: Script::new(include_str!("lua/insert.lua")),
-            claim: Script::new(include_str!("lua/claim.lua")),
-            extend: Script::new(include_str!("lua/extend.lua")),
-            commit: Script::new(include_str!("lua/commit.lua")),
-            promote: Script::new(include_str!("lua/promote.lua")),
-            overdue: Script::new(include_str!("lua/overdue.lua")),
-            purge: Script::new(include_str!("lua/purge.lua")),
-            read: Script::new(include_str!("lua/read.lua")),
-            survey: Script::new(include_str!("lua/survey.lua")),
-            log_end: Script::new(include_str!("lua/log_end.lua")),
+            insert: queue(&[LEDGER, READY, STANDING, ENQUEUE, insert]),
+            claim: queue(&[LEDGER, READY, GATES, include_str!("lua/claim.lua")]),
+            extend: queue(&[include_str!("lua/extend.lua")]),
+            commit: queue(&[LEDGER, READY, STANDING, commit]),
+            commit_then: queue(&[LEDGER, READY, STANDING, ENQUEUE, commit]),
+            promote: queue(&[LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
+            overdue: queue(&[include_str!("lua/overdue.lua")]),
+            purge: queue(&[LEDGER, READY, STANDING, purge]),
+            next_due: queue(&[include_str!("lua/next_due.lua")]),
+            read: queue(&[include_str!("lua/read.lua")]),
+            list: queue(&[BYTES, include_str!("lua/list.lua")]),
+            list_ready: queue(&[LEDGER, READY, SEARCH, include_str!("lua/list_ready.lua")]),
+            ahead: queue(&[LEDGER, READY, SEARCH, include_str!("lua/ahead.lua")]),
+            survey: queue(&[LEDGER, READY, STANDING, include_str!("lua/survey.lua")]),
+            configure: queue(&[LEDGER, READY, include_str!("lua/configure.lua")]),
+            wipe: queue(&[LEDGER, READY, STANDING, include_str!("lua/wipe.lua")]),
+            log_end: queue(&[include_str!("lua/log_end.lua")]),
+            documents: Script::new(&[include_str!("lua/documents.lua")]),
         }
     }
 }
 
-/// One call of a script: what every script gets, then its own arguments.
+/// One call of a script: its keys and arguments, those first that it shares with others.
 pub(super) struct Call {
     arguments: Vec<Argument>,
-    keys: [String; 11],
-    common: [String; 6],
+    keys: Vec<String>,
 }
 
 enum Argument {
@@ -66,18 +101,20 @@ enum Argument {
 }
 
 impl Call {
+    /// A call of a script of a queue.
     pub(super) fn new(namespace: &Namespace, queue: &QueueName, now: Timestamp) -> Self {
         let base = namespace.base(queue);
-        let keys = keys::declared(&base);
-        let common = [
-            base,
-            queue.to_string(),
-            namespace.ready_channel(),
-            namespace.due_channel(),
-            namespace.logged_channel(),
-            now.as_millis().to_string(),
-        ];
-        Self { arguments: Vec::new(), keys, common }
+        let keys = keys::declared(&base).into();
+        let mut call = Self::on(keys);
+        call.text(base).text(queue);
+        call.text(namespace.ready_channel()).text(namespace.due_channel());
+        call.text(namespace.logged_channel()).text(now.as_millis());
+        call
+    }
+
+    /// A call of a script that works on these keys.
+    pub(super) fn on(keys: Vec<String>) -> Self {
+        Self { arguments: Vec::new(), keys }
     }
 
     /// Adds a number or text.
@@ -93,6 +130,11 @@ impl Call {
         self
     }
 
+    /// Adds a moment in ms, or the empty argument that stands for none.
+    pub(super) fn moment(&mut self, moment: Option<Timestamp>) -> &mut Self {
+        self.text(moment.map_or(String::new(), |moment| moment.as_millis().to_string()))
+    }
+
     /// Adds a record, or the empty argument that stands for none.
     pub(super) fn maybe(&mut self, record: Option<Vec<u8>>) -> &mut Self {
         // A record of nothing but defaults is encoded as nothing. Written out as a zero in field
@@ -104,7 +146,7 @@ impl Call {
 
     fn command(&self, verb: &str, script: &str) -> Cmd {
         let mut command = redis::cmd(verb);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.common);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys);
         for argument in &self.arguments {
             match argument {
                 Argument::Text(text) => command.arg(text),

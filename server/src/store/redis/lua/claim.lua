@@ -1,11 +1,18 @@
--- Takes ready jobs in order and leases them. Claims are served one after another.
+-- Takes ready jobs in order and leases them, as far as the queue's gates allow. Claims are served
+-- one after another.
 --
--- Arguments: stream length, default lease in ms, number of claims; per claim: limit, bytes,
---   lease in ms or '', lease (secret of 8 bytes, then what the broker wants back), worker,
---   request id or '', how long in ms to remember the request.
--- Replies, per claim: jobs as prelude's answer() makes them.
--- Touches: priorities, ready lists, leased, leases, remembered claims, events.
-local entries, default_lease, claims = take(), tonumber(take()), tonumber(take())
+-- Arguments: stream length, default lease in ms, default attempt timeout in ms, how long in ms to
+--   remember the request of a claim, number of claims; per claim: limit, bytes, lease in ms or '',
+--   lease (codec.rs), worker, request id or '', number of types, types.
+-- Replies: {'paused'}, {'full'}, {'limited', moment} or nil; then per claim jobs as prelude's
+--   answer() makes them.
+-- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
+local entries, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
+local memory, claims = take(), tonumber(take())
+
+-- So many entries without a job to lease are dropped in one call.
+local most_dropped = 5000
+local dropped = 0
 
 -- The leases of an earlier claim with the same request id that still live.
 local function replay(request)
@@ -25,24 +32,90 @@ local function replay(request)
   return jobs
 end
 
-local function lease_of(record)
-  local a, b, c, d = string.byte(record, head.lease, head.lease + 3)
-  local own = ((a * 256 + b) * 256 + c) * 256 + d
-  return own > 0 and own or default_lease
+-- How long a lease of the job lasts: as asked for or its own, but no longer than an attempt.
+local function lease_span(record, asked)
+  local a, b, c, d, e, f, g, h = string.byte(record, head.lease, head.lease + 7)
+  local span = asked or ((a * 256 + b) * 256 + c) * 256 + d
+  local timeout = ((e * 256 + f) * 256 + g) * 256 + h
+  return math.min(span > 0 and span or default_lease, timeout > 0 and timeout or default_timeout)
 end
 
--- Pops ids of the greatest priority in use; nil when there are none.
-local function pop(count)
+-- The lines of the greatest priority among those of `types`.
+local function lines_of_types(types)
+  local page = 200
+  for from = 0, 50 * page, page do
+    local found = redis.call('ZRANGE', key.lines, from, from + page - 1, 'WITHSCORES')
+    local lines, score = {}, nil
+    for i = 1, #found, 2 do
+      if types[string.match(found[i], ':(.*)$')] and (not score or score == found[i + 1]) then
+        score = found[i + 1]
+        lines[#lines + 1] = found[i]
+      end
+    end
+    if score or #found < 2 * page then
+      return lines
+    end
+  end
+  return {}
+end
+
+-- The lines from which the next job comes, of any type if `types` is nil.
+local function next_lines(types)
+  if types then
+    return lines_of_types(types)
+  end
+  local found = redis.call('ZRANGE', key.lines, 0, 1, 'WITHSCORES')
+  if found[4] and found[2] == found[4] then
+    return redis.call('ZRANGEBYSCORE', key.lines, found[2], found[2], 'LIMIT', 0, 1000)
+  end
+  return { found[1] }
+end
+
+local function peek(line, number)
+  local found = redis.call('LRANGE', list_key(line), 0, number - 1)
+  if #found == 0 then
+    redis.call('ZREM', key.lines, line)
+  end
+  return found
+end
+
+-- Takes up to `most` entries of the greatest priority in use: the entries, and the line of all or of
+-- each; nil when there are none.
+local function pop(most, types)
   while true do
-    local priority = redis.call('ZRANGE', key.priorities, 0, 0)[1]
-    if not priority then
+    local lines = next_lines(types)
+    if #lines == 0 then
+      if not types and has_flag('stale') then
+        count('stale', -ledger()[field.stale])
+      end
       return nil
+    elseif #lines == 1 then
+      local found = redis.call('LPOP', list_key(lines[1]), most)
+      if found then
+        return found, lines[1]
+      end
+      redis.call('ZREM', key.lines, lines[1])
+    else
+      local found, from, taken = {}, {}, {}
+      for i, one in ipairs(merge(lines, most, peek, 1)) do
+        found[i], from[i] = one.entry, one.line
+        taken[one.line] = (taken[one.line] or 0) + 1
+      end
+      for line, number in pairs(taken) do
+        redis.call('LPOP', list_key(line), number)
+      end
+      if #found > 0 then
+        return found, from
+      end
     end
-    local ids = redis.call('LPOP', base .. 'r:' .. priority, count)
-    if ids then
-      return ids, priority
-    end
-    redis.call('ZREM', key.priorities, priority)
+  end
+end
+
+local function put_back(found, from, first)
+  for back = #found, first, -1 do
+    local line = type(from) == 'table' and from[back] or from
+    redis.call('LPUSH', list_key(line), found[back])
+    use_line(line)
   end
 end
 
@@ -54,71 +127,133 @@ local function size_of(job)
   return size
 end
 
+-- True when the entry gives a job to lease. One that does not is dropped: its job went another way,
+-- or lapsed, and then the sweep finds it among the expiring.
+local function may_lease(entry, record, id, has_stale)
+  if not is_valid(entry, record) or (has_stale and redis.call('HEXISTS', key.leases, id) == 1) then
+    if has_stale then
+      count('stale', -1)
+    end
+    return false
+  end
+  return not is_lapsed(record)
+end
+
 -- Takes up to `limit` ready jobs of at most `bytes`, but one in any case.
-local function pick(limit, bytes)
+local function pick(limit, bytes, types)
   local jobs, used = {}, 0
   while #jobs < limit do
     -- Records may be large: read few until their size is known.
     local fit = #jobs == 0 and 16 or math.max(1, math.floor((bytes - used) * #jobs / used))
-    local ids, priority = pop(math.min(limit - #jobs, fit))
-    if not ids then
+    local found, from = pop(math.min(limit - #jobs, fit), types)
+    if not found then
       break
     end
-    local names = {}
-    for i, id in ipairs(ids) do
-      names[i] = job_key(id)
+    local names, ids = {}, {}
+    for i, entry in ipairs(found) do
+      ids[i] = string.sub(entry, entry_part.id)
+      names[i] = job_key(ids[i])
     end
     for i, record in ipairs(redis.call('MGET', unpack(names))) do
-      -- An id without a ready record is left over from a job that went another way.
-      if record and string.sub(record, head.state, head.state) == 'R' then
+      local has_stale = has_flag('stale') and ledger()[field.stale] > 0
+      if may_lease(found[i], record, ids[i], has_stale) then
         local job = answer(ids[i], record)
         local size = size_of(job)
         if #jobs > 0 and used + size > bytes then
-          for back = #ids, i, -1 do
-            redis.call('LPUSH', base .. 'r:' .. priority, ids[back])
-          end
+          put_back(found, from, i)
           return jobs
         end
         jobs[#jobs + 1] = job
         used = used + size
+      else
+        dropped = dropped + 1
       end
+    end
+    if dropped > most_dropped then
+      -- The rest is for the next call, which somebody must make.
+      redis.call('PUBLISH', channel.ready, queue)
+      break
     end
   end
   return jobs
 end
 
-local replies = {}
-for c = 1, claims do
-  local limit, bytes, lease_ms = tonumber(take()), tonumber(take()), tonumber(take())
-  local lease, worker, request, memory = take(), take(), take(), take()
-  local jobs = request ~= '' and replay(request) or {}
-  if #jobs == 0 and limit > 0 then
-    jobs = pick(limit, bytes)
-    if #jobs > 0 then
-      local deadlines, leases, ids, told = {}, {}, {}, { now, ';', string.char(#worker), worker }
-      for _, job in ipairs(jobs) do
-        local id, record = job[1], job[2]
-        job[3] = string.format('%.0f', tonumber(now) + (lease_ms or lease_of(record)))
-        job[4] = lease
-        deadlines[#deadlines + 1] = job[3]
-        deadlines[#deadlines + 1] = id
-        leases[#leases + 1] = id
-        leases[#leases + 1] = lease
-        ids[#ids + 1] = id
-        told[#told + 1] = string.char(#id)
-        told[#told + 1] = id
-        told[#told + 1] = string.sub(record, head.at, head.counters + 7)
-      end
-      redis.call('HSET', key.leases, unpack(leases))
-      add_times(key.leased, deadlines)
-      if request ~= '' then
-        local name = base .. 'c:' .. request
-        redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids, ','), 'PX', memory)
-      end
-      tell('c', table.concat(told))
+-- The dedup key that the job holds until it is started, or nil; it is the first of the extras.
+local function held_until_started(record)
+  if string.sub(record, head.extras, head.extras + 1) == '\0\0' then
+    return nil
+  end
+  local from = head.size + string.byte(record, head.type) + 1
+  if string.sub(record, from, from) ~= 'u' then
+    return nil
+  end
+  return string.sub(record, from + 3, from + 2 + struct.unpack('>I2', record, from + 1))
+end
+
+-- Writes the leases of `jobs` and what follows from them.
+local function lease_all(jobs, lease, asked, worker, request)
+  local deadlines, leases, ids, told = {}, {}, {}, { now, ';', string.char(#worker), worker }
+  for _, job in ipairs(jobs) do
+    local id, record = job[1], job[2]
+    job[3] = plain(tonumber(now) + lease_span(record, asked))
+    job[4] = lease
+    deadlines[#deadlines + 1] = job[3]
+    deadlines[#deadlines + 1] = id
+    leases[#leases + 1] = id
+    leases[#leases + 1] = lease
+    ids[#ids + 1] = id
+    told[#told + 1] = string.char(#id)
+    told[#told + 1] = id
+    told[#told + 1] = string.sub(record, head.at, head.counters + 7)
+    if string.sub(record, head.expires, head.expires + 7) ~= never then
+      redis.call('ZREM', key.expiring, id)
+    end
+    local key_held = held_until_started(record)
+    if key_held and redis.call('GET', base .. 'd:' .. key_held) == 'S' .. id then
+      redis.call('DEL', base .. 'd:' .. key_held)
     end
   end
-  replies[c] = jobs
+  redis.call('HSET', key.leases, unpack(leases))
+  add_times(key.leased, deadlines)
+  if request ~= '' then
+    local name = base .. 'c:' .. request
+    redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids, ','), 'PX', memory)
+  end
+  tell('c', table.concat(told))
 end
+
+local gate = nil
+local replies = { false }
+for _ = 1, claims do
+  local limit, bytes, asked = tonumber(take()), tonumber(take()), tonumber(take())
+  local lease, worker, request = take(), take(), take()
+  local types = nil
+  for _ = 1, tonumber(take()) do
+    types = types or {}
+    types[take()] = true
+  end
+  local jobs = request ~= '' and replay(request) or {}
+  if #jobs == 0 and limit > 0 then
+    local allowed, why = limit, nil
+    if has_flag('gated') then
+      allowed, why = allowance(limit)
+    end
+    if allowed > 0 then
+      jobs = pick(allowed, bytes, types)
+    end
+    if #jobs > 0 then
+      lease_all(jobs, lease, asked, worker, request)
+      spend(#jobs)
+    end
+    if why and #jobs == allowed then
+      gate = why
+    end
+  end
+  replies[#replies + 1] = jobs
+end
+if has_flag('gated') then
+  replies[1] = gate_of(gate)
+end
+write_ledger()
 write_log(entries)
 return replies

@@ -1,41 +1,76 @@
--- Moves the end of leases.
+-- Moves the end of leases and marks jobs that shall be cancelled.
 --
--- Arguments: stream length, number of leases; per lease: job id, secret, new end, progress or '',
---   checkpoint or '', event or ''.
--- Replies, per lease: 'applied' or 'lost'.
--- Touches: leased, job and details keys, events.
+-- Arguments: stream length, number of leases; per lease: job id, secret, new end or '', progress or
+--   '', checkpoint or '', latest end that a cancellation sets or '', the cancellation or '', event
+--   or ''.
+-- Replies, per lease: {end, cancellation or ''} or 'lost'.
+-- Touches: leased, leases, job and details keys, events.
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
-local entries, count = take(), tonumber(take())
+local entries, number = take(), tonumber(take())
 
-local replies, ends = {}, {}
-for i = 1, count do
-  local id, secret, until_ms, progress, checkpoint, event =
-    take(), take(), take(), take(), take(), take()
+local ends = {} -- id -> new end
+
+-- Writes what is left behind; answers false when that is nothing.
+local function write_details(id, fields)
+  local given = {}
+  for name, value in pairs(fields) do
+    if value ~= '' then
+      given[#given + 1] = name
+      given[#given + 1] = value
+    end
+  end
+  if #given > 0 then
+    redis.call('HSET', details_key(id), unpack(given))
+    redis.call('SETRANGE', job_key(id), head.flags - 1, '1')
+  end
+end
+
+-- The latest end that cancellations set, or 0; the earlier of an old and a new one stays.
+local function mark(id, lease, by, cancel)
+  local before = time_in(lease, lease_part.cancel)
+  if by == '' or (before > 0 and before <= tonumber(by)) then
+    return before
+  end
+  local marked = string.sub(lease, 1, lease_part.cancel - 1)
+    .. struct.pack('>I8', tonumber(by))
+    .. string.sub(lease, lease_part.worker)
+  redis.call('HSET', key.leases, id, marked)
+  write_details(id, { x = cancel })
+  return tonumber(by)
+end
+
+local replies = {}
+for i = 1, number do
+  local id, secret, until_ms, progress, checkpoint, by, cancel, event =
+    take(), take(), take(), take(), take(), take(), take(), take()
   local lease = redis.call('HGET', key.leases, id)
   if lease and string.sub(lease, 1, 8) == secret then
-    ends[#ends + 1] = until_ms
-    ends[#ends + 1] = id
-    if progress ~= '' then
-      redis.call('HSET', details_key(id), 'p', progress)
+    local latest = mark(id, lease, by, cancel)
+    local present = until_ms ~= '' and until_ms
+      or ends[id]
+      or redis.call('ZSCORE', key.leased, id)
+    if latest > 0 and latest < tonumber(present) then
+      present = plain(latest)
     end
-    if checkpoint ~= '' then
-      redis.call('HSET', details_key(id), 'c', checkpoint)
-    end
-    if progress ~= '' or checkpoint ~= '' then
-      redis.call('SETRANGE', job_key(id), head.flags - 1, '1')
-    end
+    ends[id] = present
+    write_details(id, { p = progress, c = checkpoint })
     if event ~= '' then
-      tell_event(event, string.sub(lease, 21))
+      tell_event(event, string.sub(lease, lease_part.worker))
     end
-    replies[i] = 'applied'
+    replies[i] = { present, latest > 0 and redis.call('HGET', details_key(id), 'x') or '' }
   else
     replies[i] = 'lost'
   end
 end
-if #ends > 0 then
-  add_times(key.leased, ends)
+local times = {}
+for id, time in pairs(ends) do
+  times[#times + 1] = time
+  times[#times + 1] = id
+end
+if #times > 0 then
+  add_times(key.leased, times)
 end
 write_log(entries)
 return replies

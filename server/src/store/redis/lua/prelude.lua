@@ -1,15 +1,19 @@
--- Shared by every script: names for what all of them are given.
+-- Shared by every script of a queue: names for what all of them are given.
 --
 -- KEYS, all of one queue, so of one cluster slot; see keys.rs:
 local key = {
-  priorities = KEYS[1], -- zset: priority in use -> its negative
+  lines = KEYS[1], -- zset: line in use -> its negative priority
   scheduled = KEYS[2], -- zset: job id -> due time
   retrying = KEYS[3], -- zset: job id -> due time
-  leased = KEYS[4], -- zset: job id -> end of its visibility timeout
-  leases = KEYS[5], -- hash: job id -> lease
-  events = KEYS[6], -- stream: one entry per script call that moved something
-  number = KEYS[7], -- string: number of the newest stream entry
-  finished = { K = KEYS[8], D = KEYS[9], C = KEYS[10], E = KEYS[11] }, -- zsets: job id -> purge time
+  blocked = KEYS[4], -- zset: job id -> create time
+  leased = KEYS[5], -- zset: job id -> end of its visibility timeout
+  leases = KEYS[6], -- hash: job id -> lease
+  expiring = KEYS[7], -- zset: id of a pending job -> its expiry
+  events = KEYS[8], -- stream: one entry per script call that moved something
+  number = KEYS[9], -- string: number of the newest stream entry
+  ledger = KEYS[10], -- string: counters and gates; see ledger.lua
+  settings = KEYS[11], -- string: settings; see configure.lua
+  finished = { K = KEYS[12], D = KEYS[13], C = KEYS[14], E = KEYS[15] }, -- zsets: job id -> purge time
 }
 -- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond.
 local base, queue = ARGV[1], ARGV[2]
@@ -24,12 +28,16 @@ local function take()
 end
 
 -- A job's record begins with a head of fixed width (codec.rs); positions count from 1.
-local head = { priority = 2, lease = 4, flags = 8, state = 9, at = 10, counters = 18, size = 45 }
+local head = {
+  priority = 2, lease = 4, expires = 12, revision = 20, type = 24, extras = 25, flags = 27,
+  state = 28, at = 29, counters = 37, started = 49, size = 64,
+}
 
-local function priority_of(record)
-  local high, low = string.byte(record, head.priority, head.priority + 1)
-  return high * 256 + low - 1000
-end
+-- Positions in a lease.
+local lease_part = { secret = 8, cancel = 21, worker = 29 }
+
+-- A time that is not set.
+local never = string.rep('\0', 8)
 
 local function job_key(id)
   return base .. 'j:' .. id
@@ -37,6 +45,26 @@ end
 
 local function details_key(id)
   return base .. 'm:' .. id
+end
+
+local function state_in(record)
+  return string.sub(record, head.state, head.state)
+end
+
+-- A number as text, without an exponent.
+local function plain(number)
+  return string.format('%.0f', number)
+end
+
+-- The time at `position` of a record or lease.
+local function time_in(text, position)
+  return (struct.unpack('>I8', text, position))
+end
+
+-- True when the job must not be started any more.
+local function is_lapsed(record)
+  return string.sub(record, head.expires, head.expires + 7) ~= never
+    and time_in(record, head.expires) <= tonumber(now)
 end
 
 -- What the stream entry of this call will hold: form, body, form, body…
@@ -79,15 +107,6 @@ local function write_log(entries)
   local number = redis.call('INCR', key.number)
   redis.call('XADD', key.events, 'MAXLEN', '~', entries, '*', 'n', number, unpack(fields))
   redis.call('PUBLISH', channel.logged, queue)
-end
-
--- Puts ids at the end of a ready list, or in front, and says so if the list was empty.
-local function push_ready(side, priority, ids)
-  local length = redis.call(side, base .. 'r:' .. priority, unpack(ids))
-  if length == #ids then
-    redis.call('ZADD', key.priorities, -priority, priority)
-    redis.call('PUBLISH', channel.ready, queue)
-  end
 end
 
 -- Adds score, id, score, id… to a zset of times, and says so if one of them is the earliest now.

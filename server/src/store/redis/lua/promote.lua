@@ -2,7 +2,7 @@
 --
 -- Arguments: stream length, limit.
 -- Reply: how many.
--- Touches: scheduled, retrying, job keys, priorities, ready lists, events.
+-- Touches: scheduled, retrying, job keys, ready lists, ledger, events.
 local entries, limit = take(), tonumber(take())
 
 local due = {}
@@ -14,33 +14,34 @@ for state, zset in pairs({ S = key.scheduled, T = key.retrying }) do
 end
 table.sort(due, function(one, other)
   if one.at == other.at then
-    return one.id < other.id
+    return is_before(one.id, other.id)
   end
   return one.at < other.at
 end)
 
-local count = math.min(#due, limit)
+local number = math.min(#due, limit)
 local ready, order, told = {}, {}, { now, ';' }
-for i = 1, count do
+for i = 1, number do
   local job = due[i]
   redis.call('ZREM', job.zset, job.id)
-  local record = redis.call('GETRANGE', job_key(job.id), 0, head.size - 1)
-  if #record == head.size then
+  local record = redis.call('GETRANGE', job_key(job.id), 0, head.size + 254)
+  if record ~= '' then
     redis.call('SETRANGE', job_key(job.id), head.state - 1, 'R')
-    local priority = priority_of(record)
-    if not ready[priority] then
-      ready[priority] = {}
-      order[#order + 1] = priority
+    local line = line_of(record)
+    if not ready[line] then
+      ready[line] = {}
+      order[#order + 1] = line
     end
-    table.insert(ready[priority], job.id)
+    table.insert(ready[line], entry_of('back', record, job.id))
     told[#told + 1] = job.state .. string.char(#job.id) .. job.id
   end
 end
-for _, priority in ipairs(order) do
-  push_ready('RPUSH', priority, ready[priority])
+for _, line in ipairs(order) do
+  push_ready('RPUSH', line, ready[line])
 end
 if #order > 0 then
   tell('p', table.concat(told))
 end
+write_ledger()
 write_log(entries)
-return count
+return number

@@ -1,24 +1,51 @@
--- Tells a queue's counts and when its next job falls due.
+-- Tells what a queue holds and what became of its jobs.
 --
 -- Arguments: none.
--- Reply: scheduled, ready, leased, retrying, succeeded, dead, cancelled, expired, then the earliest
---   time of all indexes or ''.
+-- Reply: jobs that are scheduled, ready, leased, retrying, blocked, succeeded, dead, cancelled,
+--   expired; enqueued, succeeded, dead, lost leases since the queue began; enqueued, finished in
+--   the last minute; bytes of unfinished jobs; since when the oldest ready job waits or ''.
 -- Touches nothing.
-local ready = 0
-for _, priority in ipairs(redis.call('ZRANGE', key.priorities, 0, -1)) do
-  ready = ready + redis.call('LLEN', base .. 'r:' .. priority)
-end
 local finished = key.finished
-local zsets =
-  { key.scheduled, key.leased, key.retrying, finished.K, finished.D, finished.C, finished.E }
-local counts, earliest = {}, nil
-for i, zset in ipairs(zsets) do
+local counts = {}
+for i, zset in ipairs({
+  key.scheduled, key.leased, key.retrying, key.blocked, finished.K, finished.D, finished.C,
+  finished.E,
+}) do
   counts[i] = redis.call('ZCARD', zset)
-  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2]
-  if first and (not earliest or tonumber(first) < tonumber(earliest)) then
-    earliest = first
+end
+local numbers = ledger()
+local others = counts[1] + counts[2] + counts[3] + counts[4]
+table.insert(counts, 2, math.max(0, numbers[field.jobs] - others))
+for _, name in ipairs({ 'enqueued', 'succeeded', 'dead', 'lost' }) do
+  counts[#counts + 1] = numbers[field[name]]
+end
+
+local newest = math.floor(tonumber(now) / 10000)
+for _, first in ipairs({ field.enqueued_then, field.finished_then }) do
+  local sum = 0
+  for bucket = newest - 5, numbers[field.bucket] do
+    if bucket > numbers[field.bucket] - 6 then
+      sum = sum + numbers[first + bucket % 6]
+    end
+  end
+  counts[#counts + 1] = sum
+end
+counts[#counts + 1] = numbers[field.bytes]
+
+-- Those that gave their turn back stand in front though they wait anew, so look at some.
+local oldest = nil
+for _, line in ipairs(redis.call('ZRANGE', key.lines, 0, 99)) do
+  for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, 9)) do
+    local at = struct.unpack('>I6', entry, entry_part.at)
+    if not oldest or at < oldest then
+      if not has_flag('stale') or is_valid(entry, front_of(string.sub(entry, entry_part.id))) then
+        oldest = at
+      end
+    end
   end
 end
-table.insert(counts, 2, ready)
-table.insert(counts, earliest or '')
+for i, number in ipairs(counts) do
+  counts[i] = plain(number)
+end
+counts[#counts + 1] = oldest and plain(oldest) or ''
 return counts

@@ -1,0 +1,46 @@
+-- Tells how many ready jobs would be claimed before a ready one, about.
+--
+-- Arguments: job id.
+-- Reply: how many.
+-- Touches nothing.
+local id = take()
+
+local record = redis.call('GETRANGE', job_key(id), 0, head.size + 254)
+if record == '' or state_in(record) ~= 'R' then
+  return 0
+end
+local own = line_of(record)
+local at = struct.unpack('>I6', record, head.at + 2)
+local ending = entry_end(string.sub(record, head.at, head.at + 7), id)
+
+-- Its index in its line and its place; without the place when it is not found near where its time
+-- would have it.
+local function find()
+  local length = redis.call('LLEN', list_key(own))
+  local guess = length > searched and entries_below(own, entry_part.at, at) or 0
+  local from = math.max(0, guess - searched / 2)
+  for i, entry in ipairs(redis.call('LRANGE', list_key(own), from, from + searched - 1)) do
+    if string.sub(entry, entry_part.at) == ending then
+      return from + i - 1, struct.unpack('>I6', entry)
+    end
+  end
+  return guess, nil
+end
+
+local before, place = find()
+local score = redis.call('ZSCORE', key.lines, own)
+if not score then
+  return 0
+end
+local greater =
+  redis.call('ZRANGEBYSCORE', key.lines, '-inf', '(' .. score, 'LIMIT', 0, 1000)
+for _, line in ipairs(greater) do
+  before = before + redis.call('LLEN', list_key(line))
+end
+for _, line in ipairs(redis.call('ZRANGEBYSCORE', key.lines, score, score, 'LIMIT', 0, 1000)) do
+  if line ~= own then
+    before = before
+      + entries_below(line, place and 1 or entry_part.at, place or at)
+  end
+end
+return before

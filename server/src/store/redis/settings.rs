@@ -1,0 +1,57 @@
+//! The settings of queues, and the end of a queue.
+
+use super::{RedisStore, keys, reply};
+use crate::clock::Timestamp;
+use crate::job::{Event, QueueName, QueueSettings};
+use crate::store::record::{decode_settings, encode_event, encode_settings};
+use crate::store::{Error, Guarded, Result};
+
+impl RedisStore {
+    pub(super) async fn read_settings(&self, queue: &QueueName) -> Result<Option<QueueSettings>> {
+        let key = keys::settings(&self.namespace.base(queue));
+        let found = reply::revised(self.ask(redis::cmd("GET").arg(key)).await?)?;
+        let Some((revision, body)) = found else { return Ok(None) };
+        let settings = decode_settings(body).map_err(|why| Error::Corrupt {
+            name: format!("queues/{queue}/settings"),
+            why: why.to_string(),
+        })?;
+        Ok(Some(QueueSettings { revision, ..settings }))
+    }
+
+    pub(super) async fn write_settings(
+        &self,
+        queue: &QueueName,
+        settings: &QueueSettings,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<Guarded> {
+        self.register(queue).await?;
+        let next = QueueSettings { revision: settings.revision + 1, ..settings.clone() };
+        let mut call = self.moving(queue, now);
+        call.text(self.namespace.settings_channel());
+        call.text(settings.revision).text(next.revision).bytes(encode_settings(&next));
+        call.text(u8::from(next.paused));
+        call.text(next.max_leased.map_or(-1, i64::from));
+        match next.rate_limit {
+            Some(rate) => call.text(rate.interval_micros()).text(rate.burst.max(1)),
+            None => call.text(0).text(0),
+        };
+        call.bytes(encode_event(event));
+        let mut answer = reply::array(self.run_script(&call, &self.scripts.configure).await?)?;
+        let outcome = reply::guarded(redis::Value::Array(answer.split_off(1)))?.pop();
+        self.register_new(queue, answer.first()).await?;
+        outcome.ok_or_else(|| Error::Unavailable("the server gave no outcome".to_owned()))
+    }
+
+    pub(super) async fn wipe_some(&self, queue: &QueueName, limit: usize) -> Result<bool> {
+        let mut call = self.call(queue, Timestamp::default());
+        call.text(limit.max(1)).text(self.namespace.settings_channel());
+        let gone = reply::count(&self.run_script(&call, &self.scripts.wipe).await?)? == 1;
+        if gone {
+            self.registered.lock().remove(queue);
+            let queues = self.namespace.queues();
+            self.ask(redis::cmd("SREM").arg(queues).arg(queue.as_str())).await?;
+        }
+        Ok(gone)
+    }
+}
