@@ -348,7 +348,6 @@ async fn calls_that_are_not_built_say_so(server: &mut Server) {
         Refusal::of(server.admin().list_jobs(v1::ListJobsRequest::default()).await),
         Refusal::of(server.admin().pause_queue(v1::QueueActionRequest::default()).await),
         Refusal::of(server.admin().delete_job(v1::JobActionRequest::default()).await),
-        Refusal::of(server.admin().create_schedule(v1::CreateScheduleRequest::default()).await),
         Refusal::of(server.admin().drain_worker(v1::DrainWorkerRequest::default()).await),
     ];
     for refusal in refusals {

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cancel;
+pub mod cron;
 pub mod dispatch;
 pub mod enqueue;
 pub mod filter;
@@ -14,6 +15,7 @@ pub mod lists;
 pub mod operate;
 pub mod pulse;
 pub mod queues;
+pub mod schedules;
 pub mod settings;
 pub mod settle;
 pub mod sweep;
@@ -28,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::operate::Refusal;
-use crate::job::{JobName, Outcome, QueueName, State, WorkerId};
+use crate::job::{JobName, Outcome, QueueName, ScheduleId, State, WorkerId};
 use crate::store::{self, Room, Store};
 
 /// Why a use case was refused or failed; what the caller can do about it.
@@ -118,6 +120,12 @@ pub enum Error {
         /// How the lease ended.
         outcome: Outcome,
     },
+    /// No such schedule.
+    #[error("there is no schedule schedules/{0}")]
+    NoSchedule(ScheduleId),
+    /// The chosen id of a schedule is taken.
+    #[error("schedules/{0} exists already")]
+    ScheduleExists(ScheduleId),
     /// The event log no longer holds what follows the cursor.
     #[error("events after the cursor are gone")]
     CursorTrimmed {
@@ -190,6 +198,8 @@ pub struct Tasks {
     pub sweeping: sweep::Sweeping,
     /// Writes down which workers were seen, and hears which shall drain.
     pub watching: workers::Watching,
+    /// Fires schedules.
+    pub ticking: cron::Ticking,
     /// Keeps the clock on the store's time and tells whether the store answers.
     pub pulse: pulse::Pulse,
 }
@@ -206,7 +216,8 @@ impl Broker {
         let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
         let broker = Self { store, clock, folder, dispatcher, settings, workers, health, draining };
-        (broker, Tasks { folding, dispatching, sweeping, watching, pulse })
+        let ticking = cron::Ticking::new(broker.clone());
+        (broker, Tasks { folding, dispatching, sweeping, watching, ticking, pulse })
     }
 
     /// The clock that this broker decides by.

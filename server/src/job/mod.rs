@@ -23,9 +23,10 @@ use bytes::Bytes;
 
 pub use event::{Event, EventKind};
 pub use id::{DedupKey, JobId, JobName, LeaseSecret, LeaseToken, QueueName, RequestId, WorkerId};
-pub use queue::QueueSettings;
+pub use queue::{Open, QueueSettings};
 pub use retention::{Keep, Retention};
 pub use retry::RetryPolicy;
+pub use schedule::{Schedule, ScheduleId};
 pub use state::State;
 pub use transition::{Guard, Line, Place, Transition};
 

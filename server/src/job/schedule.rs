@@ -12,7 +12,8 @@ use std::time::Duration;
 
 pub use cron::{CronLine, Zone};
 
-use super::id::{ParseError, QueueName};
+use super::id::{JobName, ParseError, QueueName};
+use super::{Open, Spec};
 use crate::clock::{Timestamp, millis};
 
 /// The shortest time between two firings.
@@ -120,23 +121,51 @@ pub enum Overlap {
     Skip,
 }
 
-/// A schedule, as far as its times are concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// Its name.
-    pub id: ScheduleId,
+/// What each firing enqueues.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Template {
+    /// How long after the tick the job may run; `None`: at once.
+    pub delay: Option<Duration>,
+    /// How long after the tick the job is worth starting; `None`: for ever.
+    pub ttl: Option<Duration>,
+    /// What its queue's settings decide at each firing.
+    pub open: Open,
+    /// The rest. Its times are those of no job in particular, and unset.
+    pub spec: Spec,
+}
+
+/// What an operator asks of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
     /// When it fires.
     pub recurrence: Recurrence,
     /// What a tick does while the last job is unfinished.
     pub overlap: Overlap,
     /// Missed ticks younger than this are made up for.
     pub catch_up: Duration,
-    /// It does not fire.
-    pub paused: bool,
+    /// Where its jobs go.
+    pub queue: QueueName,
+    /// What they are.
+    pub job: Template,
+}
+
+/// A schedule as its store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Its name.
+    pub id: ScheduleId,
+    /// What was asked of it.
+    pub settings: Settings,
     /// When it was made.
     pub created: Timestamp,
+    /// How often an operator changed it.
+    pub revision: u32,
+    /// It does not fire.
+    pub paused: bool,
     /// The last tick that fired.
     pub fired: Option<Timestamp>,
+    /// The job that it made.
+    pub last_job: Option<JobName>,
     /// The next tick; `None` while paused.
     pub next: Option<Timestamp>,
 }
@@ -151,19 +180,41 @@ pub struct Due {
 }
 
 impl Schedule {
+    /// A schedule that begins with its first tick after `now`.
+    pub fn new(id: ScheduleId, settings: Settings, now: Timestamp) -> Self {
+        let mut schedule = Self {
+            id,
+            settings,
+            created: now,
+            revision: 0,
+            paused: false,
+            fired: None,
+            last_job: None,
+            next: None,
+        };
+        schedule.resume(now);
+        schedule
+    }
+
+    /// Names what operators made of it: firing leaves it the same.
+    pub fn etag(&self) -> String {
+        format!("{:x}.{:x}", self.created.as_millis(), self.revision)
+    }
+
     /// Which ticks fire now.
     ///
-    /// Of those that were missed, the ones younger than [`catch_up`](Self::catch_up) do. The latest
+    /// Of those that were missed, the ones younger than [`Settings::catch_up`] do. The latest
     /// one does also when it is less than [`SLACK`] late: it was not missed, only noticed late.
     /// The others are dropped.
     pub fn due(&self, now: Timestamp) -> Due {
+        let catch_up = self.settings.catch_up;
         let is_due = |tick: &Timestamp| *tick <= now;
         let mut fire = Vec::new();
         let Some(first) = self.next.filter(is_due) else {
             return Due { fire, next: self.next };
         };
         // Whatever is older does not fire, so a long rest is leapt over.
-        let oldest = now.before(self.catch_up.max(SLACK));
+        let oldest = now.before(catch_up.max(SLACK));
         let mut tick =
             if first >= oldest { Some(first) } else { self.tick_after(oldest.before(MOMENT)) };
         while let Some(at) = tick.filter(is_due)
@@ -172,7 +223,7 @@ impl Schedule {
             tick = self.tick_after(at);
             let is_latest = tick.is_none_or(|following| following > now);
             let late = now.since(at);
-            if late < self.catch_up || (is_latest && late < SLACK) {
+            if late < catch_up || (is_latest && late < SLACK) {
                 fire.push(at);
             }
         }
@@ -185,6 +236,15 @@ impl Schedule {
         self.next = self.tick_after(now);
     }
 
+    /// Takes other settings. Other times begin with their first tick after `now`.
+    pub fn change(&mut self, settings: Settings, now: Timestamp) {
+        let is_other = settings.recurrence != self.settings.recurrence;
+        self.settings = settings;
+        if is_other && !self.paused {
+            self.resume(now);
+        }
+    }
+
     /// Ceases to fire.
     pub fn pause(&mut self) {
         self.paused = true;
@@ -192,7 +252,7 @@ impl Schedule {
     }
 
     fn tick_after(&self, moment: Timestamp) -> Option<Timestamp> {
-        self.recurrence.next_after(moment, self.created)
+        self.settings.recurrence.next_after(moment, self.created)
     }
 }
 

@@ -12,6 +12,7 @@ use super::convert::lease::REPLY_LIMIT;
 use super::convert::list::{entry_bytes, jobs_response};
 use super::convert::queue::{proto_queue, queue_name, queues_response};
 use super::convert::{list, operate, queue};
+use super::schedules;
 use super::status::Fault;
 use crate::broker::lists::Size;
 use crate::broker::{self, Broker};
@@ -159,18 +160,60 @@ impl JobBrokerAdmin for AdminCalls {
         Ok(Response::new(status_response(status, now.since(asked), now)))
     }
 
+    async fn create_schedule(
+        &self,
+        request: Request<v1::CreateScheduleRequest>,
+    ) -> Answer<v1::Schedule> {
+        Ok(Response::new(schedules::create(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn get_schedule(&self, request: Request<v1::GetScheduleRequest>) -> Answer<v1::Schedule> {
+        Ok(Response::new(schedules::get(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<v1::ListSchedulesRequest>,
+    ) -> Answer<v1::ListSchedulesResponse> {
+        Ok(Response::new(schedules::list(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn update_schedule(
+        &self,
+        request: Request<v1::UpdateScheduleRequest>,
+    ) -> Answer<v1::Schedule> {
+        Ok(Response::new(schedules::update(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn delete_schedule(&self, request: Request<v1::ScheduleActionRequest>) -> Answer<()> {
+        Ok(Response::new(schedules::delete(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn pause_schedule(
+        &self,
+        request: Request<v1::ScheduleActionRequest>,
+    ) -> Answer<v1::Schedule> {
+        Ok(Response::new(schedules::pause(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn resume_schedule(
+        &self,
+        request: Request<v1::ScheduleActionRequest>,
+    ) -> Answer<v1::Schedule> {
+        Ok(Response::new(schedules::resume(&self.broker, request.into_inner()).await?))
+    }
+
+    async fn trigger_schedule(
+        &self,
+        request: Request<v1::ScheduleActionRequest>,
+    ) -> Answer<v1::Job> {
+        Ok(Response::new(schedules::trigger(&self.broker, request.into_inner()).await?))
+    }
+
     not_built! {
         explain_job: "ExplainJob", v1::GetJobRequest => v1::ExplainJobResponse;
         bulk_jobs: "BulkJobs", v1::BulkJobsRequest => v1::BulkJobsResponse;
         purge_jobs: "PurgeJobs", v1::PurgeJobsRequest => v1::PurgeJobsResponse;
-        create_schedule: "CreateSchedule", v1::CreateScheduleRequest => v1::Schedule;
-        get_schedule: "GetSchedule", v1::GetScheduleRequest => v1::Schedule;
-        list_schedules: "ListSchedules", v1::ListSchedulesRequest => v1::ListSchedulesResponse;
-        update_schedule: "UpdateSchedule", v1::UpdateScheduleRequest => v1::Schedule;
-        delete_schedule: "DeleteSchedule", v1::ScheduleActionRequest => ();
-        pause_schedule: "PauseSchedule", v1::ScheduleActionRequest => v1::Schedule;
-        resume_schedule: "ResumeSchedule", v1::ScheduleActionRequest => v1::Schedule;
-        trigger_schedule: "TriggerSchedule", v1::ScheduleActionRequest => v1::Job;
         list_workers: "ListWorkers", v1::ListWorkersRequest => v1::ListWorkersResponse;
         drain_worker: "DrainWorker", v1::DrainWorkerRequest => v1::Worker;
     }

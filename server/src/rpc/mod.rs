@@ -9,6 +9,7 @@ mod convert;
 mod events;
 mod handover;
 mod health;
+mod schedules;
 mod shield;
 mod status;
 

@@ -36,6 +36,8 @@ pub(super) enum Reason {
     QueueNotFound,
     WorkerNotFound,
     QueueNotEmpty,
+    ScheduleNotFound,
+    ScheduleExists,
     RequestIdReused,
     LeaseLost,
     LeaseSettled,
@@ -72,6 +74,9 @@ struct Row {
 
 /// The detail of what is about a job.
 const JOB: Detail = Detail::Resource("lessor.v1.Job");
+
+/// The detail of what is about a schedule.
+const SCHEDULE: Detail = Detail::Resource("lessor.v1.Schedule");
 
 /// Which details come beside `ErrorInfo` and `RetryInfo`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,6 +148,10 @@ impl Reason {
                 "no such worker was seen lately", "stop"),
             Self::QueueNotEmpty => row("QUEUE_NOT_EMPTY", Code::FailedPrecondition, Detail::Precondition,
                 "the queue holds jobs", "finish or purge them, or set `force`"),
+            Self::ScheduleNotFound => row("SCHEDULE_NOT_FOUND", Code::NotFound, SCHEDULE,
+                "there is no such schedule", "stop"),
+            Self::ScheduleExists => row("SCHEDULE_EXISTS", Code::AlreadyExists, SCHEDULE,
+                "the chosen `schedule_id` is taken", "use that schedule, or another id"),
             Self::RequestIdReused => row("REQUEST_ID_REUSED", Code::FailedPrecondition, Detail::None,
                 "the `request_id` was used for another request", "fix the bug"),
             Self::LeaseLost => row("LEASE_LOST", Code::FailedPrecondition, Detail::Precondition,
@@ -343,6 +352,12 @@ impl From<broker::Error> for Fault {
             }
             Error::BadPageToken => wrong_field("page_token", "is not a page token of this list"),
             Error::FollowUp { index, why } => Self::from(*why).inside(&format!("then[{index}]")),
+            Error::NoSchedule(ref id) => {
+                Self::new(Reason::ScheduleNotFound, message).about(format!("schedules/{id}"))
+            }
+            Error::ScheduleExists(ref id) => {
+                Self::new(Reason::ScheduleExists, message).about(format!("schedules/{id}"))
+            }
             Error::RequestReused => Self::new(Reason::RequestIdReused, message),
             // The refused job answers for the whole group; so this one is never the answer.
             Error::Withheld => Self::internal("a batch was withheld, but none of it was refused"),

@@ -6,6 +6,7 @@
 
 mod event;
 mod queue;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::job::{
 
 pub use event::{decode_events, encode_event};
 pub use queue::{decode_settings, encode_settings};
+pub use schedule::{decode_schedule, encode_schedule};
 
 /// Why a record can't be read.
 #[derive(Debug, thiserror::Error)]

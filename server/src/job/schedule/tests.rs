@@ -27,19 +27,18 @@ fn assert_ticks(line: &str, zone: &str, from: &str, expected: &[&str]) {
     assert_eq!(ticks, expected, "{line:?} in {zone} after {from}");
 }
 
-fn schedule(recurrence: Recurrence, created: &str) -> Schedule {
-    let mut schedule = Schedule {
-        id: ScheduleId::parse("nightly").unwrap(),
+fn settings(recurrence: Recurrence) -> Settings {
+    Settings {
         recurrence,
         overlap: Overlap::default(),
         catch_up: Duration::ZERO,
-        paused: false,
-        created: at(created),
-        fired: None,
-        next: None,
-    };
-    schedule.resume(at(created));
-    schedule
+        queue: QueueName::parse("reports").unwrap(),
+        job: Template::default(),
+    }
+}
+
+fn schedule(recurrence: Recurrence, created: &str) -> Schedule {
+    Schedule::new(ScheduleId::parse("nightly").unwrap(), settings(recurrence), at(created))
 }
 
 #[test]
@@ -225,7 +224,7 @@ fn of_close_ticks_that_were_missed_only_the_latest_fires() {
 #[test]
 fn missed_ticks_younger_than_catch_up_all_fire() {
     let mut schedule = schedule(cron("0 * * * *", "UTC"), "2026-01-01T00:30:00Z");
-    schedule.catch_up = Duration::from_hours(2);
+    schedule.settings.catch_up = Duration::from_hours(2);
     let due = schedule.due(at("2026-01-01T04:10:00Z"));
     assert_eq!(due.fire, [at("2026-01-01T03:00:00Z"), at("2026-01-01T04:00:00Z")]);
     assert_eq!(due.next, Some(at("2026-01-01T05:00:00Z")));
@@ -236,7 +235,7 @@ fn missed_ticks_younger_than_catch_up_all_fire() {
 #[test]
 fn many_missed_ticks_are_made_up_for_bit_by_bit() {
     let mut schedule = schedule(cron("* * * * *", "UTC"), "2026-01-01T00:00:00Z");
-    schedule.catch_up = Duration::from_hours(24);
+    schedule.settings.catch_up = Duration::from_hours(24);
     let now = at("2026-01-01T05:00:00Z");
     let mut fired = Vec::new();
     while schedule.next.is_some_and(|next| next <= now) {
@@ -262,11 +261,25 @@ fn a_rest_of_years_is_leapt_over() {
 #[test]
 fn a_paused_schedule_is_never_due_and_goes_on_with_the_tick_after_its_pause() {
     let mut schedule = schedule(cron("0 * * * *", "UTC"), "2026-01-01T00:30:00Z");
-    schedule.catch_up = Duration::from_hours(24);
+    schedule.settings.catch_up = Duration::from_hours(24);
     schedule.pause();
     assert_eq!(schedule.due(at("2026-01-01T08:00:00Z")), Due { fire: vec![], next: None });
     schedule.resume(at("2026-01-01T08:00:00Z"));
     assert_eq!(schedule.next, Some(at("2026-01-01T09:00:00Z")));
+}
+
+#[test]
+fn other_times_begin_anew_and_other_settings_leave_the_next_tick_alone() {
+    let mut schedule = schedule(cron("0 * * * *", "UTC"), "2026-01-01T00:30:00Z");
+    let now = at("2026-01-01T00:40:00Z");
+    let skipping = Settings { overlap: Overlap::Skip, ..settings(cron("0 * * * *", "UTC")) };
+    schedule.change(skipping, now);
+    assert_eq!(schedule.next, Some(at("2026-01-01T01:00:00Z")));
+    schedule.change(settings(cron("45 * * * *", "UTC")), now);
+    assert_eq!(schedule.next, Some(at("2026-01-01T00:45:00Z")));
+    schedule.pause();
+    schedule.change(settings(cron("50 * * * *", "UTC")), now);
+    assert_eq!(schedule.next, None);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) mod operate;
 mod payload;
 mod policy;
 pub(super) mod queue;
+pub(super) mod schedule;
 pub(super) mod settle;
 mod text;
 pub(super) mod time;

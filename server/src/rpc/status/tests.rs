@@ -1,10 +1,10 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::job::{JobName, QueueName, State};
+use crate::job::{JobName, QueueName, ScheduleId, State};
 use crate::store::Room;
 
-const ALL: [Reason; 27] = [
+const ALL: [Reason; 29] = [
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
@@ -18,6 +18,8 @@ const ALL: [Reason; 27] = [
     Reason::QueueNotFound,
     Reason::WorkerNotFound,
     Reason::QueueNotEmpty,
+    Reason::ScheduleNotFound,
+    Reason::ScheduleExists,
     Reason::RequestIdReused,
     Reason::LeaseLost,
     Reason::LeaseSettled,
@@ -42,6 +44,7 @@ fn name() -> JobName {
 fn faults() -> Vec<Fault> {
     use broker::Error;
     let queue = QueueName::parse("mail").unwrap();
+    let schedule = ScheduleId::parse("nightly").unwrap();
     let refused = |why| Error::Refused { name: name(), state: State::Succeeded, why };
     let errors = [
         Error::NotFound(name()),
@@ -56,6 +59,8 @@ fn faults() -> Vec<Fault> {
         Error::NoWorker(crate::job::WorkerId::parse("w").unwrap()),
         Error::QueueNotEmpty(queue),
         Error::BadPageToken,
+        Error::NoSchedule(schedule.clone()),
+        Error::ScheduleExists(schedule),
         Error::RequestReused,
         Error::FollowUp { index: 3, why: Box::new(Error::RequestReused) },
         Error::Withheld,
