@@ -183,9 +183,7 @@ impl Call<'_> {
 impl Call<'_> {
     /// True when the ready jobs there are may be more or more free than before the call.
     fn opened(&self) -> bool {
-        let full = |queue: &Queue| {
-            queue.gates.max_leased.is_some_and(|most| queue.jobs(State::Leased) >= most)
-        };
+        let full = |queue: &Queue| queue.gates.is_full(queue.jobs(State::Leased));
         self.before.jobs(State::Ready) == 0
             || (full(&self.before) && !full(self.queue))
             || (self.before.choked && !self.queue.choked)

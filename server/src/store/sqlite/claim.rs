@@ -1,18 +1,23 @@
 //! `claim`: takes ready jobs in order and leases them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, ToSql, params};
 
 use super::batch::{Batch, Call};
+use super::dedup;
 use super::memory::Memory;
-use super::row::{Failure, Found, Jobs, bits, integer, span};
+use super::row::{Failure, Found, Jobs, Portion, bits, integer, pass_over, span};
 use crate::clock::Timestamp;
 use crate::job::{
-    DEFAULT_LEASE_DURATION, Event, EventKind, Job, Lease, QueueName, RequestId, State,
+    DEFAULT_LEASE_DURATION, DedupScope, Event, EventKind, Job, Lease, QueueName, RequestId, State,
 };
 use crate::store::record::encode_event;
 use crate::store::{CLAIM_MEMORY, Claim, Claimed};
+
+/// So many expired jobs are passed over in search of others; then the sweep has to end them first.
+const PASSED: usize = 1000;
 
 /// Serves `claims` in order.
 pub(super) fn claim(
@@ -24,15 +29,17 @@ pub(super) fn claim(
     let Some(mut call) = batch.call(queue)? else {
         return Ok(Claimed { jobs: vec![Vec::new(); claims.len()], gate: None });
     };
-    let mut answers = Vec::with_capacity(claims.len());
+    let mut jobs = Vec::with_capacity(claims.len());
     for claim in claims {
-        answers.push(serve(&mut call, claim, now)?);
+        jobs.push(serve(&mut call, claim, now)?);
     }
     if claims.iter().any(|claim| claim.request.is_some()) {
         Memory::Claims.fade(&call, claims.len(), now)?;
     }
+    let (ready, leased) = (call.queue.jobs(State::Ready), call.queue.jobs(State::Leased));
+    let gate = call.queue.gates.shut(ready, leased, now);
     call.finish(now)?;
-    Ok(Claimed { jobs: answers, gate: None })
+    Ok(Claimed { jobs, gate })
 }
 
 fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>, Failure> {
@@ -42,13 +49,16 @@ fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>,
             return Ok(again.into_iter().map(|found| found.job).collect());
         }
     }
-    if claim.limit == 0 || call.queue.jobs(State::Ready) == 0 {
+    let room = call.queue.gates.room(call.queue.jobs(State::Leased), now);
+    let limit = claim.limit.min(room);
+    if limit == 0 || call.queue.jobs(State::Ready) == 0 {
         return Ok(Vec::new());
     }
-    let mut taken = choose(call, claim)?;
+    let mut taken = choose(call, claim, limit, now)?;
     for found in &mut taken {
         lease(call, found, claim, now)?;
     }
+    call.queue.gates.pass(taken.len(), now);
     if let Some(request) = claim.request {
         remember(call, request, claim, &taken, now)?;
     }
@@ -70,17 +80,63 @@ fn replay(call: &Call<'_>, request: RequestId) -> Result<Vec<Found>, Failure> {
     Jobs::of(call.db, call.name).read(select, params, |_| false)
 }
 
-/// The next ready jobs, as many as the claim has room for.
-fn choose(call: &Call<'_>, claim: &Claim) -> Result<Vec<Found>, Failure> {
-    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/ready.sql"));
-    let select = call.db.prepare_cached(select)?;
-    let mut chosen = 0;
-    let mut bytes = 0_usize;
-    Jobs::of(call.db, call.name).read(select, [call.queue.id], |found| {
-        bytes = bytes.saturating_add(found.size);
-        chosen += 1;
-        chosen > claim.limit || (chosen > 1 && bytes > claim.max_bytes)
-    })
+/// The next ready jobs, up to `limit` and as many as the claim has room for.
+fn choose(
+    call: &mut Call<'_>,
+    claim: &Claim,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Found>, Failure> {
+    let types: BTreeSet<&str> = claim.types.iter().map(String::as_str).collect();
+    let mut line = line(call, types.len())?;
+    let queue = call.queue.id;
+    let mut params: Vec<&dyn ToSql> = vec![&queue];
+    params.extend(types.iter().map(|one| one as &dyn ToSql));
+    let mut rows = line.query(&params[..])?;
+    let jobs = Jobs::of(call.db, call.name);
+    let mut portion = Portion::within(limit, claim.max_bytes);
+    let (mut chosen, mut passed) = (Vec::new(), 0);
+    while chosen.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        let expires: Option<i64> = row.get(1)?;
+        if expires.is_some_and(|expires| expires <= integer(now)) {
+            passed += 1;
+            if passed > PASSED {
+                call.queue.choked = true;
+                break;
+            }
+        } else if let Some(found) = pass_over(jobs.at_row(row.get(0)?))? {
+            if portion.is_full_before(&found) {
+                break;
+            }
+            chosen.push(found);
+        }
+    }
+    Ok(chosen)
+}
+
+/// A walk along the ready jobs in the order in which they are claimed: their rows and expiries.
+fn line<'c>(call: &Call<'c>, types: usize) -> rusqlite::Result<CachedStatement<'c>> {
+    if types == 0 {
+        return call.db.prepare_cached(include_str!("sql/ready.sql"));
+    }
+    call.db.prepare_cached(&line_of_types(types))
+}
+
+/// As `ready.sql`, for the jobs of so many types: their lines are merged.
+pub(super) fn line_of_types(types: usize) -> String {
+    let mut sql = String::new();
+    for parameter in 2..types + 2 {
+        let union = if sql.is_empty() { "" } else { "union all " };
+        // Writing to a string can't fail.
+        let _infallible = write!(
+            sql,
+            "{union}select job, expires, priority, place from job
+             where queue = ?1 and state = 'R' and type = ?{parameter} "
+        );
+    }
+    sql.push_str("order by priority desc, place");
+    sql
 }
 
 /// Leases one job: the row, the job as it is answered, the event.
@@ -95,7 +151,7 @@ fn lease(
     let duration =
         claim.lease_duration.or(job.spec.lease_duration).unwrap_or(DEFAULT_LEASE_DURATION);
     job.state = State::Leased;
-    job.at = now.after(duration);
+    job.at = now.after(duration.min(job.attempt_timeout()));
     job.counters = job.counters.leased();
     job.started = job.started.or(Some(now));
     job.lease =
@@ -113,6 +169,11 @@ fn lease(
         span(duration),
     ])?;
     call.queue.step(State::Ready, State::Leased);
+    if let Some(dedup) = &job.spec.dedup
+        && matches!(dedup.scope, DedupScope::UntilStarted { .. })
+    {
+        dedup::free(call, &dedup.key, &job.name.id)?;
+    }
     let mut event =
         Event::new(EventKind::Leased, now, call.name.clone(), job.name.id.clone(), State::Leased);
     event.from = Some(State::Ready);

@@ -85,6 +85,9 @@ pub(super) fn apply(
     job.tell(call, &transition.event)?;
     count(call, job, transition, now);
     call.queue.lose(job.state, job.bytes);
+    if (job.state, transition.to) == (State::Ready, State::Expired) {
+        call.queue.choked = false;
+    }
     if let Some(key) = &transition.free_dedup {
         dedup::free(call, key, &transition.name.id)?;
     }

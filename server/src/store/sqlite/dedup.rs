@@ -120,10 +120,7 @@ fn replace(
     let Some(standing) = Standing::find(call, &id)? else {
         return Err(corrupt(call.name, "the holder of a dedup key is gone"));
     };
-    let select = concat!(include_str!("sql/job.sql"), include_str!("sql/one.sql"));
-    let select = call.db.prepare_cached(select)?;
-    let found = Jobs::of(call.db, call.name).find(select, [standing.row])?;
-    let Some(found) = found else {
+    let Some(found) = Jobs::of(call.db, call.name).at_row(standing.row)? else {
         return Err(corrupt(call.name, "the holder of a dedup key is gone"));
     };
     let transition = operate::replace(&found.job, insert.job.spec.clone(), start, now);

@@ -18,6 +18,7 @@ mod forget;
 mod gate;
 mod insert;
 mod lately;
+mod list;
 mod log;
 mod memory;
 mod migrate;
@@ -49,7 +50,6 @@ use self::writer::Writer;
 use super::{
     Claim, Claimed, Commit, Document, Entry, Extended, Extension, Group, Guarded, Index, Inserted,
     Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal, Status, Store, Survey,
-    not_built,
 };
 use crate::clock::{Timestamp, host_time};
 use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
@@ -165,13 +165,16 @@ impl Store for SqliteStore {
 
     async fn list(
         &self,
-        _queue: &QueueName,
-        _index: &Index,
-        _order: Order,
-        _after: Option<&Mark>,
-        _limit: usize,
+        queue: &QueueName,
+        index: &Index,
+        order: Order,
+        after: Option<&Mark>,
+        limit: usize,
     ) -> Result<Page> {
-        Err(not_built("list"))
+        let (queue, index, after) = (queue.clone(), index.clone(), after.cloned());
+        self.writer
+            .call(move |batch| list::list(batch, &queue, &index, order, after.as_ref(), limit))
+            .await
     }
 
     async fn ahead(&self, job: &Job) -> Result<u64> {

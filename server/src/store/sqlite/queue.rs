@@ -53,12 +53,13 @@ impl Queue {
             *number = row.get(column)?;
         }
         let settings = blob(row.get_ref(20)?);
-        let mut gates = Gates { tat: row.get(21)?, ..Gates::default() };
-        if !settings.is_empty() {
+        let gates = if settings.is_empty() {
+            Gates::default()
+        } else {
             let settings = decode_settings(settings)
                 .map_err(|why| corrupt(format_args!("queue {name}"), why))?;
-            gates = Gates { tat: gates.tat, ..Gates::of(&settings) };
-        }
+            Gates::of(&settings, row.get(21)?)
+        };
         Ok(Self {
             id: row.get(0)?,
             inserted: row.get(1)?,

@@ -145,9 +145,14 @@ impl<'a> Jobs<'a> {
         rows.next()?.map(|row| self.one(row)).transpose()
     }
 
+    /// Reads the job in that row, if there is one.
+    pub(super) fn at_row(&self, row: i64) -> Result<Option<Found>, Failure> {
+        let select = concat!(include_str!("sql/job.sql"), include_str!("sql/one.sql"));
+        self.find(self.db.prepare_cached(select)?, [row])
+    }
+
     /// Reads until there are no more, or `enough` says so of the next one. One that can't be read
-    /// is passed over, so that it does not keep the others from being leased and swept; reading it
-    /// by name tells what is wrong.
+    /// is passed over.
     pub(super) fn read(
         &self,
         mut statement: CachedStatement<'_>,
@@ -157,13 +162,7 @@ impl<'a> Jobs<'a> {
         let mut found = Vec::new();
         let mut rows = statement.query(params)?;
         while let Some(row) = rows.next()? {
-            let one = match self.one(row) {
-                Err(Failure::Record(error)) => {
-                    tracing::error!(%error, "a job is passed over");
-                    continue;
-                }
-                one => one?,
-            };
+            let Some(one) = pass_over(self.one(row).map(Some))? else { continue };
             if enough(&one) {
                 break;
             }
@@ -200,6 +199,18 @@ impl<'a> Jobs<'a> {
             found.job.details.attempts.push(attempt);
         }
         Ok(())
+    }
+}
+
+/// Passes over a job that can't be read, so that it does not keep the others from being leased and
+/// swept; reading it by name tells what is wrong.
+pub(super) fn pass_over(job: Result<Option<Found>, Failure>) -> Result<Option<Found>, Failure> {
+    match job {
+        Err(Failure::Record(error)) => {
+            tracing::error!(%error, "a job is passed over");
+            Ok(None)
+        }
+        job => job,
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn set_settings(
     call.db
         .prepare_cached("update queue set settings = ?2 where queue = ?1")?
         .execute((call.queue.id, encode_settings(&settings)))?;
-    call.queue.gates = Gates { tat: call.queue.gates.tat, ..Gates::of(&settings) };
+    call.queue.gates = Gates::of(&settings, call.queue.gates.tat);
     call.log.extend(encode_event(event));
     call.settings_changed();
     call.finish(now)?;

@@ -9,8 +9,7 @@ alter table job add column terms integer not null default 0;
 -- While the job is leased: the cancellation it was asked for.
 alter table job add column cancel blob;
 
-create index job_ready_type on job (queue, type, priority desc, place)
-where state = 'R' and type <> '';
+create index job_ready_type on job (queue, type, priority desc, place) where state = 'R';
 create index job_expires on job (queue, expires) where expires is not null;
 
 -- What jobs are found by: a label's name and value; an owner has the empty name.

@@ -1,5 +1,5 @@
--- cross join: keeps the order of the index, so that reading can stop after any job. Without a limit,
--- as jobs that can't be read don't count.
-from job j cross join spec s using (job) left join detail d using (job)
-where j.queue = ?1 and j.state = 'R'
-order by j.priority desc, j.place
+-- The ready jobs in the order in which they are claimed. Without a limit, as those that can't be
+-- claimed don't count: reading stops after any job.
+select job, expires from job
+where queue = ?1 and state = 'R'
+order by priority desc, place

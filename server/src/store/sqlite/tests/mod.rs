@@ -1,6 +1,8 @@
 //! What this store alone promises; what all stores promise is in `server/tests/store/`.
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod plans;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -342,36 +344,6 @@ async fn rows_of(store: &SqliteStore, table: &'static str) -> i64 {
         Ok(batch.db().query_row(&select, [], |row| row.get(0))?)
     };
     store.writer.call(count).await.unwrap()
-}
-
-#[tokio::test]
-async fn the_reads_that_must_be_quick_walk_an_index_in_its_order() {
-    let store = SqliteStore::in_memory().await.unwrap();
-    for (sql, index) in [
-        (concat!(include_str!("sql/job.sql"), include_str!("sql/ready.sql")), "job_ready"),
-        (concat!(include_str!("sql/job.sql"), include_str!("sql/overdue.sql")), "job_due"),
-        (include_str!("sql/log.sql"), "sqlite_autoindex_event_1"),
-        (include_str!("sql/purge.sql"), "job_due"),
-        (include_str!("sql/next_due.sql"), "job_due"),
-        (include_str!("sql/purge_requests.sql"), "request_until"),
-        (include_str!("sql/purge_dedup.sql"), "dedup_until"),
-        (include_str!("sql/review_replays.sql"), "replay_until"),
-    ] {
-        let explain = format!("explain query plan {sql}");
-        let plan = store.writer.call(move |batch| {
-            let mut plan = batch.db().prepare(&explain)?;
-            let count = plan.parameter_count();
-            let steps = plan
-                .query_map(rusqlite::params_from_iter(vec![1; count]), |row| {
-                    row.get::<_, String>(3)
-                })?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(steps.join("\n"))
-        });
-        let plan = plan.await.unwrap();
-        assert!(plan.contains(index), "{sql}\n{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,87 @@
+//! The statements whose cost must not grow with the jobs there are.
+
+use super::super::claim::line_of_types;
+use super::super::list;
+use super::*;
+use crate::store::Order;
+
+/// What `SQLite` does for a statement, step by step.
+async fn plan(store: &SqliteStore, sql: &str) -> String {
+    let explain = format!("explain query plan {sql}");
+    let steps = store.writer.call(move |batch| {
+        let mut plan = batch.db().prepare(&explain)?;
+        let values = rusqlite::params_from_iter(vec![1; plan.parameter_count()]);
+        let steps = plan.query_map(values, |row| row.get::<_, String>(3))?;
+        Ok(steps.collect::<Result<Vec<_>, _>>()?.join("\n"))
+    });
+    steps.await.unwrap()
+}
+
+/// Fails if the statement reads a whole table or sorts, or does not use the index.
+async fn walks(store: &SqliteStore, sql: &str, index: &str) {
+    // These hold what a statement itself makes: values, one row per priority or claimed job.
+    const SMALL: [&str; 6] = ["7-ROW VALUES", "line", "candidate", "taken", "due", "(subquery"];
+    let plan = plan(store, sql).await;
+    assert!(plan.contains(index), "{index} is not used\n{sql}\n{plan}");
+    assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    for step in plan.lines().filter_map(|step| step.strip_prefix("SCAN ")) {
+        let small = step == "CONSTANT ROW" || SMALL.iter().any(|small| step.starts_with(small));
+        assert!(small, "reads all of {step}\n{sql}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn reads_of_many_jobs_walk_an_index_in_its_order() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for (sql, index) in [
+        (include_str!("../sql/ready.sql"), "job_ready "),
+        (&line_of_types(1), "job_ready_type "),
+        (&line_of_types(3), "job_ready_type "),
+        (concat!(include_str!("../sql/job.sql"), include_str!("../sql/overdue.sql")), "job_due "),
+        (
+            concat!(include_str!("../sql/job.sql"), include_str!("../sql/lapsed.sql")),
+            "job_expires ",
+        ),
+        (include_str!("../sql/log.sql"), "sqlite_autoindex_event_1 "),
+        (include_str!("../sql/recent.sql"), "sqlite_autoindex_event_1 "),
+        (include_str!("../sql/purge.sql"), "job_due "),
+        (include_str!("../sql/purge_requests.sql"), "request_until "),
+        (include_str!("../sql/purge_dedup.sql"), "dedup_until "),
+        (include_str!("../sql/review_replays.sql"), "replay_until "),
+    ] {
+        walks(&store, sql, index).await;
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_list_walk_an_index_both_ways() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for (rest, index) in [
+        (list::SAME_PRIORITY, "job_ready (queue=? AND priority=? AND place"),
+        (list::LESSER_PRIORITIES, "job_ready (queue=? AND priority"),
+        (list::STATE, "job_due (queue=? AND state=? AND (at,id)"),
+        (list::BLOCKED, "behind_created (queue=? AND created"),
+        (list::TERM, "PRIMARY KEY (queue=? AND name=? AND value=? AND (created,job)"),
+    ] {
+        for order in [Order::Forward, Order::Backward] {
+            walks(&store, &list::statement(rest, order), index).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_read_with_a_few_steps_into_an_index() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for (sql, index) in [
+        (include_str!("../sql/ahead.sql"), "job_ready (queue=? AND priority=? AND place<?)"),
+        (include_str!("../sql/lines.sql"), "job_ready (queue=? AND priority<?)"),
+        (include_str!("../sql/oldest_ready.sql"), "job_ready (queue=? AND priority=? AND place>?)"),
+        (include_str!("../sql/next_due.sql"), "job_expires (queue=?"),
+        (include_str!("../sql/standing.sql"), "(queue=? AND id=?)"),
+        (include_str!("../sql/holder.sql"), "PRIMARY KEY (queue=? AND key=?)"),
+        (include_str!("../sql/behind.sql"), "(holder=?)"),
+        ("delete from term where job = ?1", "term_job "),
+    ] {
+        walks(&store, sql, index).await;
+    }
+}
