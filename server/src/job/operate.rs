@@ -118,7 +118,9 @@ pub fn replace(
     start: Option<(State, Timestamp)>,
     now: Timestamp,
 ) -> Transition {
-    let moves = spec.priority != job.spec.priority || spec.job_type != job.spec.job_type;
+    let lapsed = job.spec.expires.is_some_and(|moment| moment <= now);
+    // One that had lapsed may have lost its place.
+    let moves = lapsed || spec.priority != job.spec.priority || spec.job_type != job.spec.job_type;
     let (to, at) = match (job.state, start) {
         (State::Ready, Some((State::Ready, _)) | None) if moves => (State::Ready, anew(job, now)),
         (State::Ready, Some((State::Ready, _))) | (_, None) => (job.state, job.at),

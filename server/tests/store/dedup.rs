@@ -399,6 +399,43 @@ every_store!(
         assert_eq!(job.spec.payload, Some(payload("newer")));
     }
 
+    async fn a_lapsed_job_that_is_replaced_runs(queue: Queue) {
+        let lapsing = |created, moment| Spec { created, expires: Some(moment), ..replacing() };
+        queue.add("holder", lapsing(at(0), at(10))).await;
+        queue.add("other", spec()).await;
+        assert_eq!(ids(&queue.claim(9, at(11)).await), ["other"]);
+        let outcome = queue.insert_one(queue.item("new", lapsing(at(12), at(60)))).await;
+        assert_eq!(outcome, Inserted::Replaced(id_of("holder")));
+        assert_eq!(queue.overdue(at(13)).await, []);
+        assert_eq!(ids(&queue.claim(9, at(13)).await), ["holder"]);
+        assert_eq!(queue.claim(9, at(13)).await, []);
+    }
+
+    async fn two_that_share_a_key_may_each_have_one_behind(queue: Queue) {
+        let brief = DedupScope::Window(std::time::Duration::from_millis(50));
+        let first = queue.add_leased("first", deduplicated("key", brief)).await;
+        let behind = |created| {
+            meeting(Spec { created, ..deduplicated("key", brief) }, OnDuplicate::RunAfter)
+        };
+        let outcome = queue.insert_one(queue.item("behind-first", behind(at(0)))).await;
+        assert_eq!(outcome, Inserted::Behind(id_of("first")));
+        // The key becomes free in the time of the case or in real time.
+        let second = crate::fixture::eventually("the key to become free", async || {
+            let spec = Spec { created: at(1), ..deduplicated("key", UNTIL_FINISHED) };
+            let outcome = queue.insert_one(queue.item("second", spec)).await;
+            (outcome == Inserted::New).then_some(())
+        });
+        second.await;
+        let second = queue.claim_one(at(1)).await;
+        let outcome = queue.insert_one(queue.item("behind-second", behind(at(2)))).await;
+        assert_eq!(outcome, Inserted::Behind(id_of("second")));
+        queue.apply(acked(&first, at(3)), at(3)).await;
+        assert_eq!(ids(&queue.claim(9, at(4)).await), ["behind-first"]);
+        queue.apply(acked(&second, at(5)), at(5)).await;
+        assert_eq!(ids(&queue.claim(9, at(6)).await), ["behind-second"]);
+        assert_eq!(queue.count().await.blocked, 0);
+    }
+
     async fn a_redriven_job_does_not_take_its_key_again(queue: Queue) {
         let first = queue.add_leased("first", deduplicated("key", UNTIL_FINISHED)).await;
         queue.apply(nacked(&first, Disposition::Dead, at(1)), at(1)).await;

@@ -30,8 +30,7 @@ every_store!(
     async fn what_a_wiped_queue_had_is_free_again(queue: Queue) {
         live(&queue).await;
         while !queue.store.wipe(&queue.name, 100).await.unwrap() {}
-        let mut item = queue.chosen("a", deduplicated("key", UNTIL_FINISHED));
-        item.request = Some(request(1, 2));
+        let item = queue.chosen("a", deduplicated("key", UNTIL_FINISHED));
         assert_eq!(queue.insert_one(item).await, Inserted::New);
         assert_eq!(queue.store.queues().await.unwrap(), [queue.name.clone()]);
         assert_eq!(queue.claim(9, at(1)).await.len(), 1);

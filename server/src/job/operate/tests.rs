@@ -300,6 +300,14 @@ fn a_replacement_starts_when_it_was_asked_to_or_when_the_job_would_have() {
 }
 
 #[test]
+fn a_replaced_job_that_had_lapsed_gets_a_place_of_its_own() {
+    let mut lapsed = job(State::Ready);
+    lapsed.spec.expires = Some(NOW);
+    let decided = replace(&lapsed, job(State::Ready).spec, None, NOW);
+    assert_eq!((decided.to, decided.at, decided.expires), (State::Ready, NOW, None));
+}
+
+#[test]
 fn a_replacement_of_another_line_moves_a_ready_job() {
     for spec in [
         Spec { priority: 5, ..job(State::Ready).spec },
