@@ -1,19 +1,14 @@
 //! What operators ask.
 
 use super::{Broker, Result};
-use crate::job::{Job, JobName, QueueName};
-use crate::store::{Status, Survey};
+use crate::job::{Job, JobName};
+use crate::store::Status;
 
 impl Broker {
     /// Reads a job.
     pub async fn get(&self, name: &JobName) -> Result<Job> {
         let job = self.store.get(name).await?;
         job.ok_or_else(|| super::Error::NotFound(name.clone()))
-    }
-
-    /// What a queue holds.
-    pub async fn survey(&self, queue: &QueueName) -> Result<Survey> {
-        Ok(self.store.survey(queue, self.clock.now()).await?)
     }
 
     /// What the store is and how it does.

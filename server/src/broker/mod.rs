@@ -4,10 +4,12 @@
 //! cannot leave it half done; every wait ends when its caller goes away.
 
 pub mod admin;
+pub mod bulk;
 pub mod cancel;
 pub mod cron;
 pub mod dispatch;
 pub mod enqueue;
+pub mod explain;
 pub mod filter;
 pub mod fold;
 pub mod lease;
@@ -15,9 +17,12 @@ pub mod lists;
 pub mod operate;
 pub mod pulse;
 pub mod queues;
+mod relocate;
+mod replay;
 pub mod schedules;
 pub mod settings;
 pub mod settle;
+pub mod stats;
 pub mod sweep;
 mod token;
 pub mod watch;
@@ -69,6 +74,9 @@ pub enum Error {
     /// The queue holds jobs.
     #[error("queue {0} is not empty")]
     QueueNotEmpty(QueueName),
+    /// The continuation token belongs to another request, or to another store.
+    #[error("the continuation token is not one of this request")]
+    BadContinuation,
     /// The page token belongs to another list, or to another store.
     #[error("the page token is not one of this list")]
     BadPageToken,
@@ -184,6 +192,7 @@ pub struct Broker {
     dispatcher: dispatch::Dispatcher,
     settings: settings::SettingsCache,
     workers: workers::Workers,
+    replays: replay::Replays,
     health: watching::Receiver<Result<()>>,
     draining: CancellationToken,
 }
@@ -215,7 +224,9 @@ impl Broker {
         let (workers, watching) = workers::pair(Arc::clone(&store), clock.clone());
         let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
-        let broker = Self { store, clock, folder, dispatcher, settings, workers, health, draining };
+        let replays = replay::Replays::default();
+        let broker =
+            Self { store, clock, folder, dispatcher, settings, workers, replays, health, draining };
         let ticking = cron::Ticking::new(broker.clone());
         (broker, Tasks { folding, dispatching, sweeping, watching, ticking, pulse })
     }

@@ -284,7 +284,7 @@ async fn one_taken_id_keeps_the_whole_batch_out() {
     let answers = running.broker.enqueue_all(vec![new_job("a"), clash]).await.unwrap();
     assert_eq!(answers[0].as_ref().unwrap_err(), &Error::Withheld);
     assert!(matches!(answers[1], Err(Error::Exists { state: State::Ready, .. })));
-    assert_eq!(running.broker.survey(&name("a")).await.unwrap().counts.ready, 1);
+    assert_eq!(running.broker.stats(&name("a")).await.unwrap().survey.counts.ready, 1);
     running.stop().await;
 }
 

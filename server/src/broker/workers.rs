@@ -5,6 +5,7 @@
 //! waiting workers cost a few store calls per minute. What is noted of drains is read when the
 //! store tells that they changed.
 
+mod list;
 mod record;
 mod roll;
 
@@ -17,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::list::{WorkerOrder, WorkerQuery};
 use self::record::{decode_drain, decode_worker, encode_drain, encode_worker};
 use self::roll::Roll;
 use super::lease::QueuePattern;

@@ -166,6 +166,9 @@ impl DedupKey {
 /// The namespace of the request ids of ticks (RFC 9562, version 5).
 const TICKS: Uuid = Uuid::from_u128(0xb1c2_3d9a_5f7e_4c0b_9a46_0e7d_52c8_91f3);
 
+/// The namespace of the request ids of moves between queues.
+const MOVES: Uuid = Uuid::from_u128(0x6d0e_47a1_93b5_4f28_8c6d_21fa_0b7e_95c4);
+
 /// Names one request, so that repeating it is safe: a UUID that the client made (AIP-155).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Uuid);
@@ -181,6 +184,12 @@ impl RequestId {
     pub fn of_tick(schedule: &ScheduleId, created: Timestamp, tick: Timestamp) -> Self {
         let name = format!("{schedule}\n{}\n{}", created.as_millis(), tick.as_millis());
         Self(Uuid::new_v5(&TICKS, name.as_bytes()))
+    }
+
+    /// The request that moves a job to another queue: the same however often the same version of
+    /// it, which `digest` stands for, is moved.
+    pub fn of_move(job: &JobName, to: &QueueName, digest: u64) -> Self {
+        Self(Uuid::new_v5(&MOVES, format!("{job}\n{to}\n{digest}").as_bytes()))
     }
 
     /// The 16 bytes of the UUID.

@@ -1,17 +1,19 @@
 //! `lessor.v1.JobBrokerAdmin`, what operators and dashboards ask.
 
-use std::pin::Pin;
-
 use lessor_proto::v1;
 use lessor_proto::v1::job_broker_admin_server::JobBrokerAdmin;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::convert::admin::{stats_response, status_response};
+use super::convert::admin::{job_name, status_response};
+use super::convert::bulk::{bulk_response, purge_response};
+use super::convert::explain::explanation;
 use super::convert::job::proto_job;
 use super::convert::lease::REPLY_LIMIT;
 use super::convert::list::{entry_bytes, jobs_response};
 use super::convert::queue::{proto_queue, queue_name, queues_response};
-use super::convert::{list, operate, queue};
+use super::convert::stats::stats_response;
+use super::convert::worker::{proto_worker, workers_response};
+use super::convert::{bulk, list, operate, queue, worker};
 use super::schedules;
 use super::status::Fault;
 use crate::broker::lists::Size;
@@ -42,25 +44,6 @@ fn answer<T>(result: broker::Result<T>) -> Answer<T> {
 /// A job with all that is known of it.
 fn full(job: &Job) -> v1::Job {
     proto_job(job, v1::JobView::Full)
-}
-
-/// Calls that this version does not have. Each is written as the attribute on the trait would
-/// write an `async fn`, for it does not look into macros.
-macro_rules! not_built {
-    ($($name:ident: $call:literal, $request:ty => $response:ty;)+) => {
-        $(
-            fn $name<'this, 'call>(
-                &'this self,
-                _: Request<$request>,
-            ) -> Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'call>>
-            where
-                'this: 'call,
-                Self: 'call,
-            {
-                Box::pin(std::future::ready(Err(Fault::not_built($call).into())))
-            }
-        )+
-    };
 }
 
 #[async_trait]
@@ -143,8 +126,44 @@ impl JobBrokerAdmin for AdminCalls {
         request: Request<v1::GetQueueStatsRequest>,
     ) -> Answer<v1::QueueStats> {
         let queue = queue_name(&request.get_ref().name)?;
-        let survey = self.broker.survey(&queue).await.map_err(Fault::from)?;
-        Ok(Response::new(stats_response(&queue, &survey.counts)))
+        answer(self.broker.stats(&queue).await.map(|stats| stats_response(&queue, stats)))
+    }
+
+    async fn explain_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Answer<v1::ExplainJobResponse> {
+        let name = job_name(&request.get_ref().name)?;
+        answer(self.broker.explain(&name).await.map(explanation))
+    }
+
+    async fn bulk_jobs(
+        &self,
+        request: Request<v1::BulkJobsRequest>,
+    ) -> Answer<v1::BulkJobsResponse> {
+        let bulk = bulk::bulk(request.into_inner())?;
+        answer(self.broker.bulk(&bulk).await.map(bulk_response))
+    }
+
+    async fn purge_jobs(
+        &self,
+        request: Request<v1::PurgeJobsRequest>,
+    ) -> Answer<v1::PurgeJobsResponse> {
+        let purge = bulk::purge(request.get_ref())?;
+        answer(self.broker.purge_jobs(&purge).await.map(purge_response))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Answer<v1::ListWorkersResponse> {
+        let query = worker::query(request.into_inner())?;
+        answer(self.broker.list_workers(&query).await.map(workers_response))
+    }
+
+    async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Answer<v1::Worker> {
+        let (id, reason) = worker::drain(request.into_inner())?;
+        answer(self.broker.drain_worker(&id, &reason).await.map(proto_worker))
     }
 
     /// Answers even when the store does not: that is what it is asked for.
@@ -208,13 +227,5 @@ impl JobBrokerAdmin for AdminCalls {
         request: Request<v1::ScheduleActionRequest>,
     ) -> Answer<v1::Job> {
         Ok(Response::new(schedules::trigger(&self.broker, request.into_inner()).await?))
-    }
-
-    not_built! {
-        explain_job: "ExplainJob", v1::GetJobRequest => v1::ExplainJobResponse;
-        bulk_jobs: "BulkJobs", v1::BulkJobsRequest => v1::BulkJobsResponse;
-        purge_jobs: "PurgeJobs", v1::PurgeJobsRequest => v1::PurgeJobsResponse;
-        list_workers: "ListWorkers", v1::ListWorkersRequest => v1::ListWorkersResponse;
-        drain_worker: "DrainWorker", v1::DrainWorkerRequest => v1::Worker;
     }
 }

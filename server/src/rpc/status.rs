@@ -350,6 +350,9 @@ impl From<broker::Error> for Fault {
             Error::QueueNotEmpty(queue) => {
                 Self::new(Reason::QueueNotEmpty, message).about(format!("queues/{queue}"))
             }
+            Error::BadContinuation => {
+                wrong_field("continuation_token", "is not a token of this request")
+            }
             Error::BadPageToken => wrong_field("page_token", "is not a page token of this list"),
             Error::FollowUp { index, why } => Self::from(*why).inside(&format!("then[{index}]")),
             Error::NoSchedule(ref id) => {

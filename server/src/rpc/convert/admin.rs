@@ -5,11 +5,10 @@ use std::time::Duration;
 use lessor_proto::v1;
 
 use super::field::Violations;
-use super::queue::large;
 use super::time::{proto_moment, proto_span};
 use crate::clock::Timestamp;
-use crate::job::{JobName, QueueName};
-use crate::store::{Counts, Status};
+use crate::job::JobName;
+use crate::store::Status;
 
 /// What this broker has beyond the calls that every version has.
 const FEATURES: [&str; 5] = ["batch", "dedup", "events", "retention", "stats"];
@@ -26,22 +25,6 @@ pub(in crate::rpc) fn view(number: i32) -> Result<v1::JobView, Violations> {
     let mut wrong = Violations::default();
     let view = wrong.at("view", v1::JobView::try_from(number).map_err(|_| "is an unknown value"));
     wrong.finish(view)
-}
-
-/// Writes how a queue fares.
-pub(in crate::rpc) fn stats_response(queue: &QueueName, counts: &Counts) -> v1::QueueStats {
-    v1::QueueStats {
-        queue: queue.to_string(),
-        scheduled: large(counts.scheduled),
-        ready: large(counts.ready),
-        leased: large(counts.leased),
-        retrying: large(counts.retrying),
-        succeeded: large(counts.succeeded),
-        dead: large(counts.dead),
-        cancelled: large(counts.cancelled),
-        expired: large(counts.expired),
-        ..v1::QueueStats::default()
-    }
 }
 
 /// Writes how the store is; `status` tells why when it does not answer.

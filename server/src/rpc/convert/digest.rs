@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lessor_proto::v1::EnqueueRequest;
+use lessor_proto::v1::{BulkJobsRequest, EnqueueRequest};
 use prost::Message;
 
 use crate::job::fnv::Fnv;
@@ -20,6 +20,14 @@ pub(super) fn enqueue(request: &EnqueueRequest, labels: &BTreeMap<String, String
         hash.write_sized(key.as_bytes());
         hash.write_sized(value.as_bytes());
     }
+    hash.finish()
+}
+
+/// The digest of a bulk request, without its `request_id`.
+pub(super) fn bulk(request: &BulkJobsRequest) -> u64 {
+    debug_assert!(request.request_id.is_empty(), "taken out before");
+    let mut hash = Fnv::default();
+    hash.write(&request.encode_to_vec());
     hash.finish()
 }
 

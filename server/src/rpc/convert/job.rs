@@ -28,6 +28,11 @@ pub(in crate::rpc) fn proto_state(state: State) -> v1::job::State {
     }
 }
 
+/// The state that the protocol names so; `None` for none.
+pub(super) fn job_state(proto: v1::job::State) -> Option<State> {
+    State::ALL.into_iter().find(|state| proto_state(*state) == proto)
+}
+
 /// The state in a word: as the protocol names it, without the prefix.
 pub(in crate::rpc) fn state_word(state: State) -> &'static str {
     let name = proto_state(state).as_str_name();

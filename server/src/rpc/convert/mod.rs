@@ -2,9 +2,11 @@
 //! converter lets through is trusted from then on, and what it refuses is named field by field.
 
 pub(super) mod admin;
+pub(super) mod bulk;
 pub(super) mod cancel;
 mod digest;
 pub(super) mod enqueue;
+pub(super) mod explain;
 pub(super) mod field;
 mod filter;
 pub(super) mod job;
@@ -17,10 +19,12 @@ mod policy;
 pub(super) mod queue;
 pub(super) mod schedule;
 pub(super) mod settle;
+pub(super) mod stats;
 mod text;
 pub(super) mod time;
 pub(super) mod trace;
 pub(super) mod watch;
+pub(super) mod worker;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

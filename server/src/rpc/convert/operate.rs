@@ -19,8 +19,13 @@ const UPDATABLE: [&str; 5] = ["payload", "priority", "schedule_time", "labels", 
 
 /// Reads what comes with a change.
 pub(super) fn asked(etag: String, reason: String, wrong: &mut Violations) -> Asked {
-    wrong.at("reason", text::printable(&reason, REASON_LIMIT));
+    let reason = wrong.at("reason", self::reason(reason)).unwrap_or_default();
     Asked { etag: (!etag.is_empty()).then_some(etag), reason }
+}
+
+/// Reads why something is asked for.
+pub(super) fn reason(text: String) -> Result<String, String> {
+    text::printable(&text, REASON_LIMIT).map(|()| text)
 }
 
 /// Reads which job is meant, and what comes with the change.

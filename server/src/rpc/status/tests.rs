@@ -61,6 +61,7 @@ fn faults() -> Vec<Fault> {
         Error::BadPageToken,
         Error::NoSchedule(schedule.clone()),
         Error::ScheduleExists(schedule),
+        Error::BadContinuation,
         Error::RequestReused,
         Error::FollowUp { index: 3, why: Box::new(Error::RequestReused) },
         Error::Withheld,

@@ -29,8 +29,7 @@ pub(super) fn entry(
             b'b' => {
                 let mut encoded = decode_events(queue, body).ok()?;
                 for event in &mut encoded {
-                    let is_leased = [event.from, event.to].contains(&Some(State::Leased));
-                    if event.worker.is_none() && is_leased {
+                    if event.worker.is_none() && event.from == Some(State::Leased) {
                         event.worker.clone_from(&worker);
                     }
                 }
