@@ -49,11 +49,6 @@ pub enum Error {
     Unusable(String),
 }
 
-/// An operation that this store does not have yet.
-fn not_built(operation: &str) -> Error {
-    Error::Unusable(format!("{operation} is not built"))
-}
-
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -72,7 +72,7 @@ impl Gates {
 
 /// A rate limit by the generic cell rate algorithm, virtual scheduling (ITU-T I.371, annex A): a
 /// lease conforms while `tat <= now + tolerance`, and puts `tat` one interval after the later of
-/// itself and now. The same as in `lua/claim.lua`. All times in microseconds.
+/// itself and now. The same as in `lua/gates.lua`. All times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rate {
     /// Between two leases at the full rate.

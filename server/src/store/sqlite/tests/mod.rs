@@ -1,7 +1,9 @@
 //! What this store alone promises; what all stores promise is in `server/tests/store/`.
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod numbers;
 mod plans;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
