@@ -102,14 +102,10 @@ fn line(transition: &Transition) -> String {
 
 /// How many finished jobs are kept with this one, or that it is forgotten at once.
 fn keep(transition: &Transition) -> String {
-    let is_deleted = matches!(transition.guard, Guard::Standing(version)
-        if version.state == transition.to && transition.spec.is_none());
-    if transition.keep.nothing() && (transition.to.is_terminal() || is_deleted) {
-        "none".to_owned()
-    } else if transition.to.is_terminal() {
-        transition.keep.count.map_or(String::new(), |count| count.to_string())
-    } else {
-        String::new()
+    match transition.keep.count {
+        _ if transition.forgets() => "none".to_owned(),
+        Some(count) if transition.to.is_terminal() => count.to_string(),
+        _ => String::new(),
     }
 }
 

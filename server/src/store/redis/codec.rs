@@ -24,7 +24,7 @@
 //! | kind | value |
 //! |---|---|
 //! | `u`, `k` | the dedup key; `u`: held until the job is started |
-//! | `c` | the create time (8), where it counts more than that of the spec: with any other extra |
+//! | `c` | with any other extra: create time (8), time asked for (8, 0: none); they count, not those of the spec |
 //! | `t` | a term under which the job is indexed: `o` and its owner, or `l`, the length of a label's key, `:`, the key and the value |
 //!
 //! Numbers are big endian. A lease is: secret (8), begun at (8), visibility timeout in ms if the
@@ -120,7 +120,8 @@ fn extras(spec: &Spec) -> BytesMut {
         let until_started = matches!(scope, DedupScope::UntilStarted { .. });
         put(if until_started { b'u' } else { b'k' }, key.as_str().as_bytes());
     }
-    put(b'c', &spec.created.as_millis().to_be_bytes());
+    let scheduled = spec.scheduled.map_or(0, Timestamp::as_millis);
+    put(b'c', &[spec.created.as_millis().to_be_bytes(), scheduled.to_be_bytes()].concat());
     if !spec.owner.is_empty() {
         put(b't', keys::owner_term(&spec.owner).as_bytes());
     }
@@ -130,14 +131,14 @@ fn extras(spec: &Spec) -> BytesMut {
     out
 }
 
-/// The create time among the extras, if it is there.
-fn created_in(mut extras: &[u8]) -> Option<Timestamp> {
+/// The create time and the time asked for among the extras, if they are there.
+fn times_in(mut extras: &[u8]) -> Option<(u64, u64)> {
     while let Some((kind, rest)) = extras.split_first() {
         let (length, rest) = rest.split_at_checked(2)?;
         let length = u16::from_be_bytes(length.try_into().ok()?);
         let (value, rest) = rest.split_at_checked(usize::from(length))?;
         if *kind == b'c' {
-            return Some(Timestamp::from_millis(u64_at(value, 0)));
+            return Some((u64_at(value, 0), u64_at(value, 8)));
         }
         extras = rest;
     }
@@ -218,7 +219,10 @@ fn decode(queue: &QueueName, answer: Answer) -> std::result::Result<Job, Broken>
     }
     let extras = rest.split_to(type_length + extras_length).split_off(type_length);
     let mut spec: Spec = record::decode_spec(rest)?;
-    spec.created = created_in(&extras).unwrap_or(spec.created);
+    if let Some((created, scheduled)) = times_in(&extras) {
+        spec.created = Timestamp::from_millis(created);
+        spec.scheduled = Some(scheduled).filter(|ms| *ms > 0).map(Timestamp::from_millis);
+    }
     let state = State::from_letter(head[FLAG + 1]).ok_or(Broken::Head("its state is unknown"))?;
     let moment = |at: usize| Some(u64_at(&head, at)).filter(|ms| *ms > 0);
     let (details, cancel) = details(answer.details)?;

@@ -18,7 +18,7 @@
 //! | `m:<id>` | hash | what attempts left behind and a cancellation; only when there is something |
 //! | `d:<key>` | string | who holds a dedup key, and until when |
 //! | `n:<key>` | string | who waits behind the holder of a dedup key, and how it will hold it |
-//! | `q:<id>` | string | which job a request made; expires |
+//! | `q:<began>:<id>` | string | which job a request made in this life of the queue; expires |
 //! | `c:<id>` | string | which leases a claim's request made; expires |
 //! | `k` | string | the ledger: counters and gates (`lua/ledger.lua`) |
 //! | `cfg` | string | the revision of the queue's settings, a space, their record |

@@ -29,7 +29,8 @@ pub(super) fn entry(
             b'b' => {
                 let mut encoded = decode_events(queue, body).ok()?;
                 for event in &mut encoded {
-                    if event.worker.is_none() && event.from == Some(State::Leased) {
+                    let is_leased = [event.from, event.to].contains(&Some(State::Leased));
+                    if event.worker.is_none() && is_leased {
                         event.worker.clone_from(&worker);
                     }
                 }

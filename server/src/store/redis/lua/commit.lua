@@ -50,7 +50,11 @@ local function is_guarded(t)
     return false
   end
   t.lease, t.before = lease, 'L'
-  if kind == 'L' then
+  t.marked = string.sub(lease, lease_part.cancel, lease_part.cancel + 7) ~= never
+  if t.marked and t.state ~= 'K' and t.state ~= 'C' then
+    -- Decided without knowing that the job shall be cancelled.
+    return false
+  elseif kind == 'L' then
     return true
   end
   local ends = redis.call('ZSCORE', key.leased, t.id)
@@ -127,9 +131,11 @@ end
 -- A job that nobody holds leaves the index of its state, unless it stays where it is there.
 local function leave_index(t)
   local from = t.before
-  local same_time = string.sub(t.old, head.at, head.at + 7) == string.sub(t.head, 2, 9)
-  if from == t.state and same_time and t.keep ~= 'none' then
-    t.stays = from ~= 'R' or line_of(t.old) == string.sub(t.line, 2)
+  if from == t.state and t.keep ~= 'none' then
+    -- Blocked ones stand there by their create time.
+    local same_time = string.sub(t.old, head.at, head.at + 7) == string.sub(t.head, 2, 9)
+    local same_line = from ~= 'R' or line_of(t.old) == string.sub(t.line, 2)
+    t.stays = from == 'B' or (same_time and same_line)
     if t.stays then
       return
     end
@@ -188,7 +194,7 @@ local function apply(t)
     worker = string.sub(t.lease, lease_part.worker)
     gone[#gone + 1] = t.id
     leases_known[t.id] = false
-    if t.keep ~= 'none' and string.sub(t.lease, lease_part.cancel, lease_part.cancel + 7) ~= never then
+    if t.marked and t.keep ~= 'none' then
       redis.call('HDEL', details_key(t.id), 'x')
     end
   else

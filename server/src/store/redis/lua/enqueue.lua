@@ -32,9 +32,14 @@ local function state_of(id)
   return lease_of(id) and 'L' or state
 end
 
+-- A queue that was deleted has left no requests to another one of its name.
+local function request_key(request)
+  return base .. 'q:' .. plain(ledger()[field.began]) .. ':' .. request
+end
+
 -- What an earlier call made of a request id; nil when it is new.
 local function known_request(request)
-  local known = redis.call('GET', base .. 'q:' .. request)
+  local known = redis.call('GET', request_key(request))
   return known and { digest = string.sub(known, 1, 16), id = string.sub(known, 17) } or nil
 end
 
@@ -170,7 +175,7 @@ end
 
 local function remember(job, id, memory)
   if job.request ~= '' then
-    redis.call('SET', base .. 'q:' .. job.request, job.digest .. id, 'PX', memory)
+    redis.call('SET', request_key(job.request), job.digest .. id, 'PX', memory)
   end
 end
 
@@ -222,7 +227,7 @@ local function new_start(job, old, is_blocked)
   if is_blocked or (wants == 'R' and state == 'R' and not moves) then
     return nil
   elseif wants == 'R' then
-    return 'R', math.max(tonumber(now), at + 1)
+    return 'R', math.max(tonumber(now), state == 'R' and at + 1 or 0)
   elseif keeps_time then
     return nil
   end
@@ -236,7 +241,12 @@ local function replace(job, id)
   local state, old_extras, extras = state_in(old), extras_of(old), extras_of(job.record)
   local to, at = new_start(job, old, state == 'B')
   local record = job.record
-  local created = string.sub(old, old_extras.created_at, old_extras.created_at + 7)
+  local times = string.sub(old, old_extras.created_at, old_extras.created_at + 15)
+  if job.rule ~= 'A' then
+    -- It does not keep its time.
+    local asked_for = extras.created_at + 8
+    times = string.sub(times, 1, 8) .. string.sub(record, asked_for, asked_for + 7)
+  end
   record = table.concat({
     string.sub(record, 1, head.revision - 1),
     struct.pack('>I4', struct.unpack('>I4', old, head.revision) + 1),
@@ -246,8 +256,8 @@ local function replace(job, id)
     at and struct.pack('>I8', at) or string.sub(old, head.at, head.at + 7),
     string.sub(old, head.counters, head.size),
     string.sub(record, head.size + 1, extras.created_at - 1),
-    created,
-    string.sub(record, extras.created_at + 8),
+    times,
+    string.sub(record, extras.created_at + 16),
   })
   redis.call('SET', job_key(id), record)
   count('bytes', #record - #old)

@@ -13,9 +13,10 @@ local field = {
   interval = 13, burst = 14, -- µs between two leases, 0: no limit; leases at once after a rest
   arrival = 15, -- µs: when the next lease would come at the full rate
   bucket = 16, -- number of the newest ten seconds in which something was counted
-  enqueued_then = 17, finished_then = 23, -- six each: what was counted in the last ten seconds
+  enqueued_then = 17, finished_then = 23, -- six each: what was counted in ten seconds, the last six
+  began = 29, -- µs by the server's clock: no two lives of a queue are the same
 }
-local ledger_size = 28
+local ledger_size = 29
 local ledger_form = '>' .. string.rep('d', ledger_size)
 local flag = { gated = 1, stale = 2, indexed = 4 }
 
@@ -40,6 +41,8 @@ local function ledger()
       for i = 1, ledger_size do
         ledger_read[i] = i == field.max_leased and -1 or 0
       end
+      local time = redis.call('TIME')
+      ledger_read[field.began] = time[1] * 1000000 + time[2]
     else
       ledger_read = { struct.unpack(ledger_form, ledger_raw, 2) }
       -- Where the numbers end.

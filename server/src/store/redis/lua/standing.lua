@@ -56,8 +56,8 @@ local function front_of(id)
   return front
 end
 
--- What stands behind the type (codec.rs): the dedup key with its kind, the position of the create
--- time, the terms. nil when there is nothing.
+-- What stands behind the type (codec.rs): the dedup key with its kind, the create time and its
+-- position, the terms. nil when there is nothing.
 local function extras_of(record)
   local high, low = string.byte(record, head.extras, head.extras + 1)
   if high == 0 and low == 0 then
