@@ -411,6 +411,14 @@ every_store!(
         assert_eq!(queue.claim(9, at(13)).await, []);
     }
 
+    async fn one_that_waited_takes_the_key_even_if_its_window_is_open(queue: Queue) {
+        let holder = queue.add_leased("holder", deduplicated("key", WINDOW)).await;
+        queue.insert_one(queue.item("next", after(at(1)))).await;
+        queue.apply(acked(&holder, at(2)), at(2)).await;
+        let double = queue.item("double", deduplicated("key", UNTIL_FINISHED));
+        assert_eq!(queue.insert_one(double).await, Inserted::Duplicate(id_of("next")));
+    }
+
     async fn two_that_share_a_key_may_each_have_one_behind(queue: Queue) {
         let brief = DedupScope::Window(std::time::Duration::from_millis(50));
         let first = queue.add_leased("first", deduplicated("key", brief)).await;

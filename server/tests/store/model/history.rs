@@ -1,23 +1,27 @@
 //! One random history of one queue, on a store that may fail and on the model side by side.
 
+mod check;
+mod operate;
+
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use self::check::same_jobs;
 use super::SEED;
-use super::memory::{Forgotten, Memory, newest};
+use super::memory::{Forgotten, Memory};
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, acked, at, claim, expired, failure, given_back, id_of, next_secret, payload, request,
+    Queue, at, claim, extension, failure, given_back, id_of, next_secret, payload, request,
     request_id, roomy, seconds, worker,
 };
 use crate::job::transition::{self, Disposition, Verb, Verdict};
 use crate::job::{
-    Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, Keep, OnDuplicate, Progress,
+    Cancel, Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, Keep, OnDuplicate, Progress,
     Retention, RetryPolicy, Spec, State, Transition,
 };
 use crate::store::faulty::{Fault, Faulty};
-use crate::store::{Claim, Commit, Error, Extension, Guarded, Insert, LogStart, Result, Store};
+use crate::store::{Claim, Commit, Error, Extension, Group, Guarded, Insert, Result, Room, Store};
 
 /// More than any queue of a history holds.
 const ALL: usize = 10_000;
@@ -43,6 +47,8 @@ pub(super) struct History {
     now: Timestamp,
     /// Each lease there was, as it began.
     leases: Vec<Job>,
+    /// Jobs as they were read at some time.
+    readings: Vec<Job>,
     /// How many finished jobs are kept, of those that succeeded and of the dead.
     counts: [Option<u32>; 2],
     ids: u32,
@@ -80,6 +86,7 @@ impl History {
             memory: Memory::default(),
             now: at(0),
             leases: Vec::new(),
+            readings: Vec::new(),
             counts,
             ids: 0,
             is_told: std::env::var_os(SEED).is_some(),
@@ -92,15 +99,20 @@ impl History {
             self.step = step;
             self.advance();
             match self.random.u32(..100) {
-                0..26 => self.insert().await,
-                26..50 => self.claim().await,
-                50..58 => self.extend().await,
-                58..82 => self.settle().await,
-                82..90 => self.promote().await,
-                90..96 => self.sweep().await,
+                0..24 => self.insert().await,
+                24..45 => self.claim().await,
+                45..53 => self.extend().await,
+                53..70 => self.settle().await,
+                70..82 => self.operate().await,
+                82..88 => self.promote().await,
+                88..94 => self.sweep().await,
+                94..97 => self.configure().await,
                 _ => self.purge().await,
             }
             self.look_around().await;
+            if step % 10 == 0 {
+                self.compare_lists().await;
+            }
         }
         self.compare_all().await;
         self.drain().await;
@@ -114,9 +126,14 @@ impl History {
             _ => self.random.u64(..600_000),
         };
         self.now = self.now.after(Duration::from_millis(span));
-        // A broker whose clock is a little behind.
+        // A broker whose clock is a little behind; but what has lapsed does not come back.
         if self.one_in(20) {
-            self.now = self.now.before(Duration::from_millis(self.random.u64(..200)));
+            let earlier = self.now.before(Duration::from_millis(self.random.u64(..200)));
+            let between = earlier..=self.now;
+            let mut expiries = self.memory.jobs().filter_map(|job| job.spec.expires);
+            if !expiries.any(|moment| between.contains(&moment)) {
+                self.now = earlier;
+            }
         }
     }
 
@@ -136,13 +153,10 @@ impl History {
     }
 
     async fn insert(&mut self) {
-        let mut groups: Vec<Vec<Insert>> = (0..self.random.usize(1..3))
-            .map(|_| (0..self.random.usize(1..4)).map(|_| self.item()).collect())
-            .collect();
+        let mut groups: Vec<Group> = (0..self.random.usize(1..3)).map(|_| self.group()).collect();
         // As a client does, until it is answered.
         loop {
-            let asked = groups.iter().cloned().map(roomy).collect();
-            let result = self.store.insert(&self.queue.name, asked, self.now).await;
+            let result = self.store.insert(&self.queue.name, groups.clone(), self.now).await;
             let reply = self.reply(|| told(&groups), result);
             if !matches!(reply, Reply::Undone) {
                 let wanted = self.memory.insert(&groups, self.now);
@@ -151,10 +165,17 @@ impl History {
                     return;
                 }
             }
-            for item in groups.iter_mut().flatten().filter(|item| !item.chosen_id) {
+            let items = groups.iter_mut().flat_map(|group| &mut group.inserts);
+            for item in items.filter(|item| !item.chosen_id) {
                 item.job.name.id = self.fresh_id();
             }
         }
+    }
+
+    fn group(&mut self) -> Group {
+        let group = (0..self.random.usize(1..4)).map(|_| self.item()).collect();
+        let jobs = self.one_in(4).then(|| self.random.u64(..30));
+        Group { room: Room { jobs, bytes: None }, ..roomy(group) }
     }
 
     fn item(&mut self) -> Insert {
@@ -180,15 +201,31 @@ impl History {
         let retention = Retention { succeeded: keep(self.counts[0]), dead: keep(self.counts[1]) };
         let scheduled = self.one_in(4).then(|| self.now.after(self.span(60_000)));
         let long = seconds(30 * 24 * 3600);
-        let scope = match self.random.u32(..4) {
+        let scope = match self.random.u32(..5) {
             0 => DedupScope::Window(long),
             1 => DedupScope::UntilFinished { cap: Some(long) },
+            2 => DedupScope::UntilStarted { cap: None },
             _ => DedupScope::UntilFinished { cap: None },
         };
         let key = format!("key {}", self.random.u32(..4));
         let key = DedupKey::parse(&key).unwrap();
-        let dedup = Dedup { key, scope, on_duplicate: OnDuplicate::Keep };
+        let on_duplicate = match self.random.u32(..6) {
+            0 | 1 => OnDuplicate::Replace,
+            2 | 3 => OnDuplicate::RunAfter,
+            4 => OnDuplicate::Reject,
+            _ => OnDuplicate::Keep,
+        };
+        let dedup = Dedup { key, scope, on_duplicate };
+        let job_type = ["", "x", "y"][self.random.usize(..3)].to_owned();
+        let labels = self.one_in(2).then(|| ("label".to_owned(), "value".to_owned()));
+        let expires = self.one_in(6).then(|| {
+            scheduled.unwrap_or(self.now).after(self.span(60_000) + Duration::from_millis(1))
+        });
         Spec {
+            job_type,
+            labels: labels.into_iter().collect(),
+            expires,
+            attempt_timeout: self.one_in(4).then(|| self.span(60_000)),
             payload: self.one_in(2).then(|| payload(&"p".repeat(self.random.usize(..300)))),
             priority,
             created: self.now,
@@ -199,7 +236,7 @@ impl History {
                 ..RetryPolicy::default()
             },
             lease_duration: self.one_in(3).then(|| self.span(60_000)),
-            dedup: self.one_in(4).then_some(dedup),
+            dedup: self.one_in(3).then_some(dedup),
             retention,
             ..Spec::default()
         }
@@ -214,10 +251,7 @@ impl History {
                 let wanted = self.memory.claim(&claims, self.now);
                 self.leases.extend(wanted.iter().flatten().cloned());
                 if let Reply::Answered(served) = reply {
-                    assert_eq!(
-                        plain_jobs(served.jobs.into_iter().flatten()),
-                        plain_jobs(wanted.into_iter().flatten())
-                    );
+                    same_jobs(&served.jobs.concat(), &wanted.concat());
                     return;
                 }
             }
@@ -233,6 +267,11 @@ impl History {
             max_bytes: if self.one_in(6) { 1 } else { usize::MAX },
             lease_duration: self.one_in(3).then(|| self.span(60_000)),
             request: self.one_in(2).then(|| request_id(u128::from(self.random.u32(..6)))),
+            types: match self.random.u32(..4) {
+                0 => vec!["x".to_owned()],
+                1 => vec!["y".to_owned(), String::new()],
+                _ => Vec::new(),
+            },
             ..claim(self.random.usize(..5))
         }
     }
@@ -241,29 +280,29 @@ impl History {
         let mut extensions = Vec::new();
         for _ in 0..self.random.usize(1..4) {
             let Some(job) = self.some_lease() else { return };
-            let lease = job.lease.unwrap();
-            let name = job.name;
+            let lease = job.lease.clone().unwrap();
+            let name = job.name.clone();
             let progress = self.one_in(2).then(|| Progress {
                 percent: f64::from(self.random.u32(..=100)),
                 ..Progress::default()
             });
-            let mut event = Event::new(
-                EventKind::Progress,
-                self.now,
-                name.queue,
-                name.id.clone(),
-                State::Leased,
-            );
+            let mut event =
+                Event::new(EventKind::Progress, self.now, name.queue, name.id, State::Leased);
             event.from = Some(State::Leased);
             event.progress.clone_from(&progress);
+            let secret = self.one_in(10).then(next_secret);
+            let cancel = self.one_in(4).then(|| Cancel {
+                by: self.now.after(self.span(30_000)),
+                reason: format!("step {}", self.step),
+            });
             extensions.push(Extension {
-                id: name.id,
-                secret: if self.one_in(10) { next_secret() } else { lease.secret },
-                until: Some(self.now.after(self.span(60_000))),
-                cancel: None,
+                secret: secret.unwrap_or(lease.secret),
+                until: (!self.one_in(4)).then(|| self.now.after(self.span(60_000))),
                 event: progress.is_some().then_some(event),
                 progress,
                 checkpoint: self.one_in(4).then(|| payload(&format!("step {}", self.step))),
+                cancel,
+                ..extension(&job, self.now)
             });
         }
         let result = self.store.extend(&self.queue.name, extensions.clone(), self.now).await;
@@ -278,10 +317,19 @@ impl History {
 
     /// Settles leases, those of the present and of the past, as a broker does.
     async fn settle(&mut self) {
-        let transitions: Vec<Transition> =
+        let settlements: Vec<Transition> =
             (0..self.random.usize(1..5)).filter_map(|_| self.settlement()).collect();
-        let Some(outcomes) = self.commit(transitions.clone()).await else { return };
-        for (transition, outcome) in transitions.iter().zip(outcomes) {
+        let mut commits = Vec::new();
+        for transition in settlements {
+            let then = if transition.to == State::Succeeded && self.one_in(4) {
+                (0..self.random.usize(1..3)).map(|_| self.item()).collect()
+            } else {
+                Vec::new()
+            };
+            commits.push(Commit { transition, then });
+        }
+        let Some(outcomes) = self.commit_with(commits.clone()).await else { return };
+        for (Commit { transition, .. }, outcome) in commits.iter().zip(outcomes) {
             if outcome == Guarded::Lost && transition.to == State::Succeeded {
                 self.settle_late(transition).await;
             }
@@ -328,13 +376,16 @@ impl History {
 
     /// Commits, and answers the outcomes if they were heard.
     async fn commit(&mut self, transitions: Vec<Transition>) -> Option<Vec<Guarded>> {
-        let commits = transitions.iter().cloned().map(Commit::from).collect();
-        let result = self.store.commit(&self.queue.name, commits, self.now).await;
-        let reply = self.reply(|| format!("{transitions:?}"), result);
+        self.commit_with(transitions.into_iter().map(Commit::from).collect()).await
+    }
+
+    async fn commit_with(&mut self, commits: Vec<Commit>) -> Option<Vec<Guarded>> {
+        let result = self.store.commit(&self.queue.name, commits.clone(), self.now).await;
+        let reply = self.reply(|| format!("{commits:?}"), result);
         if matches!(reply, Reply::Undone) {
             return None;
         }
-        let (wanted, forgotten) = self.memory.commit(&transitions);
+        let (wanted, forgotten) = self.memory.commit(&commits, self.now);
         for forgotten in forgotten {
             self.forget(forgotten).await;
         }
@@ -352,30 +403,6 @@ impl History {
             if let Reply::Answered(count) = reply {
                 assert_eq!(count, wanted);
             }
-        }
-    }
-
-    /// Takes back what is overdue, as a broker's sweep does.
-    async fn sweep(&mut self) {
-        let limit = [1, 3, ALL][self.random.usize(..3)];
-        let result = self.store.overdue(&self.queue.name, self.now, limit).await;
-        let Reply::Answered(overdue) = self.reply(|| format!("overdue {limit}"), result) else {
-            return;
-        };
-        self.check_overdue(&overdue, limit);
-        let expiries = overdue.iter().map(|job| expired(job, self.now)).collect();
-        self.commit(expiries).await;
-    }
-
-    fn check_overdue(&self, overdue: &[Job], limit: usize) {
-        let leased = self.memory.jobs().filter(|job| job.state == State::Leased);
-        let mut ends: Vec<Timestamp> =
-            leased.filter(|job| job.at <= self.now).map(|job| job.at).collect();
-        ends.sort_unstable();
-        ends.truncate(limit);
-        assert_eq!(overdue.iter().map(|job| job.at).collect::<Vec<_>>(), ends);
-        for job in overdue {
-            assert_eq!(Some(plain_job(job)), self.memory.get(&job.name.id).map(plain_job));
         }
     }
 
@@ -412,74 +439,6 @@ impl History {
         }
     }
 
-    /// What can be compared at little cost, after each step.
-    async fn look_around(&self) {
-        assert_eq!(self.queue.count().await, self.memory.count());
-        assert_eq!(self.queue.next_due().await, self.memory.next_due());
-        let end = self.queue.store.log_end(&self.queue.name).await.unwrap();
-        assert_eq!(end.number, self.memory.entries);
-        if let Some(job) = self.memory.jobs().nth(self.step as usize % 7) {
-            let found = self.queue.find(job.name.id.as_str()).await;
-            assert_eq!(found.as_ref().map(plain_job), Some(plain_job(job)));
-        }
-    }
-
-    /// Every job and every event.
-    async fn compare_all(&self) {
-        for job in self.memory.jobs() {
-            let found = self.queue.find(job.name.id.as_str()).await;
-            assert_eq!(found.as_ref().map(plain_job), Some(plain_job(job)));
-        }
-        let log = self.queue.store.log(&self.queue.name, LogStart::Oldest, ALL).await.unwrap();
-        let numbers = log.iter().map(|entry| entry.position.number);
-        assert!(numbers.eq(1..=self.memory.entries), "the log has holes");
-        let events: Vec<Event> = log.into_iter().flat_map(|entry| entry.events).collect();
-        assert_eq!(events.len(), self.memory.events.len());
-        for (event, wanted) in events.into_iter().zip(&self.memory.events) {
-            assert_eq!(plain_event(event), plain_event(wanted.clone()));
-        }
-    }
-
-    /// No job is lost: each can be brought to its end.
-    async fn drain(&mut self) {
-        self.store.fail_at_random(0, 0.0);
-        for last in [false, false, true] {
-            self.now = self.now.after(seconds(3600));
-            let result = self.store.overdue(&self.queue.name, self.now, ALL).await;
-            let overdue = result.unwrap();
-            assert_eq!(overdue.len() as u64, self.memory.count().leased, "leased for ever");
-            self.check_overdue(&overdue, ALL);
-            let expiries = overdue.iter().map(|job| expired(job, self.now)).collect();
-            self.commit(expiries).await;
-            // Longer than any backoff.
-            self.now = self.now.after(seconds(3600));
-            let waiting = self.memory.count();
-            let promoted = self.store.promote(&self.queue.name, self.now, ALL).await.unwrap();
-            assert_eq!(promoted as u64, waiting.scheduled + waiting.retrying, "never ready");
-            assert_eq!(self.memory.promote(self.now, ALL), promoted);
-            let claims = vec![claim(ALL)];
-            let wanted = self.memory.claim(&claims, self.now).remove(0);
-            let served = self.store.claim(&self.queue.name, claims, self.now).await.unwrap();
-            assert_eq!(plain_jobs(served.jobs.into_iter().flatten()), plain_jobs(wanted.clone()));
-            let lost = if last { 0 } else { wanted.len() / 2 };
-            let acks = wanted[lost..].iter().map(|job| acked(job, self.now)).collect();
-            self.commit(acks).await;
-        }
-        let left = self.memory.count();
-        assert_eq!(left.ready + left.leased + left.scheduled + left.retrying, 0);
-        self.look_around().await;
-        self.now = self.now.after(seconds(3600));
-        self.purge_all().await;
-    }
-
-    async fn purge_all(&mut self) {
-        let finished = self.memory.jobs().count();
-        let purged = self.store.purge(&self.queue.name, self.now, ALL).await.unwrap();
-        assert_eq!(purged, finished);
-        assert_eq!(self.queue.count().await, crate::store::Counts::default());
-        assert_eq!(self.queue.next_due().await, None);
-    }
-
     /// Some lease there was; most often one that still lives.
     fn some_lease(&mut self) -> Option<Job> {
         let is_leased = |job: &&Job| job.state == State::Leased;
@@ -507,41 +466,14 @@ impl History {
     }
 }
 
-/// What stores agree on: what older attempts a store happens to keep is its own affair.
-fn plain_job(job: &Job) -> Job {
-    let mut job = job.clone();
-    job.details.attempts = newest(&job.details.attempts);
-    job
-}
-
-fn plain_jobs(jobs: impl IntoIterator<Item = Job>) -> Vec<Job> {
-    jobs.into_iter().map(|job| plain_job(&job)).collect()
-}
-
-/// What stores agree on: some leave to the broker what it can read in the job, and tell a
-/// duplicate by their own clock.
-fn plain_event(mut event: Event) -> Event {
-    event.job_type = String::new();
-    event.labels.clear();
-    event.trace_context.clear();
-    event.waited = None;
-    match event.kind {
-        EventKind::Ready => event.attempt = 0,
-        EventKind::Deduplicated => {
-            event.attempt = 0;
-            event.worker = None;
-            event.at = Timestamp::default();
-        }
-        _ => {}
-    }
-    event
-}
-
-fn told(groups: &[Vec<Insert>]) -> String {
+fn told(groups: &[Group]) -> String {
     let item = |item: &Insert| {
         let Insert { job, chosen_id, request, .. } = item;
         format!("{} chosen {chosen_id} {request:?} {:?}", job.name.id, job.spec)
     };
-    let group = |group: &Vec<Insert>| group.iter().map(item).collect::<Vec<_>>();
+    let group = |group: &Group| {
+        let items: Vec<String> = group.inserts.iter().map(item).collect();
+        (group.room, items)
+    };
     format!("insert {:?}", groups.iter().map(group).collect::<Vec<_>>())
 }

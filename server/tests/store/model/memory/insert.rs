@@ -1,0 +1,135 @@
+//! How jobs come into the model.
+
+use super::Memory;
+use crate::clock::Timestamp;
+use crate::job::{EventKind, Job, JobId, OnDuplicate, State, operate};
+use crate::store::{Group, Insert, Inserted, Room};
+
+impl Memory {
+    pub(in super::super) fn insert(
+        &mut self,
+        groups: &[Group],
+        now: Timestamp,
+    ) -> Vec<Vec<Inserted>> {
+        self.telling(|memory| groups.iter().map(|group| memory.insert_group(group, now)).collect())
+    }
+
+    fn insert_group(&mut self, group: &Group, now: Timestamp) -> Vec<Inserted> {
+        let before = self.clone();
+        let mut outcomes: Vec<Inserted> =
+            group.inserts.iter().map(|item| self.insert_one(item, group.room, now)).collect();
+        if outcomes.iter().any(Inserted::refuses) {
+            *self = before;
+            for outcome in outcomes.iter_mut().filter(|outcome| !outcome.refuses()) {
+                *outcome = Inserted::Withheld;
+            }
+        }
+        outcomes
+    }
+
+    pub(super) fn insert_one(&mut self, item: &Insert, room: Room, now: Timestamp) -> Inserted {
+        let Insert { job, chosen_id, request, .. } = item;
+        if let Some((digest, first)) = request.and_then(|request| self.requests.get(&request.id)) {
+            return if request.is_some_and(|request| request.digest == *digest) {
+                Inserted::Replayed(first.clone())
+            } else {
+                Inserted::RequestReused
+            };
+        }
+        if let Some(taken) = self.jobs.get(&job.name.id).filter(|_| *chosen_id) {
+            return Inserted::Exists(taken.state);
+        }
+        let outcome = match self.holder(job) {
+            Some(holder) => self.meet(item, &holder, room, now),
+            None => self.create(job.clone(), room, now),
+        };
+        let id = match &outcome {
+            Inserted::New | Inserted::Behind(_) => &job.name.id,
+            Inserted::Duplicate(id) | Inserted::Replaced(id) => id,
+            _ => return outcome,
+        };
+        if let Some(request) = request {
+            self.requests.insert(request.id, (request.digest, id.clone()));
+        }
+        if outcome == Inserted::New {
+            self.hold(job, id);
+        }
+        outcome
+    }
+
+    /// The job that holds the key of `job`.
+    pub(super) fn holder(&self, job: &Job) -> Option<Job> {
+        let (holder, _) = self.holders.get(&job.spec.dedup.as_ref()?.key)?;
+        self.jobs.get(holder).cloned()
+    }
+
+    /// The key of `job` is held by `id` from now on.
+    pub(super) fn hold(&mut self, job: &Job, id: &JobId) {
+        if let Some(dedup) = &job.spec.dedup {
+            self.holders.insert(dedup.key.clone(), (id.clone(), dedup.scope));
+        }
+    }
+
+    fn create(&mut self, job: Job, room: Room, now: Timestamp) -> Inserted {
+        let unfinished = self.jobs().filter(|job| !job.state.is_terminal()).count() as u64;
+        if room.jobs.is_some_and(|most| unfinished >= most) {
+            return Inserted::Full(room);
+        }
+        self.tell(&job, EventKind::Created, None, now);
+        self.totals.enqueued += 1;
+        if job.state == State::Ready {
+            self.line(job.spec.priority).push_back(job.name.id.clone());
+        }
+        self.jobs.insert(job.name.id.clone(), job);
+        Inserted::New
+    }
+
+    fn meet(&mut self, item: &Insert, holder: &Job, room: Room, now: Timestamp) -> Inserted {
+        let job = &item.job;
+        let id = holder.name.id.clone();
+        match job.spec.dedup.as_ref().unwrap().on_duplicate {
+            OnDuplicate::Reject => Inserted::Rejected(id, holder.state),
+            OnDuplicate::Replace if holder.state.is_pending() && holder.started.is_none() => {
+                self.replace(holder, job, Some((job.state, job.at)), now)
+            }
+            OnDuplicate::RunAfter if holder.state.is_pending() => {
+                self.replace(holder, job, None, now)
+            }
+            OnDuplicate::RunAfter if holder.state == State::Leased => match self.behind.get(&id) {
+                Some(waiting) => {
+                    let waiting = self.jobs[waiting].clone();
+                    self.replace(&waiting, job, None, now)
+                }
+                None => {
+                    let blocked = Job { state: State::Blocked, ..job.clone() };
+                    let outcome = self.create(blocked, room, now);
+                    if outcome != Inserted::New {
+                        return outcome;
+                    }
+                    self.behind.insert(id.clone(), job.name.id.clone());
+                    Inserted::Behind(id)
+                }
+            },
+            _ => {
+                self.tell(holder, EventKind::Deduplicated, None, now);
+                Inserted::Duplicate(id)
+            }
+        }
+    }
+
+    /// `old` does what `new` asks for.
+    fn replace(
+        &mut self,
+        old: &Job,
+        new: &Job,
+        start: Option<(State, Timestamp)>,
+        now: Timestamp,
+    ) -> Inserted {
+        let decided = operate::replace(old, new.spec.clone(), start, now);
+        self.apply(&decided, now);
+        if old.state != State::Blocked {
+            self.hold(new, &old.name.id);
+        }
+        Inserted::Replaced(old.name.id.clone())
+    }
+}
