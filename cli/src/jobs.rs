@@ -23,7 +23,8 @@ Examples:
 /// Print the jobs of a queue.
 ///
 /// Ready jobs come in the order in which they will run, waiting ones by their time, finished ones
-/// the newest first. Without a state, a label or an owner the states follow one another.
+/// and those found by a label or an owner the newest first. Without a state, a label or an owner the
+/// states follow one another.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]

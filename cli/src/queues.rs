@@ -89,11 +89,12 @@ pub(crate) async fn survey(client: &Client, names: &[String]) -> lessor::Result<
     let mut queues = client.list_queues().await?;
     if !names.is_empty() {
         queues.retain(|queue| names.contains(&queue.name));
-        let unknown = names.iter().filter(|name| !queues.iter().any(|it| it.name == **name));
-        // The broker says that there is no such queue, in the words that it has for that.
-        let unknown: Vec<Queue> =
-            unknown.map(|name| Queue { name: name.clone(), ..Queue::default() }).collect();
-        queues.extend(unknown);
+        for name in names {
+            if !queues.iter().any(|queue| queue.name == *name) {
+                // The broker says that there is no such queue, in the words that it has for that.
+                queues.push(client.get_queue(name).await?);
+            }
+        }
     }
     stream::iter(queues)
         .map(|queue| async move {

@@ -128,12 +128,22 @@ impl Update {
     pub(super) async fn run(self, client: &Client, out: &mut Output) -> anyhow::Result<()> {
         // Settings of several parts are changed in parts, which takes what is there now.
         let now = match client.get_queue(&self.name).await {
+            // Its thresholds have defaults, which only the broker knows.
+            Err(error) if error.code() == Code::NotFound && self.names_a_threshold() => {
+                client.update_queue(QueueUpdate::queue(&self.name).reset("health")).await?
+            }
             Err(error) if error.code() == Code::NotFound => Queue::default(),
             reply => reply?,
         };
         let update = self.into_update(now)?;
         let queue = client.update_queue(update).await?;
         out.message("Queue", &queue, || facts_of(&queue))
+    }
+
+    fn names_a_threshold(&self) -> bool {
+        self.unhealthy_ready.is_some()
+            || self.unhealthy_age.is_some()
+            || self.unhealthy_dead_ratio.is_some()
     }
 
     fn into_update(self, now: Queue) -> anyhow::Result<QueueUpdate> {

@@ -73,6 +73,44 @@ fn a_job_can_be_taken_from_its_worker() {
 }
 
 #[test]
+fn jobs_are_found_by_what_they_are() {
+    let broker = Broker::start();
+    for number in 0..5 {
+        let team = if number % 2 == 0 { "team=a b\"c" } else { "team=d" };
+        enqueue(&broker, &["--id", &number.to_string(), "--type", "t", "--label", team]);
+    }
+    broker.run(&["cancel", "q/4"]).json();
+    let names = |args: &[&str]| -> Vec<String> {
+        let found = broker.run(&[&["jobs", "q"], args].concat()).json();
+        let names = found.as_array().unwrap().iter().map(|job| text(&job["name"]));
+        names.map(|name| name.replace("queues/q/jobs/", "")).collect()
+    };
+    assert_eq!(names(&["--state", "ready"]), ["0", "1", "2", "3"]);
+    assert_eq!(names(&["--state", "cancelled"]), ["4"]);
+    assert_eq!(names(&["--label", "team=a b\"c", "--state", "READY"]), ["2", "0"]);
+    assert_eq!(names(&["--filter", "state=READY AND type=t", "--label", "team=d"]), ["3", "1"]);
+    assert_eq!(names(&[]).len(), 5);
+    broker.run(&["jobs", "q", "--filter", "color=red"]).failed(2, &["filter", "color"]);
+
+    let some = broker.run(&["jobs", "q", "--state", "ready", "--limit", "3", "-o", "jsonl"]);
+    assert_eq!(some.stdout.lines().count(), 3);
+    some.said(0, &["there are more"]);
+    let all = broker.run(&["jobs", "q", "--state", "ready", "--limit", "4", "-o", "table"]);
+    assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (5, ""));
+}
+
+#[test]
+fn what_holds_a_job_back_is_told() {
+    let broker = Broker::start();
+    let job = enqueue(&broker, &["--delay", "1h"]);
+    let told = broker.run(&["explain", &job]).json();
+    let cause = &told["causes"][0];
+    assert!(!text(&cause["code"]).is_empty() && !text(&cause["clearsAt"]).is_empty());
+    let table = broker.run(&["explain", &job, "-o", "table"]).stdout;
+    assert!(table.contains(&text(&cause["code"])) && table.contains("Jobs ahead"), "{table}");
+}
+
+#[test]
 fn an_ack_may_bring_jobs_with_it() {
     let broker = Broker::start();
     enqueue(&broker, &[]);
@@ -85,6 +123,26 @@ fn an_ack_may_bring_jobs_with_it() {
     let (_, token) = broker.lease("q");
     let elsewhere = r#"{"queue": "other"}"#;
     broker.run(&["ack", &token, "--then", elsewhere]).failed(2, &["then[0]"]);
+}
+
+#[test]
+fn a_producer_says_what_a_duplicate_becomes() {
+    let broker = Broker::start();
+    let first = enqueue(&broker, &["--dedup-key", "k", "--json", "1"]);
+    let replace = ["enqueue", "q", "--dedup-key", "k", "--on-duplicate", "replace", "--json", "2"];
+    let replaced = broker.run(&replace).json();
+    assert_eq!(
+        (&replaced["outcome"], text(&replaced["job"]["name"])),
+        (&"OUTCOME_REPLACED".into(), first.clone())
+    );
+    assert_eq!(broker.run(&["get", &first]).json()["payload"]["data"], "Mg==");
+    let reject = ["enqueue", "q", "--dedup-key", "k", "--on-duplicate", "reject"];
+    broker.run(&reject).failed(4, &["DUPLICATE"]);
+
+    enqueue(&broker, &["--dedup-key", "s", "--dedup-scope", "until-started", "--priority", "9"]);
+    broker.lease("q");
+    let again = broker.run(&["enqueue", "q", "--dedup-key", "s"]).json();
+    assert_eq!(again["outcome"], "OUTCOME_CREATED");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod bulk;
 mod jobs;
 mod life;
 mod queues;
 mod schedules;
 mod shell;
 mod top;
+mod workers;

@@ -1,6 +1,6 @@
 //! Queues: settings, numbers, pauses.
 
-use crate::shell::Broker;
+use crate::shell::{Broker, text};
 
 #[test]
 fn settings_are_changed_in_parts_and_taken_back() {
@@ -51,6 +51,42 @@ fn a_queue_with_jobs_is_deleted_only_by_force() {
     let deleted = broker.run(&["queue", "delete", "q", "--force"]).json();
     assert_eq!(deleted[0]["deleted"], "q");
     assert_eq!(broker.run(&["queues"]).json().as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_queue_that_is_not_well_is_told_by_the_exit_code() {
+    let broker = Broker::start();
+    broker.run(&["enqueue", "well"]).json();
+    broker.run(&["enqueue", "sick"]).json();
+    broker.run(&["enqueue", "sick"]).json();
+    broker.run(&["queue", "update", "sick", "--unhealthy-ready", "1"]).json();
+    // The other thresholds are what they were before there was the queue.
+    assert_eq!(broker.run(&["queue", "get", "new"]).code, 3);
+    let new = broker.run(&["queue", "update", "new", "--unhealthy-ready", "1"]).json();
+    let old = broker.run(&["queue", "get", "well"]).json();
+    assert_eq!(new["health"]["maxDeadRatio"], old["health"]["maxDeadRatio"]);
+
+    let health = broker.run(&["health", "-o", "table"]);
+    assert_eq!((health.code, health.stderr.as_str()), (1, ""));
+    let sick = health.stdout.lines().find(|line| line.starts_with("sick")).unwrap();
+    assert!(sick.contains("unhealthy") && sick.split_whitespace().count() > 2, "{sick}");
+    assert_eq!(broker.run(&["health", "well"]).code, 0);
+    broker.run(&["health", "well", "nothing"]).failed(3, &["QUEUE_NOT_FOUND"]);
+}
+
+#[test]
+fn the_numbers_of_a_queue_are_printed() {
+    let broker = Broker::start();
+    broker.run(&["enqueue", "q"]).json();
+    broker.run(&["enqueue", "q", "--delay", "1h"]).json();
+    let (_, token) = broker.lease("q");
+    broker.run(&["ack", &token]).json();
+    let stats = broker.run(&["queue", "stats", "q"]).json();
+    assert_eq!((text(&stats["scheduled"]), text(&stats["succeeded"])), ("1".into(), "1".into()));
+    assert_eq!(text(&stats["enqueuedTotal"]), "2");
+    let table = broker.run(&["queue", "stats", "q", "-o", "table"]).stdout;
+    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("Succeeded").ends_with('1') && line("Ever enqueued").ends_with('2'), "{table}");
 }
 
 #[test]
