@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 7] = ["job", "enqueue", "lease", "work", "event", "broker", "admin"];
+const FILES: [&str; 8] = ["job", "enqueue", "lease", "work", "event", "broker", "admin", "testing"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -14,7 +14,8 @@ use crate::settings::Settings;
 const EXAMPLES: &str = "\
 Examples:
   lessor serve
-  lessor serve --store redis://127.0.0.1:6379 --listen 0.0.0.0:7077";
+  lessor serve --store redis://127.0.0.1:6379 --listen 0.0.0.0:7077
+  lessor serve --store sqlite::memory: --manual-clock";
 
 /// Run a broker.
 ///
@@ -37,14 +38,21 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 
+    /// For tests: the clock moves only by lessor.v1.TestClock/AdvanceClock; needs --store
+    /// sqlite::memory: [env: LESSOR_MANUAL_CLOCK].
+    #[arg(long)]
+    manual_clock: bool,
+
     #[command(flatten)]
     settings: Settings,
 }
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { listen, grace, threads, settings } = self;
-        let config = settings.load(RawConfig { listen, grace, threads, ..RawConfig::default() })?;
+        let Self { listen, grace, threads, manual_clock, settings } = self;
+        let manual_clock = manual_clock.then_some(true);
+        let flags = RawConfig { listen, grace, threads, manual_clock, ..RawConfig::default() };
+        let config = settings.load(flags)?;
         telemetry::init(&config.log)?;
         runtime(&config)?.block_on(serve(config))
     }

@@ -90,6 +90,8 @@ async fn a_bad_setting_is_named_with_its_source() {
     for (flag, value, key) in flags {
         assert_named(&mut serve(&[flag, value]), key, flag).await;
     }
+    let elsewhere = ["--manual-clock", "--store", "redis://127.0.0.1"];
+    assert_named(&mut serve(&elsewhere), "manual_clock", "--manual-clock").await;
     let missing = folder.path().join("missing.toml");
     let missing = missing.to_str().unwrap();
     assert_named(&mut serve(&["--config", missing]), "can't read", missing).await;

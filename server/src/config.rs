@@ -37,6 +37,8 @@ pub struct RawConfig {
     pub log_format: Option<String>,
     /// Threads that serve calls.
     pub threads: Option<usize>,
+    /// The clock moves only when it is told to, for tests.
+    pub manual_clock: Option<bool>,
 }
 
 /// The settings of a broker, checked.
@@ -52,6 +54,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Threads that serve calls; `None`: one.
     pub threads: Option<NonZeroUsize>,
+    /// The clock moves only when it is told to; only with `sqlite::memory:`.
+    pub manual_clock: bool,
 }
 
 /// Which store to use and how.
@@ -218,6 +222,7 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         log: text("LESSOR_LOG"),
         log_format: text("LESSOR_LOG_FORMAT"),
         threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
+        manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
     })
 }
 

@@ -39,8 +39,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::broker::{Broker, Tasks};
-use self::clock::Clock;
+use self::broker::{Broker, Tasks, travel};
+use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
 use self::rpc::Health;
@@ -96,7 +96,8 @@ pub async fn run(
 impl Server {
     /// Opens the store; fails when it can't be used.
     pub async fn open(config: Config, listener: TcpListener) -> Result<Self, Error> {
-        let (store, clock) = open(&config.store).await?;
+        let (store, time) = open(&config.store).await?;
+        let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
         Ok(Self { config, listener, store, clock })
     }
 
@@ -110,9 +111,14 @@ impl Server {
         let Self { config, listener, store, clock } = self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
-        let routes = rpc::routes(broker.clone(), &health)?;
         let mut crew = Crew::default();
         let stop = CancellationToken::new();
+        let traveller = config.manual_clock.then(|| {
+            let (traveller, travelling) = travel::pair(broker.clone());
+            crew.hire("time travel", travelling.run(stop.clone()));
+            traveller
+        });
+        let routes = rpc::routes(broker.clone(), traveller, &health)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
         let farewell = health.farewell();
@@ -151,8 +157,8 @@ impl Server {
     }
 }
 
-/// Opens the store and sets the clock by it.
-async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, Clock), Error> {
+/// Opens the store and asks it the time.
+async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, Timestamp), Error> {
     if let Some(folder) = &config.folder {
         std::fs::create_dir_all(folder)
             .map_err(|cause| Error::Folder { folder: folder.display().to_string(), cause })?;
@@ -160,7 +166,7 @@ async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, Clock), Error> {
     let wrong = |cause| Error::Store { url: config.url.to_string(), cause };
     let store = store::open::open(config.url.expose(), &config.options).await.map_err(wrong)?;
     let time = store.time().await.map_err(wrong)?;
-    Ok((store, Clock::anchored(time)))
+    Ok((store, time))
 }
 
 fn hire(crew: &mut Crew, tasks: Tasks, store: Arc<dyn Store>, stop: &CancellationToken) {

@@ -20,6 +20,7 @@ mod reflection;
 mod settle;
 mod shutdown;
 mod startup;
+mod travel;
 mod watch;
 mod wire;
 

@@ -53,16 +53,36 @@ pub(crate) async fn case(store: Store, case: impl AsyncFnOnce(&mut Server)) {
     tokio::time::timeout(PATIENCE, run).await.unwrap();
 }
 
+/// Runs one case against a fresh broker in memory, whose clock stands still until the case moves
+/// it.
+pub(crate) async fn manual_case(case: impl AsyncFnOnce(&mut Server)) {
+    let run = async {
+        let manual = RawConfig { manual_clock: Some(true), ..raw(Store::Sqlite.url(), "10s") };
+        let mut server = Server::configured(Store::Sqlite, manual).await;
+        case(&mut server).await;
+        server.stop();
+        server.stopped().await;
+    };
+    tokio::time::timeout(PATIENCE, run).await.unwrap();
+}
+
+fn raw(url: &str, grace: &str) -> RawConfig {
+    RawConfig {
+        store: Some(url.to_owned()),
+        namespace: Some(Uuid::new_v4().to_string()),
+        grace: Some(grace.to_owned()),
+        ..RawConfig::default()
+    }
+}
+
 impl Server {
     pub(crate) async fn start(store: Store, url: &str, grace: &str) -> Self {
+        Self::configured(store, raw(url, grace)).await
+    }
+
+    async fn configured(store: Store, raw: RawConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let raw = RawConfig {
-            store: Some(url.to_owned()),
-            namespace: Some(Uuid::new_v4().to_string()),
-            grace: Some(grace.to_owned()),
-            ..RawConfig::default()
-        };
         let config = Config::load_with(Sources { flags: raw, file: None }, &|_| None).unwrap();
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();

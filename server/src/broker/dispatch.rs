@@ -63,6 +63,8 @@ pub struct Dispatching {
     /// signal must not miss it.
     heard: HashSet<QueueName>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Who waits until nothing is under way.
+    resting: Vec<oneshot::Sender<()>>,
     draining: bool,
 }
 
@@ -86,6 +88,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
         roaming: BTreeSet::new(),
         heard: HashSet::new(),
         calls: FuturesUnordered::new(),
+        resting: Vec::new(),
         draining: false,
     };
     (Dispatcher::new(sender, returns), dispatching)
@@ -110,6 +113,12 @@ impl Dispatching {
                     Err(RecvError::Closed) => break,
                 },
             }
+            if self.calls.is_empty() && signals.is_empty() {
+                for rested in self.resting.drain(..) {
+                    // Whoever waited may be gone.
+                    let _unread = rested.send(());
+                }
+            }
         }
         while let Some(done) = self.calls.next().await {
             self.finish(done);
@@ -120,6 +129,7 @@ impl Dispatching {
         match message {
             Message::Ask(ticket, wish, reply) => self.welcome(ticket, wish, reply),
             Message::Hurry(ticket) => self.hurry(ticket),
+            Message::Rest(rested) => self.resting.push(rested),
             Message::Forget(ticket) => {
                 // A claim under way finds the closed answer when it comes back.
                 if self.waiters.get(&ticket).is_some_and(|waiter| !waiter.is_busy()) {

@@ -25,6 +25,7 @@ pub mod settle;
 pub mod stats;
 pub mod sweep;
 mod token;
+pub mod travel;
 pub mod watch;
 pub mod workers;
 

@@ -175,7 +175,7 @@ impl Sweeping {
 }
 
 /// Moves all that is due in `queue`; answers when the next thing falls due.
-async fn sweep(
+pub(super) async fn sweep(
     store: &dyn Store,
     clock: &Clock,
     settings: &SettingsCache,

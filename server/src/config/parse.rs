@@ -35,15 +35,19 @@ pub(super) fn config(
             .unwrap_or(LogFormat::Auto),
     };
     let threads = read(layers, "threads", |raw| raw.threads, threads)?;
+    let store = store(layers, env)?;
+    let manual_clock =
+        read(layers, "manual_clock", |raw| raw.manual_clock, |on| manual_clock(on, &store.url))?;
     Ok(Config {
         listen: match listen {
             Some(listen) => listen,
             None => ([127, 0, 0, 1], 7077).into(),
         },
-        store: store(layers, env)?,
+        store,
         grace: grace.unwrap_or(GRACE),
         log,
         threads,
+        manual_clock: manual_clock.unwrap_or(false),
     })
 }
 
@@ -136,6 +140,14 @@ fn threads(count: usize) -> Result<NonZeroUsize, String> {
     NonZeroUsize::new(count)
         .filter(|count| count.get() <= MOST_THREADS)
         .ok_or_else(|| format!("must be from 1 to {MOST_THREADS}"))
+}
+
+/// Time that stands still is for tests: no job that somebody waits for may be in such a store.
+fn manual_clock(on: bool, store: &StoreUrl) -> Result<bool, String> {
+    if on && !open::is_in_memory(store.expose()) {
+        return Err(format!("needs the store sqlite::memory:, not {store}"));
+    }
+    Ok(on)
 }
 
 /// A namespace stands in every key, where the alphabet of queue names is safe.

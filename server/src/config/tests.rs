@@ -55,6 +55,7 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_LOG", "warn,lessor_server=debug"),
         ("LESSOR_LOG_FORMAT", "json"),
         ("LESSOR_THREADS", "7"),
+        ("LESSOR_MANUAL_CLOCK", "false"),
     ];
     let config = load(RawConfig::default(), None, &env).unwrap();
     let expected = Config {
@@ -71,6 +72,7 @@ fn the_environment_reaches_every_key() {
         grace: Duration::from_secs(90),
         log: LogConfig { filter: env[6].1.to_owned(), format: LogFormat::Json },
         threads: NonZeroUsize::new(7),
+        manual_clock: false,
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 }
@@ -117,6 +119,23 @@ fn a_refusal_names_the_key_and_where_it_was_set() {
 }
 
 #[test]
+fn time_stands_still_only_for_a_store_in_memory() {
+    let on = |store: &str| RawConfig {
+        store: Some(store.to_owned()),
+        manual_clock: Some(true),
+        ..RawConfig::default()
+    };
+    assert!(load(on("sqlite::memory:"), None, &[]).unwrap().manual_clock);
+    for store in ["sqlite:/data/lessor.db", "redis://user:secret@localhost"] {
+        let told = refusal(on(store), None, &[]);
+        assert!(told.starts_with("manual_clock needs the store sqlite::memory:"), "{told}");
+        assert!(told.ends_with("(from --manual-clock)") && !told.contains("secret"), "{told}");
+    }
+    let told = refusal(RawConfig::default(), None, &[("LESSOR_MANUAL_CLOCK", "true")]);
+    assert!(told.contains("(from LESSOR_MANUAL_CLOCK)"), "{told}");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let table = [
         ("sqlite:/data/lessor.db", "sqlite:/data/lessor.db"),
@@ -158,8 +177,9 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         log,
         log_format,
         threads,
+        manual_clock,
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts = [listen, store, namespace, synchronous, grace, log, log_format];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
-    assert!(allow_eviction.is_some() && threads.is_some());
+    assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
 }

@@ -12,11 +12,13 @@ mod health;
 mod schedules;
 mod shield;
 mod status;
+mod testing;
 
 use std::time::Duration;
 
-use lessor_proto::v1::job_broker_admin_server::JobBrokerAdminServer;
-use lessor_proto::v1::job_broker_server::JobBrokerServer;
+use lessor_proto::v1::job_broker_admin_server::{self as admin_name, JobBrokerAdminServer};
+use lessor_proto::v1::job_broker_server::{self as broker_name, JobBrokerServer};
+use lessor_proto::v1::test_clock_server::{self as test_name, TestClockServer};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -26,7 +28,9 @@ use tonic_health::pb::health_server::HealthServer;
 use self::admin::AdminCalls;
 use self::broker::Calls;
 use self::shield::ShieldLayer;
+use self::testing::TestCalls;
 use crate::broker::Broker;
+use crate::broker::travel::Traveller;
 
 pub(crate) use self::health::Health;
 
@@ -76,7 +80,13 @@ pub(crate) async fn serve(
 }
 
 /// All services over `broker`.
-pub(crate) fn routes(broker: Broker, health: &Health) -> Result<Routes, Error> {
+///
+/// The test clock is among them when there is a `traveller`.
+pub(crate) fn routes(
+    broker: Broker,
+    traveller: Option<Traveller>,
+    health: &Health,
+) -> Result<Routes, Error> {
     let calls = JobBrokerServer::new(Calls::new(broker.clone()))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
@@ -89,8 +99,11 @@ pub(crate) fn routes(broker: Broker, health: &Health) -> Result<Routes, Error> {
         .add_service(calls)
         .add_service(admin)
         .add_service(HealthServer::new(health.service()))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(reflection(traveller.is_some()).build_v1()?)
+        .add_service(reflection(traveller.is_some()).build_v1alpha()?);
+    if let Some(traveller) = traveller {
+        routes.add_service(TestClockServer::new(TestCalls::new(traveller)));
+    }
     Ok(routes.routes())
 }
 
@@ -108,8 +121,20 @@ fn server() -> Server<tower::layer::util::Stack<ShieldLayer, tower::layer::util:
         .layer(ShieldLayer::default())
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
+/// Tells of the services that are served.
+fn reflection(test_clock: bool) -> tonic_reflection::server::Builder<'static> {
+    let mut names = vec![
+        broker_name::SERVICE_NAME,
+        admin_name::SERVICE_NAME,
+        tonic_health::pb::health_server::SERVICE_NAME,
+        tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME,
+        tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME,
+    ];
+    names.extend(test_clock.then_some(test_name::SERVICE_NAME));
+    let builder = tonic_reflection::server::Builder::configure();
+    names
+        .into_iter()
+        .fold(builder, tonic_reflection::server::Builder::with_service_name)
         .register_encoded_file_descriptor_set(lessor_proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

@@ -54,6 +54,11 @@ pub fn check(url: &str) -> std::result::Result<(), &'static str> {
     kind(url).map(drop)
 }
 
+/// True when `url` names a store that is gone with the process.
+pub fn is_in_memory(url: &str) -> bool {
+    matches!(kind(url), Ok(Kind::Memory))
+}
+
 /// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:`, `redis://…`, `rediss://…`,
 /// `redis-cluster://…` or `rediss-cluster://…`.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>> {

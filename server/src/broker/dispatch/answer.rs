@@ -21,6 +21,8 @@ pub(super) enum Message {
     Hurry(Ticket),
     Forget(Ticket),
     Drain,
+    /// Answered once no claim is under way and no signal is unread.
+    Rest(oneshot::Sender<()>),
 }
 
 /// The way in to the dispatching task.
@@ -79,6 +81,13 @@ impl Dispatcher {
         })?;
         let (hurry, returns) = (self.mailbox.clone(), self.returns.clone());
         Ok(Answer { receiver, hurry, ticket, returns })
+    }
+
+    /// Waits until all that the store has told so far is dealt with.
+    pub async fn rest(&self) -> Result<()> {
+        let (reply, rested) = oneshot::channel();
+        self.mailbox.send(Message::Rest(reply)).await.map_err(|_| Error::Draining)?;
+        rested.await.map_err(|_| Error::Draining)
     }
 
     /// Answers all waiting workers, empty, and takes no job from now on.

@@ -61,6 +61,16 @@ pub(super) fn moment(proto: &ProtoTimestamp) -> Result<Timestamp, Violations> {
     Ok(Timestamp::from_millis(seconds * 1000 + u64::from(nanos.div_ceil(1_000_000))))
 }
 
+/// Reads how far to move the clock.
+pub(in crate::rpc) fn advance(
+    proto: &lessor_proto::v1::AdvanceClockRequest,
+) -> Result<Duration, Violations> {
+    let mut wrong = Violations::default();
+    let span = span_opt(proto.duration.as_ref(), Duration::ZERO, FARTHEST);
+    let span = wrong.at("duration", span.and_then(|span| span.ok_or("must be set".into())));
+    wrong.finish(span)
+}
+
 /// Writes a span.
 pub(in crate::rpc) fn proto_span(span: Duration) -> ProtoDuration {
     // Below a second of nanos, and every span in here is far below the range of the seconds.
