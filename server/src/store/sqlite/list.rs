@@ -3,7 +3,7 @@
 use rusqlite::Params;
 
 use super::batch::{Batch, Call};
-use super::row::{Failure, Found, Jobs, Portion, corrupt, integer, letter};
+use super::row::{Failure, Found, Jobs, Portion, integer, letter};
 use super::term::OWNER;
 use crate::job::{QueueName, State};
 use crate::store::{Index, Mark, Order, Page};
@@ -18,11 +18,8 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Page, Failure> {
     let Some(call) = batch.call(queue)? else { return Ok(Page::default()) };
-    let after = match mark {
-        None => After::beginning(index, order),
-        Some(mark) => After::parse(mark)
-            .ok_or_else(|| corrupt(format_args!("a page of queue {queue}"), "no such mark"))?,
-    };
+    // A mark of something else counts as none.
+    let after = mark.and_then(After::parse).unwrap_or_else(|| After::beginning(index, order));
     let mut walk = Walk { call: &call, order, portion: Portion::of(limit), found: Vec::new() };
     let more = match index {
         Index::State(State::Ready) => walk.ready(&after)?,

@@ -21,11 +21,11 @@ use crate::clock::Timestamp;
 use crate::job::transition::{ack, give_back};
 use crate::job::{
     Dedup, DedupKey, DedupScope, Job, JobId, JobName, LeaseSecret, OnDuplicate, Payload, QueueName,
-    RequestId, Spec, WorkerId,
+    RequestId, Spec, State, WorkerId,
 };
 use crate::store::{
-    Claim, EVENT_ENTRIES, Error, Extension, Group, Insert, Inserted, LogStart, Position, Request,
-    Room, Signal, Store,
+    Claim, EVENT_ENTRIES, Error, Extension, Group, Index, Insert, Inserted, LogStart, Mark, Order,
+    Position, Request, Room, Signal, Store,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -365,4 +365,23 @@ async fn a_forgotten_job_leaves_no_row_behind() {
     for table in TABLES {
         assert_eq!(rows_of(&store, table).await, 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn a_list_goes_on_from_its_own_marks_only() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for id in ["a", "b", "c"] {
+        store.insert(&queue(), one(id), NOW).await.unwrap();
+    }
+    let list = async |mark: Option<&Mark>| {
+        let index = Index::State(State::Ready);
+        store.list(&queue(), &index, Order::Forward, mark, 2).await.unwrap()
+    };
+    let first = list(None).await;
+    for rubbish in ["", "x", "sixteen bytes or more \u{e9}"] {
+        assert_eq!(list(Some(&Mark(rubbish.into()))).await.jobs.len(), 2, "{rubbish}");
+    }
+    let rest = list(first.next.as_ref()).await;
+    assert_eq!(rest.jobs[0].name.id.as_str(), "c");
+    assert_eq!(rest.next, None);
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::millis;
 use crate::job::operate::lapse;
 use crate::job::queue::RateLimit;
-use crate::job::{Event, EventKind, QueueSettings, State};
+use crate::job::{Event, EventKind, QueueSettings};
 use crate::store::Gate;
 
 fn at(seconds: u64) -> Timestamp {

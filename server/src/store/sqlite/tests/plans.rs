@@ -3,7 +3,6 @@
 use super::super::claim::line_of_types;
 use super::super::list;
 use super::*;
-use crate::store::Order;
 
 /// What `SQLite` does for a statement, step by step.
 async fn plan(store: &SqliteStore, sql: &str) -> String {

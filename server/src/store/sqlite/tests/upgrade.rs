@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::*;
-use crate::job::State;
 use crate::store::record::encode_spec;
-use crate::store::{Index, Order};
 
 /// A file as the first schema had it, with a ready job, a leased one and a finished one.
 fn write_first_schema(path: &Path) -> i64 {
