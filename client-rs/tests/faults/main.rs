@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker::{Broker, page};
 use lessor::proto::watch_events_request::Start;
 use lessor::{Client, Code, EnqueueOutcome, JobState, LeaseOptions, NewJob, WatchOptions};
+use tokio::net::TcpListener;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -78,6 +79,24 @@ async fn a_broker_that_is_not_there_is_unavailable() {
 
     assert!(error.is_unavailable(), "{error:?}");
     assert!(error.to_string().starts_with(&format!("no answer from {url}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::connect(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let cut_once = async {
+        let (connection, _) = listener.accept().await.unwrap();
+        connection.readable().await.unwrap();
+        drop(connection);
+        let broker = Broker::serve(listener);
+        broker.enqueue(Ok(EnqueueOutcome::Created));
+        broker
+    };
+
+    let (enqueued, _broker) = tokio::join!(client.enqueue(NewJob::new("emails")), cut_once);
+
+    assert_eq!(enqueued.unwrap().outcome, EnqueueOutcome::Created);
 }
 
 #[tokio::test]
