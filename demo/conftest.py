@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -53,11 +53,15 @@ class Bench:
     store: str
     jobs: Jobs
     deadline: Deadline
+    workers: list[Child] = field(default_factory=list)
 
     def start_worker(self, language: str, **settings: object) -> Child:
         """Settings by their names in the environment, without `DEMO_`, in lower case."""
         named = {f"DEMO_{name.upper()}": str(value) for name, value in settings.items()}
-        return self.processes.start_worker(language, {"LESSOR_ADDRESS": self.address, **named})
+        named["LESSOR_ADDRESS"] = self.address
+        worker = self.processes.start_worker(language, named)
+        self.workers.append(worker)
+        return worker
 
     def enqueue(self, *paths: Path) -> list[str]:
         """The names of the jobs, in the order of the paths."""
@@ -66,10 +70,12 @@ class Bench:
         return list(self.jobs.paths)[before:]
 
     def wait_for(self, job: str, *states: job_pb2.Job.State) -> job_pb2.Job:
-        """The job in full once it is in one of the states."""
+        """The job in full once it is in one of the states; a `Problem` if a worker ends before."""
         request = event_pb2.WatchEventsRequest(queues=[QUEUE], oldest=True)
         request.bookmark_interval.FromSeconds(1)
         for _ in self.jobs.stub.WatchEvents(request, timeout=WAIT_SECONDS):
+            for worker in self.workers:
+                worker.check()
             if (found := self.read(job)).state in states:
                 return found
         raise AssertionError("the watch ended")

@@ -31,11 +31,14 @@ class Child:
         self.name = name
         self.log = folder / f"{name}.log"
         self.killed = False
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LESSOR_", "DEMO_"))}
+        # A backtrace would push the last words out of the log's tail.
+        own = ("LESSOR_", "DEMO_", "RUST_BACKTRACE")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(own)}
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        with self.log.open("wb") as errors:
+        # Appending: two write to it, and a process of the same name may have written before.
+        with self.log.open("ab") as errors:
             # In a session of its own, Ctrl-C reaches only the demo, which then ends it in order.
             self.process = subprocess.Popen(
                 command,
