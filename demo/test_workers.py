@@ -65,7 +65,7 @@ def test_a_failure_is_told_and_tried_again(bench: Bench, tmp_path: Path, languag
 
 
 def test_a_lost_lease_is_let_go(bench: Bench, folder: Path, language: str) -> None:
-    [name] = bench.enqueue(folder / "plain.txt")
+    names = bench.enqueue(folder / "plain.txt", folder / "big.bin")
     frozen = bench.start_worker(
         language, worker_id="frozen", lease_seconds=1, hold_job=1, hold_seconds=1
     )
@@ -73,13 +73,15 @@ def test_a_lost_lease_is_let_go(bench: Bench, folder: Path, language: str) -> No
     frozen.process.send_signal(signal.SIGSTOP)
     other = "python" if language != "python" else "node"
     bench.start_worker(other, worker_id="other")
-    bench.wait_for(name, SUCCEEDED)
+    for name in names:
+        bench.wait_for(name, SUCCEEDED)
     frozen.process.send_signal(signal.SIGCONT)
 
-    frozen.wait_for_line(f"^lost {name}", bench.deadline)
-    job = bench.read(name)
-    assert {attempt.worker_id for attempt in job.attempts} == {"frozen", "other"}
-    assert job.delivery_count == 2
+    for name in names:
+        frozen.wait_for_line(f"^lost {name}", bench.deadline)
+        job = bench.read(name)
+        assert {attempt.worker_id for attempt in job.attempts} == {"frozen", "other"}
+        assert job.delivery_count == 2
     assert frozen.stop() == 0
 
 

@@ -39,8 +39,8 @@ const client = new Client(settings.address, credentials.createInsecure(), {
 });
 const patient = new Metadata({ waitForReady: true });
 const stopping = new AbortController();
-/** The jobs this worker has the lease of, each with the controller that says it is lost. */
-const held = new Map();
+/** The jobs this worker has the lease of, each with a controller that says that it is lost. */
+const held = new Set();
 let jobsBegun = 0;
 
 const say = (...words) => console.log(words.join(" "));
@@ -64,8 +64,9 @@ async function leaseBatch() {
         deadline: Date.now() + WAIT_MS + CALL_MS,
         signal: stopping.signal,
       });
-      for (const job of answer.jobs) held.set(job.leaseToken, new AbortController());
-      return answer.jobs;
+      const jobs = answer.jobs.map((leased) => ({ ...leased, lost: new AbortController() }));
+      for (const each of jobs) held.add(each);
+      return jobs;
     } catch (error) {
       if (error.code === status.CANCELLED && stopped()) break;
       if (!TRANSIENT.includes(error.code) || Date.now() > giveUp) throw error;
@@ -74,8 +75,9 @@ async function leaseBatch() {
   return [];
 }
 
-async function workOn({ job, leaseToken }) {
-  const { signal } = held.get(leaseToken);
+async function workOn(leased) {
+  const { job } = leased;
+  const { signal } = leased.lost;
   jobsBegun += 1;
   try {
     if (jobsBegun === settings.holdJob) {
@@ -86,7 +88,7 @@ async function workOn({ job, leaseToken }) {
     const result = await digest(Buffer.from(task.path_base64, "base64"), signal);
     const data = new TextEncoder().encode(JSON.stringify(result));
     const payload = { body: { case: "data", value: data }, contentType: "application/json" };
-    if (await settle(ack, job, { leaseToken, result: payload })) {
+    if (await settle(ack, leased, { result: payload })) {
       say("done", job.name, `${result.size} bytes, ${result.lines} lines`);
     }
   } catch (error) {
@@ -98,7 +100,7 @@ async function workOn({ job, leaseToken }) {
         code: error.syscall ? "FILE_UNREADABLE" : "BAD_TASK",
         message: error.message,
       };
-      await settle(nack, job, { leaseToken, failure, disposition: { case: "retry", value: {} } });
+      await settle(nack, leased, { failure, disposition: { case: "retry", value: {} } });
     } else {
       throw error;
     }
@@ -119,20 +121,23 @@ async function digest(path, signal) {
 }
 
 /** Acks or nacks; repeating either with the same token is safe, so the channel does. */
-async function settle(method, job, request) {
+async function settle(method, leased, fields) {
+  const { job, leaseToken } = leased;
   try {
-    await unary(client, method, request, { metadata: patient, deadline: Date.now() + CALL_MS });
+    const deadline = Date.now() + CALL_MS;
+    await unary(client, method, { leaseToken, ...fields }, { metadata: patient, deadline });
     return true;
   } catch (error) {
     if (error.code !== status.FAILED_PRECONDITION) throw error;
     say("lost", job.name, error.details);
     return false;
   } finally {
-    held.delete(request.leaseToken);
+    held.delete(leased);
   }
 }
 
-async function extend(leaseToken, lost, withinMs) {
+async function extend(leased, withinMs) {
+  const { leaseToken, lost } = leased;
   try {
     const answer = await unary(
       client,
@@ -144,37 +149,37 @@ async function extend(leaseToken, lost, withinMs) {
   } catch (error) {
     if (error.code !== status.FAILED_PRECONDITION) return;
     lost.abort();
-    held.delete(leaseToken);
+    held.delete(leased);
   }
 }
 
 function heartbeat() {
-  for (const [token, lost] of held) extend(token, lost, settings.leaseMs / 3);
+  for (const leased of held) extend(leased, settings.leaseMs / 3);
 }
 
 async function main() {
   await new Promise((resolve, reject) => {
     client.waitForReady(Date.now() + CALL_MS, (error) => (error ? reject(error) : resolve()));
   });
-  const beats = setInterval(heartbeat, settings.leaseMs / 3);
   say("ready");
   while (!stopped()) {
     const batch = await leaseBatch();
     while (batch.length > 0 && !stopped()) await workOn(batch.shift());
-    for (const { job, leaseToken } of batch) {
-      await settle(nack, job, { leaseToken, disposition: { case: "release", value: {} } });
+    for (const leased of batch) {
+      await settle(nack, leased, { disposition: { case: "release", value: {} } });
     }
   }
-  clearInterval(beats);
-  client.close();
   say("stopped");
 }
 
 for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
+const beats = setInterval(heartbeat, settings.leaseMs / 3);
 try {
   await main();
 } catch (error) {
   console.error(`${settings.workerId}: ${error.stack}`);
   process.exitCode = 1;
+} finally {
+  clearInterval(beats);
   client.close();
 }
