@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,13 +54,24 @@ class Bench:
     deadline: Deadline
     workers: list[Child] = field(default_factory=list)
 
-    def start_worker(self, language: str, **settings: object) -> Child:
+    def start_worker(self, language: str, address: str = "", **settings: object) -> Child:
         """Settings by their names in the environment, without `DEMO_`, in lower case."""
         named = {f"DEMO_{name.upper()}": str(value) for name, value in settings.items()}
-        named["LESSOR_ADDRESS"] = self.address
+        named["LESSOR_ADDRESS"] = address or self.address
         worker = self.processes.start_worker(language, named)
         self.workers.append(worker)
         return worker
+
+    def restart_broker(self, *, crash: bool) -> None:
+        """Ends the broker and starts it again at the same address, on the same store."""
+        # An idle channel of grpcio looks up only every few seconds: the broker would wait for it.
+        self.jobs.close()
+        if crash:
+            self.broker.kill()
+        else:
+            assert self.broker.stop() == 0
+        self.broker, _ = self.processes.start_broker(self.store, self.address)
+        self.jobs = Jobs(self.address, self.processes.folder, self.deadline)
 
     def enqueue(self, *paths: Path) -> list[str]:
         """The names of the jobs, in the order of the paths."""
@@ -94,5 +104,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     with Processes(run, BINARIES, deadline) as processes:
         store = f"sqlite:{run / 'broker.db'}"
         broker, address = processes.start_broker(store)
-        with closing(Jobs(address, tmp_path, deadline)) as jobs:
-            yield Bench(processes, broker, address, store, jobs, deadline)
+        jobs = Jobs(address, tmp_path, deadline)
+        bench = Bench(processes, broker, address, store, jobs, deadline)
+        yield bench
+        bench.jobs.close()

@@ -12,6 +12,7 @@ from lessor.v1 import job_pb2
 
 from conftest import Bench
 from processes import LANGUAGES
+from relay import Relay
 
 READY = job_pb2.Job.STATE_READY
 RETRYING = job_pb2.Job.STATE_RETRYING
@@ -85,13 +86,27 @@ def test_a_lost_lease_is_let_go(bench: Bench, folder: Path, language: str) -> No
     assert frozen.stop() == 0
 
 
-def test_it_outlives_a_restart_of_the_broker(bench: Bench, folder: Path, language: str) -> None:
+@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
+def test_it_outlives_a_restart_of_the_broker(
+    bench: Bench, folder: Path, language: str, crash: bool
+) -> None:
     worker = bench.start_worker(language)
     [before] = bench.enqueue(folder / "plain.txt")
     bench.wait_for(before, SUCCEEDED)
 
-    assert bench.broker.stop() == 0
-    bench.processes.start_broker(bench.store, bench.address)
+    bench.restart_broker(crash=crash)
+    [after] = bench.enqueue(folder / "empty")
+    bench.wait_for(after, SUCCEEDED)
+    assert worker.stop() == 0
+
+
+def test_it_outlives_a_connection_that_is_lost(bench: Bench, folder: Path, language: str) -> None:
+    relay = Relay(bench.address)
+    worker = bench.start_worker(language, relay.address)
+    [before] = bench.enqueue(folder / "plain.txt")
+    bench.wait_for(before, SUCCEEDED)
+
+    relay.lose_connections()
     [after] = bench.enqueue(folder / "empty")
     bench.wait_for(after, SUCCEEDED)
     assert worker.stop() == 0

@@ -6,7 +6,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { credentials, Metadata, status } from "@grpc/grpc-js";
 import { JobBroker } from "./gen/lessor/v1/broker_pb.js";
 import { clientClassOf, unary } from "./service.js";
@@ -17,6 +17,9 @@ const WAIT_MS = 20_000;
 const CALL_MS = 30_000;
 // Without a word from the broker for this long, the worker gives up.
 const PATIENCE_MS = 60_000;
+// A connection on which nothing comes back for this long is pinged, and lost if that does not help
+// within as long again.
+const KEEP_ALIVE_MS = 5_000;
 const RETRY = readFileSync(new URL("../retry.json", import.meta.url), "utf8");
 // Another try may succeed where these failed; anything else is a mistake worth stopping for.
 const TRANSIENT = [status.UNAVAILABLE, status.DEADLINE_EXCEEDED];
@@ -36,6 +39,8 @@ const { lease, ack, nack, extendLease } = JobBroker.method;
 const Client = clientClassOf(JobBroker);
 const client = new Client(settings.address, credentials.createInsecure(), {
   "grpc.service_config": RETRY,
+  "grpc.keepalive_time_ms": KEEP_ALIVE_MS,
+  "grpc.keepalive_timeout_ms": KEEP_ALIVE_MS,
 });
 const patient = new Metadata({ waitForReady: true });
 const stopping = new AbortController();
@@ -56,23 +61,30 @@ async function leaseBatch() {
     wait: durationFromMs(WAIT_MS),
     requestId: randomUUID(),
   };
+  const { signal } = stopping;
+  try {
+    const answer = await retried(lease, request, WAIT_MS + CALL_MS, signal);
+    if (answer.retryAfter) await sleep(durationMs(answer.retryAfter), undefined, { signal });
+    const jobs = answer.jobs.map((leased) => ({ ...leased, lost: new AbortController() }));
+    for (const each of jobs) held.add(each);
+    return jobs;
+  } catch (error) {
+    if (stopped()) return [];
+    throw error;
+  }
+}
+
+/** Repeats a call beyond what the channel does, which pauses between its own few tries. */
+async function retried(method, request, withinMs, signal) {
   const giveUp = Date.now() + PATIENCE_MS;
-  while (!stopped()) {
+  while (true) {
     try {
-      const answer = await unary(client, lease, request, {
-        metadata: patient,
-        deadline: Date.now() + WAIT_MS + CALL_MS,
-        signal: stopping.signal,
-      });
-      const jobs = answer.jobs.map((leased) => ({ ...leased, lost: new AbortController() }));
-      for (const each of jobs) held.add(each);
-      return jobs;
+      const deadline = Date.now() + withinMs;
+      return await unary(client, method, request, { metadata: patient, deadline, signal });
     } catch (error) {
-      if (error.code === status.CANCELLED && stopped()) break;
       if (!TRANSIENT.includes(error.code) || Date.now() > giveUp) throw error;
     }
   }
-  return [];
 }
 
 async function workOn(leased) {
@@ -120,12 +132,11 @@ async function digest(path, signal) {
   return { sha256: sha.digest("hex"), size, lines };
 }
 
-/** Acks or nacks; repeating either with the same token is safe, so the channel does. */
+/** Acks or nacks; repeating either with the same token is safe. */
 async function settle(method, leased, fields) {
   const { job, leaseToken } = leased;
   try {
-    const deadline = Date.now() + CALL_MS;
-    await unary(client, method, { leaseToken, ...fields }, { metadata: patient, deadline });
+    await retried(method, { leaseToken, ...fields }, CALL_MS);
     return true;
   } catch (error) {
     if (error.code !== status.FAILED_PRECONDITION) throw error;

@@ -16,8 +16,10 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -30,9 +32,13 @@ WAIT_SECONDS = 20
 CALL_SECONDS = 30
 # Without a word from the broker for this long, the worker gives up.
 PATIENCE_SECONDS = 60
+# A connection on which nothing comes back for this long is pinged, and lost if that does not help
+# within as long again.
+KEEP_ALIVE_MS = 5000
 RETRY = (Path(__file__).parent.parent / "retry.json").read_text()
 # Another try may succeed where these failed; anything else is a mistake worth stopping for.
 TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,15 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.channel = grpc.insecure_channel(
-            settings.address, options=[("grpc.service_config", RETRY)]
+            settings.address,
+            options=[
+                ("grpc.service_config", RETRY),
+                ("grpc.keepalive_time_ms", KEEP_ALIVE_MS),
+                # With `grpc.keepalive_timeout_ms` alone, grpcio waits a minute for the answer.
+                ("grpc.http2.ping_timeout_ms", KEEP_ALIVE_MS),
+                # Without limit: a lease that waits sends nothing but pings.
+                ("grpc.http2.max_pings_without_data", 0),
+            ],
         )
         self.stub = broker_pb2_grpc.JobBrokerStub(self.channel)
         self.stopping = threading.Event()
@@ -104,26 +118,25 @@ class Worker:
             wait=Duration(seconds=WAIT_SECONDS),
             request_id=str(uuid.uuid4()),
         )
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not self.stopping.is_set():
+
+        def ask() -> lease_pb2.LeaseResponse:
             self.poll = self.stub.Lease.future(
                 request, timeout=WAIT_SECONDS + CALL_SECONDS, wait_for_ready=True
             )
+            # Whoever stopped in the meantime could not know this call.
             if self.stopping.is_set():
                 self.poll.cancel()
-            try:
-                answer = self.poll.result()
-            except grpc.FutureCancelledError:
-                break
-            except grpc.RpcError as error:
-                if error.code() not in TRANSIENT or time.monotonic() > give_up:
-                    raise
-                continue
-            jobs = [Held(leased) for leased in answer.jobs]
-            with self.held_changes:
-                self.held.update(jobs)
-            return jobs
-        return []
+            return self.poll.result()
+
+        try:
+            answer = retried(ask)
+        except grpc.FutureCancelledError:
+            return []
+        self.stopping.wait(answer.retry_after.ToTimedelta().total_seconds())
+        jobs = [Held(leased) for leased in answer.jobs]
+        with self.held_changes:
+            self.held.update(jobs)
+        return jobs
 
     def work_on(self, job: Held) -> None:
         name = job.leased.job.name
@@ -153,10 +166,10 @@ class Worker:
                 say("done", name, f"{result['size']} bytes, {result['lines']} lines")
 
     def settle(self, job: Held, request: lease_pb2.AckRequest | lease_pb2.NackRequest) -> bool:
-        """Acks or nacks; repeating either with the same token is safe, so the channel does."""
+        """Acks or nacks; repeating either with the same token is safe."""
         call = self.stub.Ack if isinstance(request, lease_pb2.AckRequest) else self.stub.Nack
         try:
-            call(request, timeout=CALL_SECONDS, wait_for_ready=True)
+            retried(lambda: call(request, timeout=CALL_SECONDS, wait_for_ready=True))
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 raise
@@ -195,6 +208,17 @@ class Worker:
         else:
             if drain:
                 self.stop()
+
+
+def retried(call: Callable[[], T]) -> T:
+    """Repeats a call beyond what the channel does, which pauses between its own few tries."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            if error.code() not in TRANSIENT or time.monotonic() > give_up:
+                raise
 
 
 def digest(path: bytes, lost: threading.Event) -> dict[str, str | int]:

@@ -7,6 +7,7 @@
 
 mod digest;
 
+use std::error::Error as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use lessor_proto::v1::{
     payload::Body,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -33,6 +35,9 @@ const WAIT: Duration = Duration::from_secs(20);
 const CALL: Duration = Duration::from_secs(30);
 /// Without a word from the broker for this long, the worker gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// A connection on which nothing comes back for this long is pinged, and lost if that does not help
+/// within as long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A server that sends many small messages needs room to do so.
 const WINDOW: u32 = 16 << 20;
 
@@ -120,11 +125,14 @@ impl Worker {
             let (mut client, request) = (self.client.clone(), timed(request.clone(), WAIT + CALL));
             async move { client.lease(request).await }
         });
-        let jobs = tokio::select! {
+        let answer = tokio::select! {
             () = self.stopping.cancelled() => return Ok(Vec::new()),
-            answer = answer => answer?.into_inner().jobs,
+            answer = answer => answer?.into_inner(),
         };
-        Ok(jobs.into_iter().map(|leased| self.hold(leased)).collect())
+        if let Some(pause) = answer.retry_after {
+            let _ = timeout(pause.try_into()?, self.stopping.cancelled()).await;
+        }
+        Ok(answer.jobs.into_iter().map(|leased| self.hold(leased)).collect())
     }
 
     /// Starts the heartbeats of a leased job.
@@ -155,7 +163,7 @@ impl Worker {
         if hold {
             say(&format!("holding {}", job.name()))?;
             let hold = Duration::from_secs_f64(self.settings.hold_seconds);
-            let _ = tokio::time::timeout(hold, self.stopping.cancelled()).await;
+            let _ = timeout(hold, self.stopping.cancelled()).await;
         }
         let task = job.leased.job.as_ref().and_then(|job| job.payload.clone());
         let lost = Arc::clone(&job.lost);
@@ -233,23 +241,30 @@ fn settled(job: &Held, answer: Result<(), Status>) -> anyhow::Result<bool> {
     }
 }
 
-/// Repeats a call while the broker cannot be reached, with growing and jittered pauses.
+/// Repeats a call while that may help, with growing and jittered pauses.
 async fn retried<T, F>(call: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
+    let give_up = Instant::now() + PATIENCE;
     let pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(2))
-        .with_total_delay(Some(PATIENCE))
         .without_max_times()
         .with_jitter();
-    call.retry(pauses).when(|status| status.code() == Code::Unavailable).await
+    call.retry(pauses).when(|status| may_pass(status) && Instant::now() < give_up).await
 }
 
-fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+/// Whether another try may succeed. A status with a source was made on this side of the wire, by no
+/// broker: tonic gives a broken connection one of many codes. On both sides it says `CANCELLED` when
+/// the time for a call is up.
+fn may_pass(status: &Status) -> bool {
+    status.source().is_some() || matches!(status.code(), Code::Unavailable | Code::Cancelled)
+}
+
+fn timed<T>(message: T, within: Duration) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(timeout);
+    request.set_timeout(within);
     request
 }
 
@@ -277,6 +292,8 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(stop_on_signal(stopping.clone()));
     let channel = Endpoint::from_shared(format!("http://{}", settings.address))?
         .connect_timeout(CALL)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
         .initial_connection_window_size(WINDOW)
         .connect()
         .await
