@@ -114,7 +114,7 @@ pub fn update(job: &Job, update: Update, now: Timestamp) -> Result<Transition, R
 /// its create time. `start` is where the new job would begin; `None`: the job keeps its time.
 pub fn replace(
     job: &Job,
-    spec: Spec,
+    mut spec: Spec,
     start: Option<(State, Timestamp)>,
     now: Timestamp,
 ) -> Transition {
@@ -127,7 +127,10 @@ pub fn replace(
         (_, Some((State::Ready, _))) => (State::Ready, anew(job, now)),
         (_, Some(later)) => later,
     };
-    let spec = Spec { created: job.spec.created, ..spec };
+    spec.created = job.spec.created;
+    if start.is_none() {
+        spec.scheduled = job.spec.scheduled;
+    }
     let mut decided = respec(job, spec, to, at, now);
     decided.event.kind = EventKind::Deduplicated;
     "REPLACED".clone_into(&mut decided.event.reason);

@@ -290,8 +290,12 @@ fn a_replacement_starts_when_it_was_asked_to_or_when_the_job_would_have() {
         (State::Retrying, None, State::Retrying, job(State::Retrying).at),
         (State::Blocked, None, State::Blocked, job(State::Blocked).at),
     ] {
-        let decided = replace(&job(state), job(state).spec, start, NOW);
+        let spec = Spec { scheduled: Some(NOW), ..job(state).spec };
+        let decided = replace(&job(state), spec, start, NOW);
         assert_eq!((decided.to, decided.at), (to, at), "{state:?} at {start:?}");
+        let scheduled = decided.spec.unwrap().scheduled;
+        let wanted = if start.is_some() { Some(NOW) } else { job(state).spec.scheduled };
+        assert_eq!(scheduled, wanted, "{state:?} at {start:?}");
     }
 }
 
