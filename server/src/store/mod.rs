@@ -271,8 +271,8 @@ pub enum LogStart {
 
 /// How long events are kept.
 pub const EVENT_MEMORY: Duration = Duration::from_hours(24);
-/// How many log entries are kept per queue, about.
-pub const EVENT_ENTRIES: usize = 100_000;
+/// How many events are kept per queue, about.
+pub const EVENTS_KEPT: usize = 100_000;
 
 /// Jobs of a queue, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

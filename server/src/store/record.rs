@@ -20,7 +20,7 @@ use crate::job::{
     Outcome, Payload, Progress, Retention, RetryPolicy, Spec, WorkerId,
 };
 
-pub use event::{decode_events, encode_event};
+pub use event::{count_events, decode_events, encode_event};
 pub use queue::{decode_settings, encode_settings};
 pub use schedule::{decode_schedule, encode_schedule};
 

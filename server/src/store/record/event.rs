@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{decode_key, decode_varint};
 
 use super::{
     FailureRecord, ProgressRecord, Unreadable, failure, failure_record, number_of, progress,
@@ -75,6 +76,19 @@ pub fn encode_event(event: &Event) -> Vec<u8> {
         trace_context: event.trace_context.clone(),
     };
     EventsRecord { events: vec![record] }.encode_to_vec()
+}
+
+/// How many events joined encodings hold; of an unreadable rest none.
+pub fn count_events(mut joined: &[u8]) -> usize {
+    let mut count = 0;
+    while !joined.is_empty() {
+        let event = decode_key(&mut joined).ok().and_then(|_| decode_varint(&mut joined).ok());
+        let end = event.and_then(|length| usize::try_from(length).ok());
+        let Some(rest) = end.and_then(|end| joined.get(end..)) else { break };
+        joined = rest;
+        count += 1;
+    }
+    count
 }
 
 /// Decodes joined encodings of events of `queue`.

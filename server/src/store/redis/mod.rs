@@ -28,7 +28,7 @@ use self::connect::{Address, Link};
 use self::keys::Namespace;
 use self::scripts::{Call, Script, Scripts, unavailable};
 use super::{
-    CLAIM_MEMORY, Claim, Claimed, Commit, Document, EVENT_ENTRIES, EVENT_MEMORY, Entry, Error,
+    CLAIM_MEMORY, Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error,
     Extended, Extension, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page,
     Position, Put, REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
 };
@@ -136,7 +136,7 @@ impl RedisStore {
     /// A call that may write to the event log.
     fn moving(&self, queue: &QueueName, now: Timestamp) -> Call {
         let mut call = self.call(queue, now);
-        call.text(EVENT_ENTRIES);
+        call.text(EVENTS_KEPT);
         call
     }
 

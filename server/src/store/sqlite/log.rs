@@ -6,20 +6,26 @@ use super::batch::{Batch, Call};
 use super::row::{Failure, blob, corrupt, integer, whole};
 use crate::clock::Timestamp;
 use crate::job::QueueName;
-use crate::store::record::decode_events;
-use crate::store::{EVENT_ENTRIES, Entry, LogStart, Position};
+use crate::store::record::{count_events, decode_events};
+use crate::store::{EVENTS_KEPT, Entry, LogStart, Position};
 
-/// Writes the events of `call` as one entry, and drops the oldest entry when there are too many.
+/// Writes the events of `call` as one entry, and drops the oldest entries when there are too many
+/// events.
 ///
 /// An entry's place is its time and number. A call with an earlier `now` than the one before it
 /// takes that one's, so that both rise together and one index serves reading by either.
 pub(super) fn append(call: &mut Call<'_>, now: Timestamp) -> rusqlite::Result<()> {
     call.queue.logged += 1;
     call.queue.logged_at = call.queue.logged_at.max(integer(now));
-    call.db
-        .prepare_cached("insert into event (queue, number, at, body) values (?1, ?2, ?3, ?4)")?
-        .execute(params![call.queue.id, call.queue.logged, call.queue.logged_at, call.log])?;
-    let too_old = call.queue.logged.saturating_sub(whole(EVENT_ENTRIES));
+    call.queue.told += whole(count_events(&call.log));
+    call.db.prepare_cached(include_str!("sql/append.sql"))?.execute(params![
+        call.queue.id,
+        call.queue.logged,
+        call.queue.logged_at,
+        call.log,
+        call.queue.told,
+    ])?;
+    let too_old = call.queue.told.saturating_sub(whole(EVENTS_KEPT));
     if too_old > 0 {
         call.db
             .prepare_cached(include_str!("sql/trim_events.sql"))?

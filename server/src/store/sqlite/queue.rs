@@ -36,6 +36,8 @@ pub(super) struct Queue {
     pub(super) logged: i64,
     /// The time of the newest entry of the event log.
     pub(super) logged_at: i64,
+    /// Events ever told.
+    pub(super) told: i64,
     /// What its settings say about claims.
     pub(super) gates: Gates,
     /// A claim stopped looking, as too many jobs at the head of the line have expired.
@@ -68,6 +70,7 @@ impl Queue {
             back: row.get(12)?,
             logged: row.get(13)?,
             logged_at: row.get(14)?,
+            told: row.get(22)?,
             succeeded_ever: row.get(15)?,
             dead_ever: row.get(16)?,
             lease_expired_ever: row.get(17)?,
@@ -111,6 +114,7 @@ impl Queue {
             self.lately.encode(),
             self.bytes,
             self.gates.tat,
+            self.told,
         ])?;
         Ok(())
     }

@@ -54,3 +54,7 @@ create table document (
   body blob not null,
   primary key (kind, key)
 ) strict, without rowid;
+
+-- Events told so far: in the whole log, and up to an entry's end.
+alter table queue add column told integer not null default 0;
+alter table event add column upto integer not null default 0;

@@ -1,4 +1,5 @@
--- Drops the oldest entry of a log if its number is ?2 or less.
-delete from event where number <= ?2 and event = (
-  select event from event where queue = ?1 order by at, number limit 1
+-- Drops the two oldest entries of a log if what they tell is ?2 or earlier in the count of events.
+-- Two, so that a log that grows by one entry a call comes down to its size.
+delete from event where upto <= ?2 and event in (
+  select event from event where queue = ?1 order by at, number limit 2
 )

@@ -24,7 +24,7 @@ use crate::job::{
     RequestId, Spec, State, WorkerId,
 };
 use crate::store::{
-    Claim, EVENT_ENTRIES, Error, Extension, Group, Index, Insert, Inserted, LogStart, Mark, Order,
+    Claim, EVENTS_KEPT, Error, Extension, Group, Index, Insert, Inserted, LogStart, Mark, Order,
     Position, Request, Room, Signal, Store,
 };
 
@@ -263,14 +263,15 @@ async fn a_closed_store_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_log_drops_its_oldest_entry_for_a_new_one() {
+async fn a_log_with_too_many_events_drops_its_oldest_entries() {
     let store = SqliteStore::in_memory().await.unwrap();
     store.insert(&queue(), one("a"), NOW).await.unwrap();
     store.insert(&queue(), one("b"), NOW).await.unwrap();
-    let full = i64::try_from(EVENT_ENTRIES).unwrap();
+    // As if the second entry had told all but one of the events that are kept.
+    let full = i64::try_from(EVENTS_KEPT).unwrap();
     let skip = move |batch: &mut Batch<'_>| {
         let call = batch.call(&QueueName::parse("mail").unwrap())?.map(|call| {
-            call.queue.logged = full;
+            call.queue.told = full;
         });
         Ok(call.is_some())
     };
@@ -278,7 +279,7 @@ async fn a_full_log_drops_its_oldest_entry_for_a_new_one() {
     store.insert(&queue(), one("c"), NOW).await.unwrap();
     let entries = store.log(&queue(), LogStart::Oldest, 9).await.unwrap();
     let numbers: Vec<_> = entries.iter().map(|entry| entry.position.number).collect();
-    assert_eq!(numbers, [2, EVENT_ENTRIES as u64 + 1]);
+    assert_eq!(numbers, [2, 3]);
     assert_eq!(store.log_end(&queue()).await.unwrap(), entries[1].position);
     assert!(entries[0].position > Position::default());
 }
