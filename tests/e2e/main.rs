@@ -17,6 +17,7 @@ mod lease;
 mod limits;
 mod queues;
 mod reflection;
+mod schedules;
 mod settle;
 mod shutdown;
 mod startup;

@@ -66,6 +66,21 @@ pub(crate) async fn manual_case(case: impl AsyncFnOnce(&mut Server)) {
     tokio::time::timeout(PATIENCE, run).await.unwrap();
 }
 
+/// Runs one case against two brokers of one Redis.
+pub(crate) async fn shared_case(case: impl AsyncFnOnce(&mut Server, &mut Server)) {
+    let run = async {
+        let raw = raw(Store::Redis.url(), "10s");
+        let mut one = Server::configured(Store::Redis, raw.clone()).await;
+        let mut other = Server::configured(Store::Redis, raw).await;
+        case(&mut one, &mut other).await;
+        for server in [&mut one, &mut other] {
+            server.stop();
+            server.stopped().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, run).await.unwrap();
+}
+
 fn raw(url: &str, grace: &str) -> RawConfig {
     RawConfig {
         store: Some(url.to_owned()),

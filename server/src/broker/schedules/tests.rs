@@ -8,7 +8,10 @@ use super::*;
 use crate::broker::settle::Ack;
 use crate::clock::Clock;
 use crate::job::schedule::{CronLine, Recurrence, Template, Zone};
-use crate::job::{LeaseToken, QueueName, Spec, State, WorkerId};
+use crate::job::{
+    Dedup, DedupKey, DedupScope, LeaseToken, OnDuplicate, QueueName, QueueSettings, Spec, State,
+    WorkerId,
+};
 use crate::store::faulty::{Fault, Faulty, Operation};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{LogStart, Signal, Store};
@@ -367,13 +370,61 @@ async fn a_trigger_makes_a_job_besides_the_ticks() {
     replica.broker.create_schedule(id(), settings).await.unwrap();
     replica.broker.pause_schedule(&id(), &Asked::default()).await.unwrap();
     clock.advance(MINUTE);
-    let one = replica.broker.trigger_schedule(&id(), &Asked::default()).await.unwrap();
+    let why = Asked { reason: "the board asks".to_owned(), ..Asked::default() };
+    let one = replica.broker.trigger_schedule(&id(), &why).await.unwrap();
+    let told = store.recent(&queue(), 1).await.unwrap();
+    assert_eq!(told[0].events[0].reason, "schedules/nightly: the board asks");
     let other = replica.broker.trigger_schedule(&id(), &Asked::default()).await.unwrap();
     assert_ne!(one.name, other.name);
     assert_eq!((one.spec.job_type.as_str(), one.state), ("weekly", State::Scheduled));
     assert_eq!(one.spec.scheduled, Some(clock.now().after(MINUTE)));
     let schedule = replica.broker.schedule(&id()).await.unwrap();
     assert_eq!((schedule.fired, schedule.next), (Some(clock.now()), None));
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_tick_that_finds_its_queue_full_fires_when_there_is_room() {
+    let (store, clock) = memory().await;
+    let replica = Replica::still(&store, &clock);
+    let narrow = |settings: &mut QueueSettings| settings.max_jobs = Some(1);
+    replica.broker.update_queue(&queue(), &Asked::default(), narrow).await.unwrap();
+    replica.broker.create_schedule(id(), every(HOUR)).await.unwrap();
+    let triggered = replica.broker.trigger_schedule(&id(), &Asked::default()).await;
+    assert!(triggered.is_ok());
+    clock.advance(HOUR);
+    let full = replica.broker.fire_due(&id()).await.err();
+    assert!(matches!(full, Some(Error::QueueFull { .. })), "{full:?}");
+    let token = replica.take().await;
+    replica.broker.ack(token, Ack::default()).await.unwrap();
+    replica.broker.fire_due(&id()).await.unwrap();
+    let schedule = replica.broker.schedule(&id()).await.unwrap();
+    assert_eq!(schedule.fired, Some(clock.now()));
+    assert_eq!(made(&store).await.len(), 2);
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_tick_whose_job_is_refused_for_good_is_passed_over() {
+    let (store, clock) = memory().await;
+    let replica = Replica::still(&store, &clock);
+    let dedup = Dedup {
+        key: DedupKey::parse("one at a time").unwrap(),
+        scope: DedupScope::UntilFinished { cap: None },
+        on_duplicate: OnDuplicate::Reject,
+    };
+    let spec = Spec { dedup: Some(dedup), ..Spec::default() };
+    let job = Template { spec, ..Template::default() };
+    let settings = Settings { job, ..every(HOUR) };
+    replica.broker.create_schedule(id(), settings).await.unwrap();
+    for hour in 1..=2 {
+        clock.advance(HOUR);
+        replica.broker.fire_due(&id()).await.unwrap();
+        let schedule = replica.broker.schedule(&id()).await.unwrap();
+        assert_eq!(schedule.fired, Some(START.after(HOUR)));
+        assert_eq!(schedule.next, Some(START.after(HOUR * (hour + 1))));
+    }
+    assert_eq!(made(&store).await.len(), 1);
     replica.stop().await;
 }
 
