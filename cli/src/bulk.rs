@@ -193,12 +193,9 @@ impl Which {
             if !total.continuation_token.is_empty() {
                 step = step.after(&total.continuation_token);
             }
-            let left = match self.max {
-                Some(max) => Some(max.saturating_sub(i32::try_from(self.counted(total))?)),
-                None => None,
-            };
-            if let Some(most) = left.into_iter().chain(pace.step()).min() {
-                step = step.max_jobs(most);
+            let left = self.max.map_or(i64::MAX, i64::from) - self.counted(total);
+            if !self.dry_run || self.max.is_some() {
+                step = step.max_jobs(i32::try_from(left.min(pace.step().into()))?);
             }
             let reply = client.bulk_jobs(&step).await?;
             total.matched += reply.matched;
@@ -227,8 +224,11 @@ impl Which {
     }
 }
 
-/// With a limit per second a step is what one second allows, so that each call is short and an
-/// interrupted command has lost little.
+/// The most jobs of a step: calls stay short, so that the bar moves and an interrupted command has
+/// lost little.
+const STEP: i32 = 1000;
+
+/// With a limit per second a step is no more than what one second allows.
 struct Pace {
     per_second: Option<f64>,
     begun: Instant,
@@ -244,9 +244,9 @@ impl Pace {
     }
 
     /// The most jobs of one step.
-    #[expect(clippy::cast_possible_truncation, reason = "a greater step is as good as no limit")]
-    fn step(&self) -> Option<i32> {
-        self.per_second.map(|rate| rate.ceil() as i32)
+    #[expect(clippy::cast_possible_truncation, reason = "it is no more than a step")]
+    fn step(&self) -> i32 {
+        self.per_second.map_or(STEP, |rate| rate.ceil().min(STEP.into()) as i32)
     }
 
     /// Waits as far as the broker has been faster than it should.

@@ -41,7 +41,8 @@ fn draw_head(frame: &mut Frame, area: Rect, view: &View) {
     let leased = sum(|row| row.stats.leased);
     let dead = sum(|row| row.stats.dead);
     let count = view.rows.len();
-    let text = format!("lessor  {count} queues  {ready} ready  {leased} leased  {dead} dead");
+    let noun = if count == 1 { "queue" } else { "queues" };
+    let text = format!("lessor  {count} {noun}  {ready} ready  {leased} leased  {dead} dead");
     frame.render_widget(Line::from(text).bold(), area);
 }
 
