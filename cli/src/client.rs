@@ -8,8 +8,8 @@ use lessor::Client;
 use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
-    ack, batch, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge, queue,
-    queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
+    ack, advance, batch, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge,
+    queue, queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Worker(workers::Command),
     Status(status::Status),
+    Advance(advance::Advance),
 }
 
 pub(crate) fn run(
@@ -124,6 +125,7 @@ impl Command {
             Self::Workers(command) => command.run(client, out).await,
             Self::Worker(command) => command.run(client, out).await,
             Self::Status(command) => command.run(client, out).await,
+            Self::Advance(command) => command.run(client, out).await,
         }
     }
 }

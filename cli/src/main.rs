@@ -2,6 +2,7 @@
 //! print ([`output`]), read ([`input`]) and fail ([`failure`]).
 
 mod ack;
+mod advance;
 mod batch;
 mod bulk;
 mod cancel;

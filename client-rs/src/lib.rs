@@ -40,6 +40,7 @@
 
 mod action;
 mod bulk;
+mod clock;
 mod connect;
 mod error;
 mod jobs;

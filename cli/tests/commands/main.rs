@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod bulk;
+mod clock;
 mod jobs;
 mod life;
 mod queues;

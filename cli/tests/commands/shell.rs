@@ -15,8 +15,14 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts it, and waits for the line with which it says where it serves.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with flags of its own.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
         let mut process = process::Command::new(env!("CARGO_BIN_EXE_lessor"))
             .args(["serve", "--listen", "127.0.0.1:0", "--store", "sqlite::memory:"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
