@@ -11,7 +11,7 @@ use crate::job::{DedupScope, EventKind, Job, OnDuplicate, Spec, State};
 use crate::store::{Counts, Inserted};
 
 const UNTIL_STARTED: DedupScope = DedupScope::UntilStarted { cap: None };
-const WINDOW: DedupScope = DedupScope::Window(std::time::Duration::from_secs(3600));
+const WINDOW: DedupScope = DedupScope::Window(std::time::Duration::from_hours(1));
 
 /// Where the holder of a key may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -121,12 +121,15 @@ every_store!(
     async fn a_rate_gives_out_its_burst_and_then_one_by_one(queue: Queue) {
         many(&queue).await;
         limited(&queue, 1, seconds(10), 3).await;
-        assert_eq!(rush(&queue, at(0)).await, (3, until(at(10))));
-        assert_eq!(rush(&queue, at(10).before(Duration::from_millis(1))).await, (0, until(at(10))));
-        assert_eq!(rush(&queue, at(10)).await, (1, until(at(20))));
-        assert_eq!(rush(&queue, at(35)).await, (2, until(at(40))));
+        assert_eq!(rush(&queue, at(0)).await, (3, Some(until(at(10)))));
+        assert_eq!(
+            rush(&queue, at(10).before(Duration::from_millis(1))).await,
+            (0, Some(until(at(10))))
+        );
+        assert_eq!(rush(&queue, at(10)).await, (1, Some(until(at(20)))));
+        assert_eq!(rush(&queue, at(35)).await, (2, Some(until(at(40)))));
         // After a rest all of the burst is there again, and no more.
-        assert_eq!(rush(&queue, at(1000)).await, (3, until(at(1010))));
+        assert_eq!(rush(&queue, at(1000)).await, (3, Some(until(at(1010)))));
     }
 
     async fn a_rate_counts_all_claims_and_every_lease(queue: Queue) {
@@ -135,10 +138,10 @@ every_store!(
         let claims = vec![claim(1), claim(2), claim(9)];
         let claimed = queue.store.claim(&queue.name, claims, at(0)).await.unwrap();
         let taken: Vec<usize> = claimed.jobs.iter().map(Vec::len).collect();
-        assert_eq!((taken, claimed.gate), (vec![1, 2, 1], until(at(5))));
+        assert_eq!((taken, claimed.gate), (vec![1, 2, 1], Some(until(at(5)))));
         // A settled lease gives nothing back: the rate is about how fast jobs are given out.
         queue.apply(acked(&claimed.jobs[0][0], at(1)), at(1)).await;
-        assert_eq!(rush(&queue, at(1)).await, (0, until(at(5))));
+        assert_eq!(rush(&queue, at(1)).await, (0, Some(until(at(5)))));
     }
 
     async fn a_rate_that_is_not_used_up_holds_nothing_back(queue: Queue) {
@@ -168,7 +171,7 @@ every_store!(
         let mut signals = queue.signals().await;
         many(&queue).await;
         limited(&queue, 1, seconds(1000), 1).await;
-        assert_eq!(rush(&queue, at(0)).await, (1, until(at(1000))));
+        assert_eq!(rush(&queue, at(0)).await, (1, Some(until(at(1000)))));
         queue.catch_up(&mut signals).await;
         queue.set(|settings| settings.rate_limit = None, at(1)).await;
         signals.expect(Signal::Ready(queue.name.clone())).await;
@@ -183,7 +186,7 @@ every_store!(
         for _ in 0..3 {
             assert_eq!(queue.serve(wish(), at(0)).await, taken);
         }
-        assert_eq!(rush(&queue, at(0)).await, (1, until(at(10))));
+        assert_eq!(rush(&queue, at(0)).await, (1, Some(until(at(10)))));
     }
 
     async fn the_gates_of_a_queue_are_its_own(queue: Queue) {
@@ -212,6 +215,6 @@ async fn rush(queue: &Queue, now: Timestamp) -> (usize, Option<Gate>) {
     (claimed.jobs.concat().len(), claimed.gate)
 }
 
-fn until(until: Timestamp) -> Option<Gate> {
-    Some(Gate::Limited { until })
+fn until(until: Timestamp) -> Gate {
+    Gate::Limited { until }
 }

@@ -44,7 +44,7 @@ every_store!(
 
     async fn settings_make_a_queue(queue: Queue) {
         queue.write(&QueueSettings::default(), at(0)).await;
-        assert_eq!(queue.store.queues().await.unwrap(), [queue.name.clone()]);
+        assert_eq!(queue.store.queues().await.unwrap(), vec![queue.name.clone()]);
         assert_eq!(queue.settings().await.revision, 1);
     }
 

@@ -32,7 +32,7 @@ every_store!(
         while !queue.store.wipe(&queue.name, 100).await.unwrap() {}
         let item = queue.chosen("a", deduplicated("key", UNTIL_FINISHED));
         assert_eq!(queue.insert_one(item).await, Inserted::New);
-        assert_eq!(queue.store.queues().await.unwrap(), [queue.name.clone()]);
+        assert_eq!(queue.store.queues().await.unwrap(), vec![queue.name.clone()]);
         assert_eq!(queue.claim(9, at(1)).await.len(), 1);
         assert_eq!(queue.survey(at(1)).await.totals.enqueued, 1);
     }
@@ -57,7 +57,7 @@ every_store!(
         let survey = other.survey(at(1)).await;
         while !queue.store.wipe(&queue.name, 100).await.unwrap() {}
         assert_eq!(other.survey(at(1)).await, survey);
-        assert_eq!(queue.store.queues().await.unwrap(), [other.name.clone()]);
+        assert_eq!(queue.store.queues().await.unwrap(), vec![other.name.clone()]);
         assert_eq!(other.settings().await.max_jobs, Some(77));
     }
 

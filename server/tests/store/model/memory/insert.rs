@@ -95,26 +95,29 @@ impl Memory {
             OnDuplicate::RunAfter if holder.state.is_pending() => {
                 self.replace(holder, job, None, now)
             }
-            OnDuplicate::RunAfter if holder.state == State::Leased => match self.behind.get(&id) {
-                Some(waiting) => {
-                    let waiting = self.jobs[waiting].clone();
-                    self.replace(&waiting, job, None, now)
-                }
-                None => {
-                    let blocked = Job { state: State::Blocked, ..job.clone() };
-                    let outcome = self.create(blocked, room, now);
-                    if outcome != Inserted::New {
-                        return outcome;
-                    }
-                    self.behind.insert(id.clone(), job.name.id.clone());
-                    Inserted::Behind(id)
-                }
-            },
+            OnDuplicate::RunAfter if holder.state == State::Leased => {
+                self.follow(job, id, room, now)
+            }
             _ => {
                 self.tell(holder, EventKind::Deduplicated, None, now);
                 Inserted::Duplicate(id)
             }
         }
+    }
+
+    /// The job runs once `holder` has ended.
+    fn follow(&mut self, job: &Job, holder: JobId, room: Room, now: Timestamp) -> Inserted {
+        if let Some(waiting) = self.behind.get(&holder) {
+            let waiting = self.jobs[waiting].clone();
+            return self.replace(&waiting, job, None, now);
+        }
+        let blocked = Job { state: State::Blocked, ..job.clone() };
+        let outcome = self.create(blocked, room, now);
+        if outcome != Inserted::New {
+            return outcome;
+        }
+        self.behind.insert(holder.clone(), job.name.id.clone());
+        Inserted::Behind(holder)
     }
 
     /// `old` does what `new` asks for.
