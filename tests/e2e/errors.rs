@@ -270,8 +270,8 @@ async fn bad_cancels_name_their_fields(server: &mut Server) {
         cancel
     };
     let table = [
-        (cancel(|it| it.name = "mail".to_owned()), "name"),
-        (cancel(|it| it.reason = "a\nb".to_owned()), "reason"),
+        (cancel(|it| it.name = "mail".into()), "name"),
+        (cancel(|it| it.reason = "a\nb".into()), "reason"),
         (cancel(|it| it.reason = "a".repeat(1025)), "reason"),
         (cancel(|it| it.grace = Some(seconds(-1))), "grace"),
         (cancel(|it| it.grace = Some(seconds(12 * 3600 + 1))), "grace"),
@@ -316,7 +316,7 @@ async fn bad_reads_name_their_fields(server: &mut Server) {
         (listed(|it| it.page_size = -1), "page_size"),
         (listed(|it| it.page_token = "x".into()), "page_token"),
         (listed(|it| it.filter = "a=b".into()), "filter"),
-        (listed(|it| it.order_by = "name".into()), "order_by"),
+        (listed(|it| it.order_by = "age".into()), "order_by"),
     ];
     for (request, field) in lists {
         Refusal::of(server.admin().list_queues(request).await).assert_field(field);
@@ -345,10 +345,6 @@ async fn calls_that_are_not_built_say_so(server: &mut Server) {
         Refusal::of(
             server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
         ),
-        Refusal::of(server.admin().list_jobs(v1::ListJobsRequest::default()).await),
-        Refusal::of(server.admin().pause_queue(v1::QueueActionRequest::default()).await),
-        Refusal::of(server.admin().delete_job(v1::JobActionRequest::default()).await),
-        Refusal::of(server.admin().drain_worker(v1::DrainWorkerRequest::default()).await),
     ];
     for refusal in refusals {
         assert_eq!(

@@ -10,20 +10,25 @@ mod refusal;
 mod server;
 
 mod batch;
+mod bulk;
 mod enqueue;
 mod errors;
 mod health;
 mod lease;
 mod limits;
+mod lists;
+mod operate;
 mod queues;
 mod reflection;
 mod schedules;
 mod settle;
 mod shutdown;
 mod startup;
+mod stats;
 mod travel;
 mod watch;
 mod wire;
+mod workers;
 
 /// Makes a test per store of each function.
 macro_rules! on_every_store {

@@ -2,7 +2,7 @@
 
 use lessor_proto::v1;
 use lessor_proto::v1::schedule::Overlap;
-use prost_types::{FieldMask, Timestamp};
+use prost_types::FieldMask;
 use tonic::Code;
 
 use crate::on_every_store;
@@ -213,7 +213,7 @@ async fn an_older_etag_is_refused(server: &mut Server) {
         assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Aborted, "ETAG_MISMATCH"));
     }
     let now = read(server).await;
-    assert!(now.paused && now.last_fire_time == None::<Timestamp>);
+    assert!(now.paused && now.last_fire_time.is_none());
     admin.resume_schedule(v1::ScheduleActionRequest { etag: now.etag, ..action() }).await.unwrap();
 }
 

@@ -12,6 +12,9 @@ const ROUNDS: usize = 16;
 /// Jobs of a queue that are forgotten in one step: a store then works for some milliseconds.
 const WIPED: usize = 500;
 
+/// Steps in which a queue is forgotten at most: far more than any queue takes.
+const STEPS: usize = 100_000;
+
 /// Queues looked at for one page at most.
 const LOOKED_AT: usize = 1000;
 
@@ -135,12 +138,7 @@ impl Broker {
         let settings = self.settings_of_known(name).await?;
         asked.check(&settings.etag())?;
         if !force {
-            // Nothing is forgotten; only a queue without jobs goes.
-            return if self.wipe(name, 0).await? {
-                Ok(())
-            } else {
-                Err(Error::QueueNotEmpty(name.clone()))
-            };
+            return self.delete_empty(name).await;
         }
         let reason = match asked.reason.as_str() {
             "" => "DELETED".to_owned(),
@@ -148,11 +146,22 @@ impl Broker {
         };
         let asked = Asked { reason, ..asked.clone() };
         self.pause_queue(name, true, &asked).await?;
-        let jobs = total(self.store.survey(name, self.clock.now()).await?.counts);
-        // Twice as many steps as it needs, for producers may add to it meanwhile.
-        let steps = 2 * (usize::try_from(jobs).unwrap_or(usize::MAX) / WIPED + 8);
-        for _ in 0..steps {
+        for _ in 0..STEPS {
             if self.wipe(name, WIPED).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Overloaded)
+    }
+
+    /// Deletes a queue without jobs. No job is forgotten: one that comes meanwhile keeps it.
+    async fn delete_empty(&self, name: &QueueName) -> Result<()> {
+        for _ in 0..STEPS {
+            if total(self.store.survey(name, self.clock.now()).await?.counts) > 0 {
+                return Err(Error::QueueNotEmpty(name.clone()));
+            }
+            // Its history may take several steps.
+            if self.wipe(name, 0).await? {
                 return Ok(());
             }
         }

@@ -477,7 +477,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes ready jobs, greatest priority first and in the order in which they became ready, and
     /// leases them, as far as the queue's settings allow. No job is claimed twice, none after its
-    /// expiry; no lease is longer than the job's attempt timeout. Claims are served in order.
+    /// expiry; no lease is longer than the job's attempt timeout. Claims are served in order. No
+    /// claims at all take nothing and only ask for the gate.
     async fn claim(&self, queue: &QueueName, claims: Vec<Claim>, now: Timestamp)
     -> Result<Claimed>;
 

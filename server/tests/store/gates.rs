@@ -189,6 +189,19 @@ every_store!(
         assert_eq!(rush(&queue, at(0)).await, (1, Some(until(at(10)))));
     }
 
+    async fn a_claim_of_nothing_tells_which_gate_is_shut(queue: Queue) {
+        many(&queue).await;
+        limited(&queue, 1, seconds(60), 1).await;
+        let look = async || queue.store.claim(&queue.name, Vec::new(), at(0)).await.unwrap().gate;
+        assert_eq!(look().await, None);
+        rush(&queue, at(0)).await;
+        assert_eq!(look().await, until(at(60)));
+        queue.set(|settings| settings.max_leased = Some(1), at(0)).await;
+        assert_eq!(look().await, Some(Gate::Full));
+        queue.set(|settings| settings.paused = true, at(0)).await;
+        assert_eq!(look().await, Some(Gate::Paused));
+    }
+
     async fn the_gates_of_a_queue_are_its_own(queue: Queue) {
         let other = queue.sibling("other");
         other.add("a", spec()).await;

@@ -252,6 +252,10 @@ for _ = 1, claims do
   replies[#replies + 1] = jobs
 end
 if has_flag('gated') then
+  if claims == 0 then
+    -- Only a look at the gates: what would keep one job back.
+    gate = select(2, allowance(1))
+  end
   replies[1] = gate_of(gate)
 end
 write_ledger()
