@@ -73,6 +73,11 @@ impl Clock {
         Self(Arc::new(Source::Manual(watch::Sender::new(start))))
     }
 
+    /// True when it moves only by hand.
+    pub fn is_manual(&self) -> bool {
+        matches!(*self.0, Source::Manual(_))
+    }
+
     /// The present moment on the store's timeline.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {

@@ -115,6 +115,26 @@ async fn a_retry_comes_when_its_backoff_has_passed() {
 }
 
 #[tokio::test]
+async fn what_falls_due_right_after_a_journey_needs_no_other_one() {
+    let running = running().await;
+    for _ in 0..20 {
+        let job = running.enqueue(Start::Now, Spec::default()).await;
+        running.lease(Duration::ZERO).await;
+        // Its sweep of the queue may still be under way in the background.
+        running.advance(MINUTE).await;
+        let leased = running.lease(Duration::ZERO).await;
+        let at_once = Disposition::Retry(Some(Duration::ZERO));
+        let nack = Nack { disposition: at_once, failure: None, checkpoint: None };
+        running.broker.nack(leased.jobs[0].token().unwrap(), nack).await.unwrap();
+        let again = running.lease(HOUR).await;
+        assert_eq!(again.jobs[0].name, job.name);
+        let token = again.jobs[0].token().unwrap();
+        running.broker.ack(token, Ack::default()).await.unwrap();
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_lease_ends_and_a_finished_job_is_forgotten_on_the_way() {
     let running = running().await;
     let job = running.enqueue(Start::Now, Spec::default()).await;

@@ -11,7 +11,7 @@ use crate::job::JobName;
 use crate::store::Status;
 
 /// What this broker has beyond the calls that every version has.
-const FEATURES: [&str; 5] = ["batch", "dedup", "events", "retention", "stats"];
+const FEATURES: [&str; 6] = ["batch", "dedup", "events", "retention", "schedules", "stats"];
 
 /// Reads the name of a job.
 pub(in crate::rpc) fn job_name(name: &str) -> Result<JobName, Violations> {
