@@ -161,6 +161,17 @@ async fn bad_leases_name_their_fields(server: &mut Server) {
         change(&mut lease);
         lease
     };
+    let weighted = |queue: &str, weight| v1::LeaseRequest {
+        order: v1::Order::Weighted.into(),
+        weights: [(queue.to_owned(), weight)].into(),
+        ..lease("mail")
+    };
+    let lingering = |min_jobs, linger| v1::LeaseRequest {
+        max_jobs: 4,
+        min_jobs,
+        linger: Some(seconds(linger)),
+        ..lease("mail")
+    };
     let described = |change: fn(&mut v1::Worker)| {
         let mut worker = v1::Worker::default();
         change(&mut worker);
@@ -180,12 +191,19 @@ async fn bad_leases_name_their_fields(server: &mut Server) {
         (changed(|it| it.wait = Some(seconds(61))), "wait"),
         (changed(|it| it.wait = Some(seconds(-1))), "wait"),
         (changed(|it| it.request_id = "x".into()), "request_id"),
-        (changed(|it| it.types = vec!["a".to_owned()]), "types"),
-        (changed(|it| it.order = v1::Order::Strict.into()), "order"),
+        (changed(|it| it.types = vec!["a".to_owned(), "a".repeat(129)]), "types[1]"),
+        (changed(|it| it.types = vec!["a".to_owned(); 65]), "types"),
         (changed(|it| it.order = 99), "order"),
         (changed(|it| it.weights = [("mail".to_owned(), 1)].into()), "weights"),
-        (changed(|it| it.min_jobs = 1), "min_jobs"),
-        (changed(|it| it.linger = Some(seconds(0))), "linger"),
+        (weighted("sms", 1), "weights[\"sms\"]"),
+        (weighted("mail", 0), "weights[\"mail\"]"),
+        (weighted("mail", 1001), "weights[\"mail\"]"),
+        (changed(|it| it.min_jobs = 1), "linger"),
+        (changed(|it| it.linger = Some(seconds(1))), "min_jobs"),
+        (lingering(2, 11), "linger"),
+        (lingering(5, 1), "min_jobs"),
+        (lingering(-1, 1), "min_jobs"),
+        (v1::LeaseRequest { lease_duration: Some(seconds(2)), ..lingering(2, 2) }, "linger"),
         (described(|it| it.worker_id = "other".into()), "worker.worker_id"),
         (described(|it| it.display_name = "a".repeat(129)), "worker.display_name"),
         (described(|it| it.sdk = "a\nb".into()), "worker.sdk"),

@@ -5,13 +5,22 @@
 //! costs nothing until a queue is told ready; then one claim serves as many of its workers as
 //! there are jobs for, first come first served. While a claim of a queue is under way, new wishes
 //! wait and share the next one.
+//!
+//! A queue that is paused, full or at its rate is taken for empty until the store tells otherwise
+//! or the moment comes that it named. A worker that wants several jobs at once *lingers*: it keeps
+//! what it got and waits in that queue for the rest.
 
 mod answer;
 mod line;
+mod taken;
+mod timers;
+mod told;
 mod waiter;
+mod why;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -20,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::answer::{Message, Returns, Ticket};
 use self::line::Line;
+use self::timers::{Timer, Timers};
 use self::waiter::{Phase, Waiter};
 use super::Result;
 use super::fold::Folder;
@@ -47,6 +57,17 @@ pub struct Wish {
     pub claim: Claim,
     /// Waits when there are none; else one look is all.
     pub patient: bool,
+    /// Waits for more once there are some.
+    pub linger: Option<Linger>,
+}
+
+/// A wish for several jobs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// So many are enough.
+    pub enough: usize,
+    /// How long to wait for them once there is a first one.
+    pub span: Duration,
 }
 
 /// The dispatching task.
@@ -65,6 +86,7 @@ pub struct Dispatching {
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Who waits until nothing is under way.
     resting: Vec<oneshot::Sender<()>>,
+    timers: Timers,
     draining: bool,
 }
 
@@ -89,6 +111,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
         heard: HashSet::new(),
         calls: FuturesUnordered::new(),
         resting: Vec::new(),
+        timers: Timers::default(),
         draining: false,
     };
     (Dispatcher::new(sender, returns), dispatching)
@@ -99,21 +122,28 @@ impl Dispatching {
     pub async fn run(mut self) {
         let mut signals = self.store.signals();
         loop {
+            let clock = self.clock.clone();
+            let alarm = self.timers.next();
             tokio::select! {
-                // All three are cancel-safe: what is not taken stays where it is.
+                // All are cancel-safe: what is not taken stays where it is.
                 message = self.mailbox.recv() => match message {
                     Some(message) => self.read(message),
                     None => break,
                 },
                 Some(done) = self.calls.next() => self.finish(done),
                 signal = signals.recv() => match signal {
-                    Ok(Signal::Ready(queue)) => self.told_ready(&queue),
+                    // New settings may have opened a gate.
+                    Ok(Signal::Ready(queue) | Signal::Settings(queue)) => self.told_ready(&queue),
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => self.reset(),
                     Ok(_) => {}
                     Err(RecvError::Closed) => break,
                 },
+                () = clock.sleep_until(alarm.unwrap_or_default()), if alarm.is_some() => {
+                    self.ring();
+                }
             }
-            if self.calls.is_empty() && signals.is_empty() {
+            let rings = self.timers.next().is_some_and(|at| at <= self.clock.now());
+            if self.calls.is_empty() && signals.is_empty() && !rings {
                 for rested in self.resting.drain(..) {
                     // Whoever waited may be gone.
                     let _unread = rested.send(());
@@ -133,7 +163,7 @@ impl Dispatching {
             Message::Forget(ticket) => {
                 // A claim under way finds the closed answer when it comes back.
                 if self.waiters.get(&ticket).is_some_and(|waiter| !waiter.is_busy()) {
-                    self.dismiss(ticket);
+                    self.answer(ticket, Ok(Vec::new()));
                 }
             }
             Message::Drain => {
@@ -165,8 +195,11 @@ impl Dispatching {
         );
         // A queue known to be empty need not be looked into by a worker that waits anyway: it
         // tells when that changes.
-        let probes: VecDeque<QueueName> =
-            queues.iter().filter(|queue| !(wish.patient && self.is_dry(queue))).cloned().collect();
+        let probes: VecDeque<QueueName> = queues
+            .iter()
+            .filter(|queue| !(wish.patient && self.is_dry(queue, &wish.claim.types)))
+            .cloned()
+            .collect();
         if !wish.patterns.is_empty() {
             self.roaming.insert(ticket);
         }
@@ -175,6 +208,9 @@ impl Dispatching {
             patterns: wish.patterns,
             claim: wish.claim,
             patient: wish.patient,
+            linger: wish.linger,
+            held: Vec::new(),
+            gates: HashMap::new(),
             reply,
             phase: Phase::Probing(probes),
         };
@@ -189,13 +225,14 @@ impl Dispatching {
     fn hurry(&mut self, ticket: Ticket) {
         let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
         waiter.patient = false;
+        waiter.linger = None;
         if !waiter.is_busy() {
             self.answer(ticket, Ok(Vec::new()));
         }
     }
 
-    fn is_dry(&self, queue: &QueueName) -> bool {
-        self.lines.get(queue).is_some_and(|line| line.dry)
+    fn is_dry(&self, queue: &QueueName, types: &[String]) -> bool {
+        self.lines.get(queue).is_some_and(|line| line.is_dry(types))
     }
 
     /// Sends a waiter to the next queue it has not looked into, or parks it, or answers it empty.
@@ -207,11 +244,11 @@ impl Dispatching {
             self.pump(&queue);
         } else if waiter.patient {
             waiter.phase = Phase::Parked;
-            let queues = waiter.queues.clone();
+            let (queues, types) = (waiter.queues.clone(), waiter.claim.types.clone());
             for queue in &queues {
                 self.lines.entry(queue.clone()).or_default().parked.insert(ticket);
             }
-            self.pump_wet(&queues);
+            self.pump_wet(&queues, &types);
         } else {
             self.answer(ticket, Ok(Vec::new()));
         }
@@ -219,9 +256,9 @@ impl Dispatching {
 
     /// Claims for those of `queues` that may have jobs: a signal may have come while their waiter
     /// was busy elsewhere.
-    fn pump_wet(&mut self, queues: &[QueueName]) {
+    fn pump_wet(&mut self, queues: &[QueueName], types: &[String]) {
         for queue in queues {
-            if !self.is_dry(queue) {
+            if !self.is_dry(queue, types) {
                 self.pump(queue);
             }
         }
@@ -234,8 +271,12 @@ impl Dispatching {
             return;
         }
         let (mut tickets, mut claims, mut wanted) = (Vec::new(), Vec::new(), 0);
-        for ticket in line.candidates() {
+        for ticket in line.all() {
             let Some(waiter) = self.waiters.get_mut(&ticket) else { continue };
+            // A worker that looks is served even if the queue is thought empty.
+            if line.parked.contains(&ticket) && line.is_dry(&waiter.claim.types) {
+                continue;
+            }
             if waiter.reply.is_closed() || !waiter.may_claim_in(queue) {
                 continue;
             }
@@ -259,87 +300,26 @@ impl Dispatching {
         }));
     }
 
-    fn finish(&mut self, done: Done) {
-        match done {
-            Done::Claimed { queue, tickets, taken } => {
-                self.claimed(&queue, tickets, taken.map(|claimed| claimed.jobs));
-            }
-            Done::Listed(Ok(queues)) => {
-                for queue in &queues {
-                    self.told_ready(queue);
-                }
-            }
-            // The store is away; it sends a reset when it is back.
-            Done::Listed(Err(error)) => tracing::debug!(%error, "can't list queues"),
-        }
-    }
-
-    fn claimed(
-        &mut self,
-        queue: &QueueName,
-        tickets: Vec<Ticket>,
-        taken: store::Result<Vec<Vec<Job>>>,
-    ) {
-        if let Some(line) = self.lines.get_mut(queue) {
-            line.under_way = false;
-            // Claims are served in order and each takes a job if there is one, so only an empty
-            // last one tells that the queue is empty: one that got less than it wanted may have
-            // been full by bytes, or a replay. A signal that came while the claim was under way
-            // may be of a job after it.
-            let is_empty =
-                taken.as_ref().is_ok_and(|taken| taken.last().is_some_and(Vec::is_empty));
-            line.dry = is_empty && !line.told;
-        }
-        match taken {
-            Ok(taken) => {
-                for (ticket, jobs) in tickets.into_iter().zip(taken) {
-                    if jobs.is_empty() {
-                        self.came_back_empty(ticket, queue);
-                    } else {
-                        self.answer(ticket, Ok(jobs));
-                    }
-                }
-            }
-            Err(error) => {
-                for ticket in tickets {
-                    self.answer(ticket, Err(error.clone().into()));
-                }
-            }
-        }
-        self.pump(queue);
-        self.close_line(queue);
-    }
-
-    fn came_back_empty(&mut self, ticket: Ticket, queue: &QueueName) {
-        if let Some(line) = self.lines.get_mut(queue) {
-            line.probing.remove(&ticket);
-        }
-        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
-        if waiter.reply.is_closed() {
-            self.dismiss(ticket);
-            return;
-        }
-        waiter.come_back();
-        match waiter.phase {
-            Phase::Parked if waiter.patient && !self.draining => {
-                let queues = waiter.queues.clone();
-                self.pump_wet(&queues);
-            }
-            Phase::Probing(_) if !self.draining => self.go_on(ticket),
-            _ => self.answer(ticket, Ok(Vec::new())),
-        }
-    }
-
-    /// Answers a waiter and forgets it; jobs that find it gone go back.
+    /// Answers a waiter, with what it holds already before `jobs`, and forgets it; jobs that find
+    /// it gone go back.
     fn answer(&mut self, ticket: Ticket, jobs: Result<Vec<Job>>) {
-        let Some(waiter) = self.dismiss(ticket) else {
+        let empty = self.why_empty(ticket);
+        let Some(mut waiter) = self.dismiss(ticket) else {
             if let Ok(jobs) = jobs {
                 self.returns.give_back(&jobs);
             }
             return;
         };
-        let draining = self.draining;
-        let answer = jobs.map(|jobs| Leased { jobs, draining });
+        let mut all = std::mem::take(&mut waiter.held);
+        let answer = match jobs {
+            Ok(jobs) => {
+                all.extend(jobs);
+                Ok(Leased { jobs: all, empty })
+            }
+            // What it holds is worth more than the news that there is trouble.
+            Err(_) if !all.is_empty() => Ok(Leased { jobs: all, empty }),
+            Err(error) => Err(error),
+        };
         if let Err(Ok(undelivered)) = waiter.reply.send(answer) {
             self.returns.give_back(&undelivered.jobs);
         }
@@ -348,6 +328,7 @@ impl Dispatching {
     fn dismiss(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiters.remove(&ticket)?;
         self.roaming.remove(&ticket);
+        self.timers.cancel(&Timer::Linger(ticket));
         for queue in &waiter.queues {
             if let Some(line) = self.lines.get_mut(queue) {
                 line.probing.remove(&ticket);
@@ -361,45 +342,6 @@ impl Dispatching {
     fn close_line(&mut self, queue: &QueueName) {
         if self.lines.get(queue).is_some_and(Line::is_empty) {
             self.lines.remove(queue);
-        }
-    }
-
-    /// `queue` may have jobs.
-    fn told_ready(&mut self, queue: &QueueName) {
-        if self.heard.insert(queue.clone()) {
-            self.join_roamers(queue);
-        }
-        if let Some(line) = self.lines.get_mut(queue) {
-            line.dry = false;
-            line.told = true;
-            self.pump(queue);
-        }
-    }
-
-    /// Roaming waiters that mean a queue which they did not know wait there too.
-    fn join_roamers(&mut self, queue: &QueueName) {
-        for ticket in &self.roaming {
-            let Some(waiter) = self.waiters.get_mut(ticket) else { continue };
-            let meant = waiter.patterns.iter().any(|pattern| pattern.matches(queue));
-            if meant && !waiter.queues.contains(queue) {
-                waiter.queues.push(queue.clone());
-                if waiter.is_waiting() {
-                    self.lines.entry(queue.clone()).or_default().parked.insert(*ticket);
-                }
-            }
-        }
-    }
-
-    /// Signals may have been lost: every queue may have jobs, and new queues may be there.
-    fn reset(&mut self) {
-        let queues: Vec<QueueName> = self.lines.keys().cloned().collect();
-        for queue in &queues {
-            self.told_ready(queue);
-        }
-        self.heard.clear();
-        if !self.roaming.is_empty() {
-            let store = Arc::clone(&self.store);
-            self.calls.push(Box::pin(async move { Done::Listed(store.queues().await) }));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Lease: a worker asks for jobs and may wait for them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::dispatch::Wish;
+use super::dispatch::{Linger, Wish};
 use super::workers::Profile;
 use super::{Broker, Error, Result};
+use crate::clock::Timestamp;
 use crate::job::{Job, LeaseSecret, QueueName, RequestId, WorkerId};
 use crate::store::Claim;
 
@@ -50,8 +52,12 @@ impl fmt::Display for QueuePattern {
 /// A worker's call.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
-    /// Where it takes jobs from; no queue starves another.
+    /// Where it takes jobs from.
     pub queues: Vec<QueuePattern>,
+    /// In which order it looks there.
+    pub order: Order,
+    /// Only jobs of these types; empty: of any.
+    pub types: Vec<String>,
     /// Who asks.
     pub worker: WorkerId,
     /// At most so many jobs.
@@ -62,6 +68,8 @@ pub struct LeaseRequest {
     pub lease_duration: Option<Duration>,
     /// How long to wait for the first job; zero: answer at once.
     pub wait: Duration,
+    /// Waits for more once there are some.
+    pub linger: Option<Linger>,
     /// Repeating it while the leases live answers the same leases.
     pub request: Option<RequestId>,
     /// What the worker says about itself; `None`: what it said before.
@@ -73,8 +81,37 @@ pub struct LeaseRequest {
 pub struct Leased {
     /// The jobs, leased to the worker; may be empty.
     pub jobs: Vec<Job>,
-    /// Empty because the broker is shutting down, or the worker shall lease no more.
-    pub draining: bool,
+    /// Why they are, then.
+    pub empty: Empty,
+}
+
+/// Why a worker gets no job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Empty {
+    /// There is none.
+    #[default]
+    NoJobs,
+    /// All its queues are paused.
+    Paused,
+    /// As many jobs are leased as may be, or the rate is used up.
+    Limited {
+        /// Until this moment at least, if that is known.
+        until: Option<Timestamp>,
+    },
+    /// The broker is shutting down, or the worker shall lease no more.
+    Draining,
+}
+
+/// How a worker chooses between its queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By chance, so that none starves.
+    #[default]
+    Fair,
+    /// In the order of the request.
+    Strict,
+    /// By chance, in proportion to these weights of the entries of the request.
+    Weighted(Vec<u32>),
 }
 
 impl Broker {
@@ -83,28 +120,32 @@ impl Broker {
     pub async fn lease(&self, request: LeaseRequest) -> Result<Leased> {
         let presence = self.workers.asks(&request.worker, request.profile, &request.queues);
         if self.is_draining() || self.workers.is_drained(&request.worker) {
-            return Ok(Leased { draining: true, ..Leased::default() });
+            return Ok(Leased { empty: Empty::Draining, ..Leased::default() });
         }
         let wait = request.wait;
+        let mut types = request.types;
+        types.sort_unstable();
+        types.dedup();
         let claim = Claim {
             worker: request.worker,
             limit: request.max_jobs,
             max_bytes: request.max_bytes,
             lease_duration: request.lease_duration,
-            types: Vec::new(),
+            types,
             secret: LeaseSecret(fastrand::u64(1..)),
             request: request.request,
         };
         let deadline = self.clock.now().after(wait);
-        let queues = self.resolve(&request.queues).await?;
-        let repeated = self.replay(&queues, &claim).await?;
+        let queues = self.resolve(&request.queues, &request.order).await?;
+        let repeated = self.replay(&queues, &claim, request.linger).await?;
         if !repeated.is_empty() {
-            return Ok(Leased { jobs: repeated, draining: false });
+            return Ok(Leased { jobs: repeated, empty: Empty::NoJobs });
         }
         let patterns = request.queues.into_iter();
         let patterns = patterns.filter(|one| matches!(one, QueuePattern::Prefix(_))).collect();
         let patient = !wait.is_zero();
-        let mut answer = self.dispatcher.ask(Wish { queues, patterns, claim, patient })?;
+        let linger = request.linger;
+        let mut answer = self.dispatcher.ask(Wish { queues, patterns, claim, patient, linger })?;
         let timeout = async {
             if wait.is_zero() {
                 std::future::pending::<()>().await;
@@ -120,27 +161,38 @@ impl Broker {
         answer.hurry();
         // A claim may be under way for this call: its jobs are worth a last moment.
         let leased = answer.receive().await?;
-        Ok(Leased { draining: leased.draining || drained, ..leased })
+        Ok(if drained { Leased { empty: Empty::Draining, ..leased } } else { leased })
     }
 
-    /// The queues meant, each once, beginning anywhere: a fixed order would starve the last one.
-    async fn resolve(&self, patterns: &[QueuePattern]) -> Result<Vec<QueueName>> {
-        let mut queues = Vec::new();
-        if patterns.iter().any(|one| matches!(one, QueuePattern::Prefix(_))) {
-            let known = self.store.queues().await?;
-            queues.extend(
-                known
-                    .into_iter()
-                    .filter(|queue| patterns.iter().any(|pattern| pattern.matches(queue))),
-            );
+    /// The queues meant, each once, in the order in which to look.
+    async fn resolve(&self, patterns: &[QueuePattern], order: &Order) -> Result<Vec<QueueName>> {
+        let has_prefix = patterns.iter().any(|one| matches!(one, QueuePattern::Prefix(_)));
+        let known = if has_prefix { self.store.queues().await? } else { Vec::new() };
+        let mut entries: Vec<Vec<QueueName>> = patterns
+            .iter()
+            .map(|pattern| match pattern {
+                QueuePattern::Name(name) => vec![name.clone()],
+                QueuePattern::Prefix(_) => {
+                    known.iter().filter(|queue| pattern.matches(queue)).cloned().collect()
+                }
+            })
+            .collect();
+        if let Order::Weighted(weights) = order {
+            entries = lots(entries, weights);
         }
-        queues.extend(patterns.iter().filter_map(|pattern| match pattern {
-            QueuePattern::Name(name) => Some(name.clone()),
-            QueuePattern::Prefix(_) => None,
-        }));
-        queues.sort_unstable();
-        queues.dedup();
-        if !queues.is_empty() {
+        let mut queues = Vec::new();
+        for mut entry in entries {
+            if *order != Order::Strict && !entry.is_empty() {
+                let first = fastrand::usize(..entry.len());
+                entry.rotate_left(first);
+            }
+            queues.append(&mut entry);
+        }
+        let mut seen = HashSet::new();
+        queues.retain(|queue| seen.insert(queue.clone()));
+        if *order == Order::Fair && !queues.is_empty() {
+            // A fixed beginning would starve the last one.
+            queues.sort_unstable();
             let first = fastrand::usize(..queues.len());
             queues.rotate_left(first);
         }
@@ -148,18 +200,61 @@ impl Broker {
     }
 
     /// Leases that the same request made before and that still live. One queue needs no extra
-    /// look: its claim replays by itself.
-    async fn replay(&self, queues: &[QueueName], claim: &Claim) -> Result<Vec<Job>> {
-        if claim.request.is_none() || queues.len() < 2 {
+    /// look: its claim replays by itself, unless the request made several claims.
+    async fn replay(
+        &self,
+        queues: &[QueueName],
+        claim: &Claim,
+        linger: Option<Linger>,
+    ) -> Result<Vec<Job>> {
+        let (Some(request), true) = (claim.request, queues.len() > 1 || linger.is_some()) else {
             return Ok(Vec::new());
-        }
-        let look = Claim { limit: 0, ..claim.clone() };
-        let now = self.clock.now();
-        let looks = queues.iter().map(|queue| self.store.claim(queue, vec![look.clone()], now));
+        };
+        let mut look = Claim { limit: 0, request: Some(request), ..claim.clone() };
         let mut jobs = Vec::new();
-        for found in futures_util::future::join_all(looks).await {
-            jobs.extend(found.map_err(Error::from)?.jobs.into_iter().flatten());
+        loop {
+            let now = self.clock.now();
+            let looks = queues.iter().map(|queue| self.store.claim(queue, vec![look.clone()], now));
+            let before = jobs.len();
+            for found in futures_util::future::join_all(looks).await {
+                jobs.extend(found.map_err(Error::from)?.jobs.into_iter().flatten());
+            }
+            if linger.is_none() || jobs.len() == before || jobs.len() >= claim.limit {
+                return Ok(jobs);
+            }
+            look.request = look.request.map(|request| request.next());
         }
-        Ok(jobs)
+    }
+}
+
+/// The entries in an order by lot, in which one with twice the weight is twice as likely to come
+/// first: each draws a number that is exponential with its weight, and the smallest goes first.
+fn lots<T>(entries: Vec<T>, weights: &[u32]) -> Vec<T> {
+    let mut drawn: Vec<(f64, T)> = entries
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| {
+            let weight = f64::from(weights.get(index).copied().unwrap_or(1).max(1));
+            // 1 - x is never zero, of which there is no logarithm.
+            (-(1.0 - fastrand::f64()).ln() / weight, entry)
+        })
+        .collect();
+    drawn.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    drawn.into_iter().map(|(_, entry)| entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heavier_entry_comes_first_more_often() {
+        let mut firsts = [0; 3];
+        for _ in 0..4000 {
+            firsts[lots(vec![0, 1, 2], &[1, 6, 1])[0]] += 1;
+        }
+        // Expected are 3000 of 4000; this is more than ten standard deviations away.
+        assert!((2600..3400).contains(&firsts[1]), "{firsts:?}");
+        assert!(firsts[0] > 0 && firsts[2] > 0);
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::enqueue::{NewJob, Outcome as EnqueueOutcome};
-use super::lease::{LeaseRequest, Leased, QueuePattern};
+use super::lease::{Empty, LeaseRequest, Leased, Order, QueuePattern};
 use super::settle::{Ack, Extend, Nack, Outcome};
 use super::watch::{WatchRequest, WatchStart};
 use super::*;
@@ -40,6 +40,7 @@ async fn running() -> Running {
         tokio::spawn(tasks.folding.run()),
         tokio::spawn(tasks.dispatching.run()),
         tokio::spawn(tasks.sweeping.run(stop.clone())),
+        tokio::spawn(tasks.watching.run(stop.clone())),
     ];
     Running { broker, store, clock, stop, tasks }
 }
@@ -105,6 +106,9 @@ fn request(queues: &[&str], wait: Duration) -> LeaseRequest {
         worker: WorkerId::parse("w1").unwrap(),
         max_jobs: 1,
         max_bytes: 3 << 20,
+        order: Order::Fair,
+        types: Vec::new(),
+        linger: None,
         lease_duration: None,
         wait,
         request: None,
@@ -113,6 +117,10 @@ fn request(queues: &[&str], wait: Duration) -> LeaseRequest {
 }
 
 const LONG: Duration = Duration::from_mins(1);
+
+mod gates;
+mod linger;
+mod workers;
 
 #[tokio::test]
 async fn a_waiting_worker_gets_the_job_that_comes() {
@@ -141,7 +149,7 @@ async fn a_worker_that_waits_in_vain_is_answered_empty_at_the_end_of_its_wait() 
     // The first look is under way; the clock alone ends the wait.
     let (leased, ()) =
         tokio::join!(waiting, async { running.clock.advance(Duration::from_secs(5)) });
-    assert!(leased.jobs.is_empty() && !leased.draining);
+    assert_eq!((leased.jobs, leased.empty), (vec![], Empty::NoJobs));
     running.stop().await;
 }
 
@@ -152,6 +160,8 @@ async fn workers_are_served_in_the_order_in_which_they_came() {
     let mut second = Box::pin(running.lease(&["a"], LONG));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
+    // Both have looked once a later worker, served behind them, has.
+    running.lease(&["a"], Duration::ZERO).await;
     let job = running.enqueue("a").await;
     assert_eq!(first.await.jobs[0].name, job.name);
     let job = running.enqueue("a").await;
@@ -382,8 +392,8 @@ async fn draining_answers_those_who_wait_and_lets_settles_through() {
     let mut waiting = Box::pin(running.lease(&["a"], LONG));
     assert!(waiting.as_mut().now_or_never().is_none());
     running.broker.drain();
-    assert!(waiting.await.draining);
-    assert!(running.lease(&["a"], LONG).await.draining);
+    assert_eq!(waiting.await.empty, Empty::Draining);
+    assert_eq!(running.lease(&["a"], LONG).await.empty, Empty::Draining);
     assert_eq!(running.broker.ack(token, Ack::default()).await.unwrap().outcome, Outcome::Settled);
     running.stop().await;
 }

@@ -192,6 +192,12 @@ impl RequestId {
         Self(Uuid::new_v5(&MOVES, format!("{job}\n{to}\n{digest}").as_bytes()))
     }
 
+    /// The request that follows this one within the same call.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self(Uuid::new_v5(&self.0, b"next"))
+    }
+
     /// The 16 bytes of the UUID.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::stream::Empty;
+use futures_util::stream;
 use lessor_proto::v1;
 use lessor_proto::v1::batch_enqueue_response::Result as EnqueueResult;
 use lessor_proto::v1::batch_settle_response::Result as SettleResult;
@@ -27,7 +27,7 @@ use super::convert::{admin, job};
 use super::events::{EventStream, Events};
 use super::handover::Handover;
 use super::status::Fault;
-use crate::broker::lease::Leased;
+use crate::broker::lease::{Empty, Leased};
 use crate::broker::{Broker, Error};
 
 /// How long a worker that does not wait should pause before it asks again.
@@ -109,7 +109,7 @@ impl Calls {
         max_bytes: usize,
         waited: bool,
     ) -> Response<v1::LeaseResponse> {
-        let draining = leased.draining;
+        let empty = leased.empty;
         let mut handover = Handover::new(self.broker.clone(), leased.jobs);
         let now = self.broker.clock().now();
         let mut size = 0;
@@ -123,10 +123,16 @@ impl Calls {
             jobs.push(leased);
         }
         handover.keep(jobs.len());
-        let (reason, pause) = match (jobs.is_empty(), draining) {
-            (false, _) => (EmptyReason::Unspecified, None),
-            (true, true) => (EmptyReason::Draining, Some(ASK_AGAIN)),
-            (true, false) => (EmptyReason::NoJobs, (!waited).then_some(ASK_AGAIN)),
+        let usual = (!waited).then_some(ASK_AGAIN);
+        let (reason, pause) = match empty {
+            _ if !jobs.is_empty() => (EmptyReason::Unspecified, None),
+            Empty::NoJobs => (EmptyReason::NoJobs, usual),
+            Empty::Paused => (EmptyReason::Paused, usual),
+            Empty::Limited { until } => {
+                let pause = until.map(|until| until.since(now));
+                (EmptyReason::Limited, pause.or(usual))
+            }
+            Empty::Draining => (EmptyReason::Draining, Some(ASK_AGAIN)),
         };
         let mut reply = Response::new(v1::LeaseResponse {
             jobs,
@@ -222,6 +228,9 @@ impl JobBroker for Calls {
         let header = request.metadata().get("grpc-timeout").and_then(|it| it.to_str().ok());
         let deadline = header.and_then(deadline);
         let mut lease = lease(request.get_ref()).map_err(Fault::from)?;
+        if let Some(linger) = &mut lease.linger {
+            linger.span = patience(linger.span, deadline);
+        }
         lease.wait = patience(lease.wait, deadline);
         let (max_bytes, waited) = (lease.max_bytes, !lease.wait.is_zero());
         let leased = self.broker.lease(lease).await.map_err(Fault::from)?;
@@ -266,7 +275,7 @@ impl JobBroker for Calls {
         Ok(Response::new(reply))
     }
 
-    type WorkStream = Empty<Result<v1::WorkResponse, Status>>;
+    type WorkStream = stream::Empty<Result<v1::WorkResponse, Status>>;
 
     async fn work(&self, _: Request<Streaming<v1::WorkRequest>>) -> Answer<Self::WorkStream> {
         Err(Fault::not_built("Work").into())

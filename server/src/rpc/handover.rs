@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::broker::enqueue::NewJob;
-    use crate::broker::lease::{LeaseRequest, QueuePattern};
+    use crate::broker::lease::{LeaseRequest, Order, QueuePattern};
     use crate::broker::settle::Ack;
     use crate::clock::{Clock, host_time};
     use crate::job::{QueueName, Spec, State, WorkerId};
@@ -138,6 +138,9 @@ mod tests {
             worker: WorkerId::parse("w").unwrap(),
             max_jobs: 10,
             max_bytes: 1 << 20,
+            order: Order::Fair,
+            types: Vec::new(),
+            linger: None,
             lease_duration: None,
             wait: Duration::from_mins(1),
             request: None,

@@ -1,13 +1,14 @@
 //! One worker that wants jobs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
+use super::Linger;
 use crate::broker::Result;
 use crate::broker::lease::{Leased, QueuePattern};
-use crate::job::QueueName;
-use crate::store::Claim;
+use crate::job::{Job, QueueName};
+use crate::store::{Claim, Gate};
 
 /// A worker's wish and how far it got.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ pub(super) struct Waiter {
     pub claim: Claim,
     /// It waits when all its queues are empty.
     pub patient: bool,
+    /// It waits for more once it has some.
+    pub linger: Option<Linger>,
+    /// What it has got and waits with.
+    pub held: Vec<Job>,
+    /// What kept it out of its queues when it looked.
+    pub gates: HashMap<QueueName, Gate>,
     /// Where its answer goes.
     pub reply: oneshot::Sender<Result<Leased>>,
     /// Where it stands.
@@ -58,6 +65,18 @@ impl Waiter {
             Phase::Probing(probes) => probes.front() == Some(queue),
             Phase::Parked => true,
             Phase::Busy(_) => false,
+        }
+    }
+
+    /// It looked into `queue`, and this kept it out, if anything but emptiness did.
+    pub(super) fn met(&mut self, queue: &QueueName, gate: Option<Gate>) {
+        match gate {
+            Some(gate) => {
+                self.gates.insert(queue.clone(), gate);
+            }
+            None => {
+                self.gates.remove(queue);
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::job::queue::Open;
 use crate::job::{JobId, QueueName, RequestId, Retention, RetryPolicy, Spec};
 use crate::store::Request;
 
-const TYPE_LIMIT: usize = 128;
+pub(super) const TYPE_LIMIT: usize = 128;
 const MOST_LABELS: usize = 64;
 const LABEL_KEY_LIMIT: usize = 63;
 const LABEL_VALUE_LIMIT: usize = 255;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use lessor_proto::v1;
 
-use super::enqueue::{labels, lease_duration, optional};
+use super::enqueue::{TYPE_LIMIT, labels, lease_duration, optional};
 use super::field::Violations;
 use super::text;
 use super::time::span_opt;
-use crate::broker::lease::{LeaseRequest, QueuePattern};
+use crate::broker::dispatch::Linger;
+use crate::broker::lease::{LeaseRequest, Order, QueuePattern};
 use crate::broker::workers::Profile;
 use crate::job::{QueueName, RequestId, WorkerId};
 
@@ -19,12 +20,14 @@ const MOST_JOBS: usize = 256;
 const MOST_QUEUES: usize = 256;
 /// Bytes of a worker's display name, and of its library.
 const PROFILE_LIMIT: usize = 128;
+const MOST_TYPES: usize = 64;
+const GREATEST_WEIGHT: i32 = 1000;
+const LONGEST_LINGER: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Reads a request to lease. The wait is as asked for; the call's deadline may shorten it.
 pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Violations> {
     let mut wrong = Violations::default();
-    not_built(proto, &mut wrong);
     let queues = wrong.at("queues", patterns(&proto.queues));
     if proto.queues.is_empty() {
         wrong.add("queues", "must not be empty");
@@ -35,10 +38,16 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
     let lease_duration = wrong.at("lease_duration", lease_duration(proto.lease_duration.as_ref()));
     let wait = wrong.at("wait", span_opt(proto.wait.as_ref(), Duration::ZERO, LONGEST_WAIT));
     let request = wrong.at("request_id", optional(&proto.request_id, RequestId::parse));
+    let types = wrong.at("types", types(&proto.types));
+    let order = order(proto, &mut wrong);
+    let linger = linger(proto, max_jobs, &mut wrong);
     let profile = wrong.at("worker", profile(proto));
     let read = || {
         Some(LeaseRequest {
             queues: queues?,
+            order: order?,
+            types: types?,
+            linger: linger?,
             worker: worker?,
             max_jobs: max_jobs?,
             max_bytes: max_bytes?,
@@ -74,16 +83,77 @@ fn profile(proto: &v1::LeaseRequest) -> Result<Option<Profile>, Violations> {
     wrong.finish(read()).map(Some)
 }
 
-fn not_built(proto: &v1::LeaseRequest, wrong: &mut Violations) {
-    wrong.not_built("types", !proto.types.is_empty());
-    match v1::Order::try_from(proto.order) {
-        Ok(v1::Order::Unspecified | v1::Order::Fair) => {}
-        Ok(other) => wrong.add("order", format!("{} is not built yet", other.as_str_name())),
-        Err(_) => wrong.add("order", "is an unknown value"),
+/// Reads which types of jobs are wanted.
+fn types(types: &[String]) -> Result<Vec<String>, Violations> {
+    if types.len() > MOST_TYPES {
+        return Err(format!("has {} entries, more than {MOST_TYPES}", types.len()).into());
     }
-    wrong.not_built("weights", !proto.weights.is_empty());
-    wrong.not_built("min_jobs", proto.min_jobs != 0);
-    wrong.not_built("linger", proto.linger.is_some());
+    let mut wrong = Violations::default();
+    for (index, one) in types.iter().enumerate() {
+        wrong.at_index("", index, text::printable(one, TYPE_LIMIT));
+    }
+    wrong.finish(Some(types.to_vec()))
+}
+
+/// Reads how to choose between queues.
+fn order(proto: &v1::LeaseRequest, wrong: &mut Violations) -> Option<Order> {
+    let order = match v1::Order::try_from(proto.order) {
+        Ok(v1::Order::Unspecified | v1::Order::Fair) => Order::Fair,
+        Ok(v1::Order::Strict) => Order::Strict,
+        Ok(v1::Order::Weighted) => Order::Weighted(weights(proto, wrong)),
+        Err(_) => {
+            wrong.add("order", "is an unknown value");
+            return None;
+        }
+    };
+    if !matches!(order, Order::Weighted(_)) && !proto.weights.is_empty() {
+        wrong.add("weights", "must be unset without ORDER_WEIGHTED");
+    }
+    Some(order)
+}
+
+/// Reads the weights of the entries of `queues`; one that is not named has the weight 1.
+fn weights(proto: &v1::LeaseRequest, wrong: &mut Violations) -> Vec<u32> {
+    let mut named: Vec<_> = proto.weights.iter().collect();
+    named.sort_unstable();
+    for (entry, weight) in named {
+        if !proto.queues.contains(entry) {
+            wrong.add(format!("weights[{entry:?}]"), "must be an entry of queues");
+        } else if !(1..=GREATEST_WEIGHT).contains(weight) {
+            wrong
+                .add(format!("weights[{entry:?}]"), format!("must be from 1 to {GREATEST_WEIGHT}"));
+        }
+    }
+    let weight = |entry| proto.weights.get(entry).copied().unwrap_or(1).unsigned_abs();
+    proto.queues.iter().map(weight).collect()
+}
+
+/// Reads for how many jobs the worker waits, and how long.
+fn linger(
+    proto: &v1::LeaseRequest,
+    max_jobs: Option<usize>,
+    wrong: &mut Violations,
+) -> Option<Option<Linger>> {
+    let enough = wrong.at("min_jobs", bounded(proto.min_jobs.into(), 0, MOST_JOBS))?;
+    let span = span_opt(proto.linger.as_ref(), Duration::ZERO, LONGEST_LINGER);
+    let Some(span) = wrong.at("linger", span)? else {
+        if enough > 0 {
+            wrong.add("linger", "must be set with min_jobs");
+        }
+        return Some(None);
+    };
+    if enough == 0 {
+        wrong.add("min_jobs", "must be set with linger");
+    } else if max_jobs.is_some_and(|most| enough > most) {
+        wrong.add("min_jobs", "must not be more than max_jobs");
+    }
+    // What was taken first is leased while it waits for the rest.
+    if let Some(Ok(duration)) = proto.lease_duration.map(Duration::try_from)
+        && span >= duration
+    {
+        wrong.add("linger", "must be less than lease_duration");
+    }
+    Some(Some(Linger { enough, span }))
 }
 
 /// Reads a number from 1 to `most`; 0 means `usual`.
