@@ -421,7 +421,7 @@ pub struct Put {
 /// late or missing, never wrong enough to harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// The queue has ready jobs and had none before.
+    /// The queue has ready jobs and had none before, or none of some type that a claim asked for.
     Ready(QueueName),
     /// Something in the queue falls due at this time, earlier than all else in it.
     Due(QueueName, Timestamp),

@@ -1,11 +1,12 @@
 //! What [`Store::signals`](crate::store::Store::signals) promises.
 
 use crate::fixture::{
-    Queue, acked, at, expired, extension, given_back, kept, nacked, scheduled, seconds, spec,
+    Queue, acked, at, claim, expired, extension, given_back, kept, nacked, scheduled, seconds,
+    spec, typed,
 };
 use crate::job::Spec;
 use crate::job::transition::Disposition;
-use crate::store::Signal;
+use crate::store::{Claim, Signal};
 
 every_store!(
     async fn a_new_ready_job_is_signalled(queue: Queue) {
@@ -28,6 +29,16 @@ every_store!(
             signals.expect(Signal::Ready(queue.name.clone())).await;
             queue.claim(9, at(0)).await;
         }
+    }
+
+    async fn a_job_of_a_type_that_was_asked_for_in_vain_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        queue.add("a", typed("mail")).await;
+        let sms = Claim { types: vec!["sms".to_owned()], ..claim(1) };
+        assert_eq!(queue.serve(sms, at(1)).await, []);
+        queue.catch_up(&mut signals).await;
+        queue.add("b", typed("sms")).await;
+        signals.expect(Signal::Ready(queue.name.clone())).await;
     }
 
     async fn promoted_jobs_are_signalled(queue: Queue) {

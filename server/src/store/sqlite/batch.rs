@@ -170,6 +170,7 @@ impl Call<'_> {
     pub(super) fn finish(mut self, now: Timestamp) -> Result<(), Failure> {
         if self.queue.jobs(State::Ready) > 0 && self.opened() {
             self.news.ready.insert(self.name.clone());
+            self.queue.passed_by = false;
         }
         if !self.log.is_empty() {
             super::log::append(&mut self, now)?;
@@ -187,6 +188,7 @@ impl Call<'_> {
         self.before.jobs(State::Ready) == 0
             || (full(&self.before) && !full(self.queue))
             || (self.before.choked && !self.queue.choked)
+            || (self.before.passed_by && self.before.arrived != self.queue.arrived)
             || self.before.gates.revision != self.queue.gates.revision
     }
 }

@@ -55,6 +55,9 @@ fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>,
         return Ok(Vec::new());
     }
     let mut taken = choose(call, claim, limit, now)?;
+    if taken.len() < limit && !claim.types.is_empty() {
+        call.queue.passed_by = true;
+    }
     for found in &mut taken {
         lease(call, found, claim, now)?;
     }

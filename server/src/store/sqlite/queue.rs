@@ -42,6 +42,10 @@ pub(super) struct Queue {
     pub(super) gates: Gates,
     /// A claim stopped looking, as too many jobs at the head of the line have expired.
     pub(super) choked: bool,
+    /// A claim for some types left ready jobs of others.
+    pub(super) passed_by: bool,
+    /// How many jobs became ready, since the queue was read.
+    pub(super) arrived: u64,
     /// Jobs by state, in the order of [`State::ALL`].
     jobs: [i64; State::ALL.len()],
     front: i64,
@@ -78,6 +82,8 @@ impl Queue {
             bytes: row.get(19)?,
             gates,
             choked: false,
+            passed_by: false,
+            arrived: 0,
         })
     }
 
@@ -138,6 +144,7 @@ impl Queue {
     /// A job whose record has so many bytes came into `state`.
     pub(super) fn gain(&mut self, state: State, bytes: i64) {
         self.jobs[state as usize] += 1;
+        self.arrived += u64::from(state == State::Ready);
         if !state.is_terminal() {
             self.bytes += bytes;
         }
@@ -155,6 +162,7 @@ impl Queue {
     pub(super) fn step(&mut self, from: State, to: State) {
         self.jobs[from as usize] -= 1;
         self.jobs[to as usize] += 1;
+        self.arrived += u64::from(to == State::Ready);
     }
 
     /// The place behind all that was given so far.
