@@ -91,7 +91,11 @@ async fn greater_priority_runs_first_then_first_in_first_out(server: &mut Server
 }
 
 async fn the_worker_chooses_the_visibility_timeout(server: &mut Server) {
-    let slow = v1::EnqueueRequest { lease_duration: Some(seconds(7200)), ..request("mail") };
+    let slow = v1::EnqueueRequest {
+        lease_duration: Some(seconds(7200)),
+        attempt_timeout: Some(seconds(7200)),
+        ..request("mail")
+    };
     server.enqueued(slow.clone()).await;
     server.enqueued(slow).await;
     let own = server.leased("mail").await.lease_remaining.unwrap();

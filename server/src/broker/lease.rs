@@ -76,6 +76,25 @@ pub struct LeaseRequest {
     pub profile: Option<Profile>,
 }
 
+impl LeaseRequest {
+    /// One job of any type, at once.
+    pub fn new(queues: Vec<QueuePattern>, worker: WorkerId) -> Self {
+        Self {
+            queues,
+            order: Order::Fair,
+            types: Vec::new(),
+            worker,
+            max_jobs: 1,
+            max_bytes: 3 << 20,
+            lease_duration: None,
+            wait: Duration::ZERO,
+            linger: None,
+            request: None,
+            profile: None,
+        }
+    }
+}
+
 /// The answer to a worker's call.
 #[derive(Clone, Debug, Default)]
 pub struct Leased {

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::broker::enqueue::NewJob;
-    use crate::broker::lease::{LeaseRequest, Order, QueuePattern};
+    use crate::broker::lease::{LeaseRequest, QueuePattern};
     use crate::broker::settle::Ack;
     use crate::clock::{Clock, host_time};
     use crate::job::{QueueName, Spec, State, WorkerId};
@@ -134,17 +134,12 @@ mod tests {
 
     async fn lease(broker: &Broker) -> Vec<Job> {
         let request = LeaseRequest {
-            queues: vec![QueuePattern::Name(QueueName::parse("mail").unwrap())],
-            worker: WorkerId::parse("w").unwrap(),
             max_jobs: 10,
-            max_bytes: 1 << 20,
-            order: Order::Fair,
-            types: Vec::new(),
-            linger: None,
-            lease_duration: None,
             wait: Duration::from_mins(1),
-            request: None,
-            profile: None,
+            ..LeaseRequest::new(
+                vec![QueuePattern::Name(QueueName::parse("mail").unwrap())],
+                WorkerId::parse("w").unwrap(),
+            )
         };
         broker.lease(request).await.unwrap().jobs
     }

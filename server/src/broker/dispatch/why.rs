@@ -49,8 +49,8 @@ fn why(gates: impl Iterator<Item = Option<Gate>>) -> Empty {
 mod tests {
     use super::*;
 
-    fn limited(millis: u64) -> Option<Gate> {
-        Some(Gate::Limited { until: Timestamp::from_millis(millis) })
+    fn limited(millis: u64) -> Gate {
+        Gate::Limited { until: Timestamp::from_millis(millis) }
     }
 
     #[test]
@@ -63,8 +63,8 @@ mod tests {
             (vec![paused, None], Empty::NoJobs),
             (vec![paused, paused], Empty::Paused),
             (vec![paused, Some(Gate::Full)], Empty::Limited { until: None }),
-            (vec![None, limited(9), limited(7)], Empty::Limited { until: until(7) }),
-            (vec![Some(Gate::Full), limited(9)], Empty::Limited { until: until(9) }),
+            (vec![None, Some(limited(9)), Some(limited(7))], Empty::Limited { until: until(7) }),
+            (vec![Some(Gate::Full), Some(limited(9))], Empty::Limited { until: until(9) }),
         ];
         for (gates, expected) in table {
             assert_eq!(why(gates.iter().copied()), expected, "{gates:?}");

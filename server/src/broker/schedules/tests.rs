@@ -56,20 +56,9 @@ impl Replica {
     }
 
     async fn take(&self) -> LeaseToken {
-        use crate::broker::lease::{LeaseRequest, Order, QueuePattern};
-        let request = LeaseRequest {
-            queues: vec![QueuePattern::Name(queue())],
-            worker: WorkerId::parse("w1").unwrap(),
-            max_jobs: 1,
-            max_bytes: 1 << 20,
-            order: Order::Fair,
-            types: Vec::new(),
-            linger: None,
-            lease_duration: None,
-            wait: Duration::ZERO,
-            request: None,
-            profile: None,
-        };
+        use crate::broker::lease::{LeaseRequest, QueuePattern};
+        let request =
+            LeaseRequest::new(vec![QueuePattern::Name(queue())], WorkerId::parse("w1").unwrap());
         let leased = self.broker.lease(request).await.unwrap();
         leased.jobs[0].token().unwrap()
     }

@@ -73,7 +73,7 @@ async fn a_used_up_rate_says_until_when_and_wakes_who_waits_then() {
 #[tokio::test]
 async fn workers_of_different_types_do_not_wait_for_each_other() {
     let running = running().await;
-    let typed = |job_type: &str| Spec { job_type: job_type.to_owned(), ..Spec::default() };
+    let spec = |job_type: &str| Spec { job_type: job_type.to_owned(), ..Spec::default() };
     let wish = |job_type: &str| {
         let types = vec![job_type.to_owned()];
         running.broker.lease(LeaseRequest { types, ..request(&["a"], LONG) })
@@ -81,12 +81,12 @@ async fn workers_of_different_types_do_not_wait_for_each_other() {
     let mut sms = Box::pin(wish("sms"));
     assert!(sms.as_mut().now_or_never().is_none());
     // A queue that holds jobs of another type only is not empty, but it is for this worker.
-    let mail = NewJob::new(name("a"), typed("mail"));
+    let mail = NewJob::new(name("a"), spec("mail"));
     let first = running.broker.enqueue(mail.clone()).await.unwrap().job;
     running.broker.enqueue(mail).await.unwrap();
     assert_eq!(wish("mail").await.unwrap().jobs[0].name, first.name);
     let (leased, job) =
-        tokio::join!(sms, running.broker.enqueue(NewJob::new(name("a"), typed("sms"))));
+        tokio::join!(sms, running.broker.enqueue(NewJob::new(name("a"), spec("sms"))));
     assert_eq!(leased.unwrap().jobs[0].name, job.unwrap().job.name);
     running.stop().await;
 }

@@ -50,14 +50,8 @@ impl Running {
 
     async fn lease(&self, wait: Duration) -> Leased {
         let request = LeaseRequest {
-            queues: vec![QueuePattern::Name(queue())],
-            worker: WorkerId::parse("w1").unwrap(),
-            max_jobs: 1,
-            max_bytes: 1 << 20,
-            lease_duration: None,
             wait,
-            request: None,
-            profile: None,
+            ..LeaseRequest::new(vec![QueuePattern::Name(queue())], WorkerId::parse("w1").unwrap())
         };
         self.broker.lease(request).await.unwrap()
     }

@@ -47,7 +47,7 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
             queues: queues?,
             order: order?,
             types: types?,
-            linger: linger?,
+            linger,
             worker: worker?,
             max_jobs: max_jobs?,
             max_bytes: max_bytes?,
@@ -128,19 +128,20 @@ fn weights(proto: &v1::LeaseRequest, wrong: &mut Violations) -> Vec<u32> {
     proto.queues.iter().map(weight).collect()
 }
 
-/// Reads for how many jobs the worker waits, and how long.
+/// Reads for how many jobs the worker waits, and how long; `None` when it does not, or what it asks
+/// was noted as wrong.
 fn linger(
     proto: &v1::LeaseRequest,
     max_jobs: Option<usize>,
     wrong: &mut Violations,
-) -> Option<Option<Linger>> {
+) -> Option<Linger> {
     let enough = wrong.at("min_jobs", bounded(proto.min_jobs.into(), 0, MOST_JOBS))?;
     let span = span_opt(proto.linger.as_ref(), Duration::ZERO, LONGEST_LINGER);
     let Some(span) = wrong.at("linger", span)? else {
         if enough > 0 {
             wrong.add("linger", "must be set with min_jobs");
         }
-        return Some(None);
+        return None;
     };
     if enough == 0 {
         wrong.add("min_jobs", "must be set with linger");
@@ -153,7 +154,7 @@ fn linger(
     {
         wrong.add("linger", "must be less than lease_duration");
     }
-    Some(Some(Linger { enough, span }))
+    Some(Linger { enough, span })
 }
 
 /// Reads a number from 1 to `most`; 0 means `usual`.
