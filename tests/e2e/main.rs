@@ -9,9 +9,13 @@ mod redis;
 mod refusal;
 mod server;
 
+mod attempts;
 mod batch;
 mod bulk;
+mod cancel;
+mod dedup;
 mod enqueue;
+mod enqueue_options;
 mod errors;
 mod health;
 mod lease;

@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lessor_proto::v1;
+use lessor_proto::v1::job::State;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::payload::Body;
 use lessor_server::config::{Config, RawConfig, Sources};
+use prost_types::FieldMask;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
+
+use crate::watch::wait_for;
 
 /// The kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +169,22 @@ impl Server {
         self.broker().get_job(request).await.unwrap().into_inner()
     }
 
+    /// Waits until a job has come to `state`, and reads it.
+    pub(crate) async fn comes_to(&self, name: &str, state: State) -> v1::Job {
+        wait_for(self, |event| event.job == name && event.to_state() == state).await;
+        self.get(name).await
+    }
+
+    /// Changes these settings of a queue.
+    pub(crate) async fn set_up(&self, queue: v1::Queue, paths: &[&str]) -> v1::Queue {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(FieldMask { paths });
+        let queue = Some(queue);
+        let update =
+            v1::UpdateQueueRequest { queue, update_mask, ..v1::UpdateQueueRequest::default() };
+        self.admin().update_queue(update).await.unwrap().into_inner()
+    }
+
     /// Acks, and returns what the settle found.
     pub(crate) async fn acked(&self, token: &str) -> v1::AckResponse {
         self.broker().ack(ack(token)).await.unwrap().into_inner()
@@ -178,6 +198,11 @@ fn connect(address: SocketAddr) -> Channel {
 /// A request for one job of `queue`, without anything else.
 pub(crate) fn request(queue: &str) -> v1::EnqueueRequest {
     v1::EnqueueRequest { queue: queue.to_owned(), ..v1::EnqueueRequest::default() }
+}
+
+/// The settings of `queue`, without any.
+pub(crate) fn queue(name: &str) -> v1::Queue {
+    v1::Queue { name: name.to_owned(), ..v1::Queue::default() }
 }
 
 /// A request for one lease of `queue`.
@@ -222,6 +247,15 @@ pub(crate) fn seconds(count: i64) -> prost_types::Duration {
 pub(crate) fn millis(count: i32) -> prost_types::Duration {
     let (seconds, millis) = (count / 1000, count % 1000);
     prost_types::Duration { seconds: seconds.into(), nanos: millis * 1_000_000 }
+}
+
+/// The milliseconds from one moment to another.
+pub(crate) fn millis_between(
+    from: Option<prost_types::Timestamp>,
+    to: Option<prost_types::Timestamp>,
+) -> i64 {
+    let (from, to) = (from.unwrap(), to.unwrap());
+    (to.seconds - from.seconds) * 1000 + i64::from((to.nanos - from.nanos) / 1_000_000)
 }
 
 /// The last part of a job's name.
