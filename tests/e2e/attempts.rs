@@ -8,9 +8,10 @@ use lessor_proto::v1::nack_request::Disposition;
 use tonic::Code;
 
 use crate::on_every_store;
+use crate::queues::named;
 use crate::refusal::Refusal;
 use crate::server::{
-    Server, ack, bytes_of, data, extend, lease, millis_between, nack, queue, request, seconds,
+    Server, ack, bytes_of, data, extend, lease, millis_between, nack, request, seconds,
 };
 
 on_every_store! {
@@ -210,7 +211,7 @@ async fn a_repeated_ack_adds_no_follow_ups(server: &mut Server) {
 }
 
 async fn follow_ups_fit_into_a_full_queue(server: &mut Server) {
-    server.set_up(v1::Queue { max_jobs: 1, ..queue("mail") }, &["max_jobs"]).await;
+    server.set(v1::Queue { max_jobs: 1, ..named("mail") }, &["max_jobs"]).await;
     server.enqueue("mail").await;
     let token = server.leased("mail").await.lease_token;
     let then = vec![follow_up("one"), follow_up("two")];

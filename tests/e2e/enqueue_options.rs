@@ -9,8 +9,9 @@ use prost_types::Timestamp;
 use tonic::Code;
 
 use crate::on_every_store;
+use crate::queues::named;
 use crate::refusal::Refusal;
-use crate::server::{Server, lease, millis_between, nack, queue, request, seconds};
+use crate::server::{Server, lease, millis_between, nack, request, seconds};
 
 on_every_store! {
     a_job_past_its_ttl_is_expired_and_never_leased,
@@ -117,14 +118,14 @@ fn opinionated() -> v1::Queue {
             dead_count: 3,
             ..v1::Retention::default()
         }),
-        ..queue("mail")
+        ..named("mail")
     }
 }
 
 const OPINIONS: [&str; 4] = ["retry_policy", "lease_duration", "attempt_timeout", "retention"];
 
 async fn a_queue_decides_what_its_producers_leave_open(server: &mut Server) {
-    server.set_up(opinionated(), &OPINIONS).await;
+    server.set(opinionated(), &OPINIONS).await;
     let job = server.enqueue("mail").await;
     let retry = job.retry_policy.unwrap();
     assert_eq!((retry.max_attempts, retry.fatal_codes), (7, vec!["HTTP_404".to_owned()]));
@@ -150,7 +151,7 @@ async fn a_queue_decides_what_its_producers_leave_open(server: &mut Server) {
 
 async fn a_later_change_of_the_queue_leaves_its_jobs_alone(server: &mut Server) {
     let before = server.enqueue("mail").await;
-    server.set_up(opinionated(), &OPINIONS).await;
+    server.set(opinionated(), &OPINIONS).await;
     let after = server.get(&before.name).await;
     assert_eq!(after.retry_policy, before.retry_policy);
     assert_eq!(after.attempt_timeout, before.attempt_timeout);
@@ -177,18 +178,18 @@ async fn a_validated_request_stores_nothing(server: &mut Server) {
 }
 
 async fn a_validated_request_meets_a_taken_id_and_a_full_queue(server: &mut Server) {
-    let named = v1::EnqueueRequest { job_id: "one".to_owned(), ..request("mail") };
-    server.enqueued(named.clone()).await;
-    let refusal = Refusal::of(server.broker().enqueue(validated(named)).await);
+    let taken = v1::EnqueueRequest { job_id: "one".to_owned(), ..request("mail") };
+    server.enqueued(taken.clone()).await;
+    let refusal = Refusal::of(server.broker().enqueue(validated(taken)).await);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::AlreadyExists, "JOB_EXISTS"));
     assert_eq!(refusal.metadata["state"], "READY");
-    server.set_up(v1::Queue { max_jobs: 1, ..queue("mail") }, &["max_jobs"]).await;
+    server.set(v1::Queue { max_jobs: 1, ..named("mail") }, &["max_jobs"]).await;
     let refusal = Refusal::of(server.broker().enqueue(validated(request("mail"))).await);
     assert_eq!(refusal.reason, "QUEUE_FULL");
 }
 
 async fn a_full_queue_takes_jobs_again_once_one_has_ended(server: &mut Server) {
-    server.set_up(v1::Queue { max_jobs: 2, ..queue("mail") }, &["max_jobs"]).await;
+    server.set(v1::Queue { max_jobs: 2, ..named("mail") }, &["max_jobs"]).await;
     server.enqueue("mail").await;
     server.enqueue("mail").await;
     let leased = server.leased("mail").await;
@@ -204,7 +205,7 @@ async fn a_full_queue_takes_jobs_again_once_one_has_ended(server: &mut Server) {
 }
 
 async fn a_batch_that_does_not_fit_is_refused_as_a_whole(server: &mut Server) {
-    server.set_up(v1::Queue { max_jobs: 2, ..queue("mail") }, &["max_jobs"]).await;
+    server.set(v1::Queue { max_jobs: 2, ..named("mail") }, &["max_jobs"]).await;
     server.enqueue("mail").await;
     let whole = v1::BatchEnqueueRequest {
         requests: vec![request("mail"); 2],

@@ -17,6 +17,7 @@ mod dedup;
 mod enqueue;
 mod enqueue_options;
 mod errors;
+mod gates;
 mod health;
 mod lease;
 mod limits;

@@ -34,7 +34,8 @@ fn update(queue: v1::Queue, paths: &[&str]) -> v1::UpdateQueueRequest {
     v1::UpdateQueueRequest { queue: Some(queue), update_mask, ..v1::UpdateQueueRequest::default() }
 }
 
-fn named(name: &str) -> v1::Queue {
+/// The settings of a queue, without any.
+pub(crate) fn named(name: &str) -> v1::Queue {
     v1::Queue { name: name.to_owned(), ..v1::Queue::default() }
 }
 
@@ -46,6 +47,10 @@ impl Server {
 
     pub(crate) async fn pause(&self, name: &str) -> v1::Queue {
         self.admin().pause_queue(action(name)).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn resume(&self, name: &str) -> v1::Queue {
+        self.admin().resume_queue(action(name)).await.unwrap().into_inner()
     }
 
     async fn queue(&self, name: &str) -> v1::Queue {
@@ -171,8 +176,7 @@ async fn a_paused_queue_takes_jobs_and_settles_but_leases_nothing(server: &mut S
     server.acked(&held.lease_token).await;
     let waiting = server.leased("mail");
     let resume = async {
-        let queue = server.admin().resume_queue(action("mail")).await.unwrap().into_inner();
-        assert!(!queue.paused);
+        assert!(!server.resume("mail").await.paused);
     };
     // A worker that waits gets the job as soon as the pause ends.
     let (leased, ()) = tokio::join!(waiting, resume);

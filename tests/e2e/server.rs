@@ -9,7 +9,6 @@ use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::payload::Body;
 use lessor_server::config::{Config, RawConfig, Sources};
-use prost_types::FieldMask;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -175,16 +174,6 @@ impl Server {
         self.get(name).await
     }
 
-    /// Changes these settings of a queue.
-    pub(crate) async fn set_up(&self, queue: v1::Queue, paths: &[&str]) -> v1::Queue {
-        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        let update_mask = Some(FieldMask { paths });
-        let queue = Some(queue);
-        let update =
-            v1::UpdateQueueRequest { queue, update_mask, ..v1::UpdateQueueRequest::default() };
-        self.admin().update_queue(update).await.unwrap().into_inner()
-    }
-
     /// Acks, and returns what the settle found.
     pub(crate) async fn acked(&self, token: &str) -> v1::AckResponse {
         self.broker().ack(ack(token)).await.unwrap().into_inner()
@@ -198,11 +187,6 @@ fn connect(address: SocketAddr) -> Channel {
 /// A request for one job of `queue`, without anything else.
 pub(crate) fn request(queue: &str) -> v1::EnqueueRequest {
     v1::EnqueueRequest { queue: queue.to_owned(), ..v1::EnqueueRequest::default() }
-}
-
-/// The settings of `queue`, without any.
-pub(crate) fn queue(name: &str) -> v1::Queue {
-    v1::Queue { name: name.to_owned(), ..v1::Queue::default() }
 }
 
 /// A request for one lease of `queue`.
