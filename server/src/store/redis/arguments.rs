@@ -10,6 +10,18 @@ use crate::job::{
 };
 use crate::store::{Commit, Insert, created, on_duplicate, record};
 
+/// True when the job needs nothing of `insert_any`.
+pub(super) fn is_plain(insert: &Insert) -> bool {
+    !codec::has_extras(&insert.job.spec)
+}
+
+/// True when the move needs nothing of `commit_any`.
+pub(super) fn is_plain_end(Commit { transition, then }: &Commit) -> bool {
+    !matches!(transition.guard, Guard::Standing(_))
+        && transition.free_dedup.is_none()
+        && then.is_empty()
+}
+
 /// Adds what enqueue.lua reads of one job.
 pub(super) fn insert(call: &mut Call, insert: &Insert) {
     let job = &insert.job;

@@ -105,6 +105,11 @@ fn whole_record(spec: &Spec, revision: u32, changing: &Changing) -> Bytes {
     out.freeze()
 }
 
+/// True when scripts must know more of the job than its head and its type.
+pub(super) fn has_extras(spec: &Spec) -> bool {
+    spec.dedup.is_some() || !spec.labels.is_empty() || !spec.owner.is_empty()
+}
+
 /// What scripts must know of a few jobs.
 fn extras(spec: &Spec) -> BytesMut {
     let mut out = BytesMut::new();
@@ -113,7 +118,7 @@ fn extras(spec: &Spec) -> BytesMut {
         out.put_u16(u16::try_from(value.len()).unwrap_or(u16::MAX));
         out.put_slice(value);
     };
-    if spec.dedup.is_none() && spec.labels.is_empty() && spec.owner.is_empty() {
+    if !has_extras(spec) {
         return out;
     }
     if let Some(Dedup { key, scope, .. }) = &spec.dedup {

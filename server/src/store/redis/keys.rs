@@ -17,7 +17,7 @@
 //! | `j:<id>` | string | a job's record: head, type, extras and spec ([`super::codec`]) |
 //! | `m:<id>` | hash | what attempts left behind and a cancellation; only when there is something |
 //! | `d:<key>` | string | who holds a dedup key, and until when |
-//! | `n:<key>` | string | who waits behind the holder of a dedup key, and how it will hold it |
+//! | `n:<key>` | hash | holder of a dedup key → who waits behind it, and how it will hold the key |
 //! | `q:<began>:<id>` | string | which job a request made in this life of the queue; expires |
 //! | `c:<id>` | string | which leases a claim's request made; expires |
 //! | `k` | string | the ledger: counters and gates (`lua/ledger.lua`) |

@@ -208,7 +208,9 @@ impl Store for RedisStore {
                 arguments::insert(&mut call, insert);
             }
         }
-        let answer = reply::array(self.run_script(&call, &self.scripts.insert).await?)?;
+        let plain = groups.iter().flat_map(|group| &group.inserts).all(arguments::is_plain);
+        let script = if plain { &self.scripts.insert } else { &self.scripts.insert_any };
+        let answer = reply::array(self.run_script(&call, script).await?)?;
         let mut answer = answer.into_iter();
         self.register_new(queue, answer.next().as_ref()).await?;
         reply::inserted(answer, &groups)
@@ -270,8 +272,8 @@ impl Store for RedisStore {
         for commit in &commits {
             arguments::commit(&mut call, commit);
         }
-        let follows = commits.iter().any(|commit| !commit.then.is_empty());
-        let script = if follows { &self.scripts.commit_then } else { &self.scripts.commit };
+        let plain = commits.iter().all(arguments::is_plain_end);
+        let script = if plain { &self.scripts.commit } else { &self.scripts.commit_any };
         reply::guarded(self.run_script(&call, script).await?)
     }
 

@@ -15,12 +15,19 @@ pub(super) struct Script {
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
+const JOB: &str = include_str!("lua/job.lua");
 const LEDGER: &str = include_str!("lua/ledger.lua");
 const READY: &str = include_str!("lua/ready.lua");
-const STANDING: &str = include_str!("lua/standing.lua");
-const ENQUEUE: &str = include_str!("lua/enqueue.lua");
-const BYTES: &str = include_str!("lua/bytes.lua");
+const LINES: &str = include_str!("lua/lines.lua");
 const SEARCH: &str = include_str!("lua/search.lua");
+const TIMES: &str = include_str!("lua/times.lua");
+const TERMS: &str = include_str!("lua/terms.lua");
+const STANDING: &str = include_str!("lua/standing.lua");
+const BATCH: &str = include_str!("lua/batch.lua");
+const DEDUP: &str = include_str!("lua/dedup.lua");
+const ENQUEUE: &str = include_str!("lua/enqueue.lua");
+const FOLLOWUPS: &str = include_str!("lua/followups.lua");
+const BYTES: &str = include_str!("lua/bytes.lua");
 const GATES: &str = include_str!("lua/gates.lua");
 
 impl Script {
@@ -37,14 +44,17 @@ impl Script {
     }
 }
 
-/// All scripts.
+/// All scripts. Each call makes anew what its script defines, so what many jobs do without has scripts
+/// with less of it.
 pub(super) struct Scripts {
+    /// Of jobs without extras.
     pub insert: Script,
+    pub insert_any: Script,
     pub claim: Script,
     pub extend: Script,
+    /// Of leased jobs that hold no dedup key and have no follow-ups.
     pub commit: Script,
-    /// `commit` with what it needs for follow-ups.
-    pub commit_then: Script,
+    pub commit_any: Script,
     pub promote: Script,
     pub overdue: Script,
     pub purge: Script,
@@ -65,24 +75,30 @@ impl Scripts {
         let queue = Script::of_queue;
         let insert = include_str!("lua/insert.lua");
         let commit = include_str!("lua/commit.lua");
+        let standing = [JOB, LEDGER, READY, TIMES, TERMS, STANDING];
+        let any = |parts: &[&str]| queue(&[&standing, parts].concat());
+        let claim = include_str!("lua/claim.lua");
         let purge = include_str!("lua/purge.lua");
+        let list_ready = include_str!("lua/list_ready.lua");
+        let survey = include_str!("lua/survey.lua");
         Self {
-            insert: queue(&[LEDGER, READY, STANDING, ENQUEUE, insert]),
-            claim: queue(&[LEDGER, READY, GATES, include_str!("lua/claim.lua")]),
-            extend: queue(&[include_str!("lua/extend.lua")]),
-            commit: queue(&[LEDGER, READY, STANDING, commit]),
-            commit_then: queue(&[LEDGER, READY, STANDING, ENQUEUE, commit]),
+            insert: queue(&[LEDGER, READY, TIMES, BATCH, ENQUEUE, insert]),
+            insert_any: any(&[BATCH, DEDUP, ENQUEUE, insert]),
+            claim: queue(&[JOB, LEDGER, READY, LINES, GATES, claim]),
+            extend: queue(&[JOB, include_str!("lua/extend.lua")]),
+            commit: queue(&[JOB, LEDGER, READY, TIMES, TERMS, commit]),
+            commit_any: any(&[BATCH, DEDUP, ENQUEUE, FOLLOWUPS, commit]),
             promote: queue(&[LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
-            overdue: queue(&[include_str!("lua/overdue.lua")]),
-            purge: queue(&[LEDGER, READY, STANDING, purge]),
+            overdue: queue(&[JOB, include_str!("lua/overdue.lua")]),
+            purge: queue(&[JOB, LEDGER, READY, LINES, TERMS, purge]),
             next_due: queue(&[include_str!("lua/next_due.lua")]),
-            read: queue(&[include_str!("lua/read.lua")]),
-            list: queue(&[BYTES, include_str!("lua/list.lua")]),
-            list_ready: queue(&[LEDGER, READY, SEARCH, include_str!("lua/list_ready.lua")]),
-            ahead: queue(&[LEDGER, READY, SEARCH, include_str!("lua/ahead.lua")]),
-            survey: queue(&[LEDGER, READY, STANDING, include_str!("lua/survey.lua")]),
-            configure: queue(&[LEDGER, READY, include_str!("lua/configure.lua")]),
-            wipe: queue(&[LEDGER, READY, STANDING, include_str!("lua/wipe.lua")]),
+            read: queue(&[JOB, include_str!("lua/read.lua")]),
+            list: queue(&[JOB, BYTES, include_str!("lua/list.lua")]),
+            list_ready: queue(&[JOB, LEDGER, READY, LINES, SEARCH, list_ready]),
+            ahead: queue(&[JOB, LEDGER, READY, SEARCH, include_str!("lua/ahead.lua")]),
+            survey: queue(&[JOB, LEDGER, READY, LINES, TERMS, survey]),
+            configure: queue(&[LEDGER, include_str!("lua/configure.lua")]),
+            wipe: queue(&[JOB, LEDGER, READY, TERMS, include_str!("lua/wipe.lua")]),
             log_end: queue(&[include_str!("lua/log_end.lua")]),
             documents: Script::new(&[include_str!("lua/documents.lua")]),
         }

@@ -3,6 +3,9 @@
 -- Arguments: job id.
 -- Reply: how many.
 -- Touches nothing.
+-- So many entries are searched for the job.
+local searched = 1000
+
 local id = take()
 
 local record = redis.call('GETRANGE', job_key(id), 0, head.size + 254)
@@ -11,7 +14,7 @@ if record == '' or state_in(record) ~= 'R' then
 end
 local own = line_of(record)
 local at = struct.unpack('>I6', record, head.at + 2)
-local ending = entry_end(string.sub(record, head.at, head.at + 7), id)
+local ending = string.sub(record, head.at + 2, head.at + 7) .. id
 
 -- Its index in its line and its place; without the place when it is not found near where its time
 -- would have it.

@@ -32,12 +32,12 @@ local function replay(request)
   return jobs
 end
 
--- How long a lease of the job lasts: as asked for or its own, but no longer than an attempt.
-local function lease_span(record, asked)
-  local a, b, c, d, e, f, g, h = string.byte(record, head.lease, head.lease + 7)
-  local span = asked or ((a * 256 + b) * 256 + c) * 256 + d
-  local timeout = ((e * 256 + f) * 256 + g) * 256 + h
-  return math.min(span > 0 and span or default_lease, timeout > 0 and timeout or default_timeout)
+-- When a lease made now ends, for jobs with these timeouts (8 bytes of the head): as asked for or as
+-- they say, but no later than an attempt may.
+local function lease_end(timeouts, asked)
+  local own, longest = struct.unpack('>I4I4', timeouts)
+  local span = asked or (own > 0 and own or default_lease)
+  return plain(tonumber(now) + math.min(span, longest > 0 and longest or default_timeout))
 end
 
 -- The lines of the greatest priority among those of `types`.
@@ -136,12 +136,12 @@ local function may_lease(entry, record, id, has_stale)
     end
     return false
   end
-  return not is_lapsed(record)
+  return true
 end
 
 -- Takes up to `limit` ready jobs of at most `bytes`, but one in any case.
 local function pick(limit, bytes, types)
-  local jobs, used = {}, 0
+  local jobs, used, is_stale = {}, 0, has_flag('stale')
   while #jobs < limit do
     -- Records may be large: read few until their size is known.
     local fit = #jobs == 0 and 16 or math.max(1, math.floor((bytes - used) * #jobs / used))
@@ -155,9 +155,13 @@ local function pick(limit, bytes, types)
       names[i] = job_key(ids[i])
     end
     for i, record in ipairs(redis.call('MGET', unpack(names))) do
-      local has_stale = has_flag('stale') and ledger()[field.stale] > 0
-      if may_lease(found[i], record, ids[i], has_stale) then
+      local has_stale = is_stale and ledger()[field.stale] > 0
+      local expires = record and string.sub(record, head.expires, head.expires + 7) ~= never
+      if
+        may_lease(found[i], record, ids[i], has_stale) and not (expires and is_lapsed(record))
+      then
         local job = answer(ids[i], record)
+        job.expires = expires
         local size = size_of(job)
         if #jobs > 0 and used + size > bytes then
           put_back(found, from, i)
@@ -178,24 +182,27 @@ local function pick(limit, bytes, types)
   return jobs
 end
 
--- The dedup key that the job holds until it is started, or nil; it is the first of the extras.
-local function held_until_started(record)
-  if string.sub(record, head.extras, head.extras + 1) == '\0\0' then
-    return nil
-  end
+-- Frees the dedup key that the job held until it was started; it would be the first of the extras.
+local function free_until_started(record, id)
   local from = head.size + string.byte(record, head.type) + 1
-  if string.sub(record, from, from) ~= 'u' then
-    return nil
+  if string.sub(record, from, from) == 'u' then
+    local length = struct.unpack('>I2', record, from + 1)
+    local name = base .. 'd:' .. string.sub(record, from + 3, from + 2 + length)
+    if redis.call('GET', name) == 'S' .. id then
+      redis.call('DEL', name)
+    end
   end
-  return string.sub(record, from + 3, from + 2 + struct.unpack('>I2', record, from + 1))
 end
 
 -- Writes the leases of `jobs` and what follows from them.
 local function lease_all(jobs, lease, asked, worker, request)
   local deadlines, leases, ids, told = {}, {}, {}, { now, ';', string.char(#worker), worker }
+  local ends = {} -- timeouts -> end of a lease
   for _, job in ipairs(jobs) do
     local id, record = job[1], job[2]
-    job[3] = plain(tonumber(now) + lease_span(record, asked))
+    local timeouts = string.sub(record, head.lease, head.lease + 7)
+    ends[timeouts] = ends[timeouts] or lease_end(timeouts, asked)
+    job[3] = ends[timeouts]
     job[4] = lease
     deadlines[#deadlines + 1] = job[3]
     deadlines[#deadlines + 1] = id
@@ -205,12 +212,11 @@ local function lease_all(jobs, lease, asked, worker, request)
     told[#told + 1] = string.char(#id)
     told[#told + 1] = id
     told[#told + 1] = string.sub(record, head.at, head.counters + 7)
-    if string.sub(record, head.expires, head.expires + 7) ~= never then
+    if job.expires then
       redis.call('ZREM', key.expiring, id)
     end
-    local key_held = held_until_started(record)
-    if key_held and redis.call('GET', base .. 'd:' .. key_held) == 'S' .. id then
-      redis.call('DEL', base .. 'd:' .. key_held)
+    if string.sub(record, head.extras, head.extras + 1) ~= '\0\0' then
+      free_until_started(record, id)
     end
   end
   redis.call('HSET', key.leases, unpack(leases))
@@ -222,7 +228,7 @@ local function lease_all(jobs, lease, asked, worker, request)
   tell('c', table.concat(told))
 end
 
-local gate = nil
+local gate, is_gated = nil, has_flag('gated')
 local replies = { false }
 for _ = 1, claims do
   local limit, bytes, asked = tonumber(take()), tonumber(take()), tonumber(take())
@@ -235,7 +241,7 @@ for _ = 1, claims do
   local jobs = request ~= '' and replay(request) or {}
   if #jobs == 0 and limit > 0 then
     local allowed, why = limit, nil
-    if has_flag('gated') then
+    if is_gated then
       allowed, why = allowance(limit)
     end
     if allowed > 0 then
@@ -243,7 +249,9 @@ for _ = 1, claims do
     end
     if #jobs > 0 then
       lease_all(jobs, lease, asked, worker, request)
-      spend(#jobs)
+      if is_gated then
+        spend(#jobs)
+      end
     end
     if why and #jobs == allowed then
       gate = why
@@ -251,7 +259,7 @@ for _ = 1, claims do
   end
   replies[#replies + 1] = jobs
 end
-if has_flag('gated') then
+if is_gated then
   if claims == 0 then
     -- Only a look at the gates: what would keep one job back.
     gate = select(2, allowance(1))

@@ -1,4 +1,5 @@
--- Applies decided transitions, each only if its guard holds, with the jobs that come with it.
+-- Applies decided transitions, each only if its guard holds, with the jobs that come with it. Needs
+-- standing.lua for those that guard no lease or free a dedup key, followups.lua for follow-ups.
 --
 -- Arguments: stream length, request memory in ms, number of transitions; per transition: job id;
 --   guard ('L' leased, then the secret; 'O' leased and overdue, then the secret and the moment of
@@ -16,8 +17,6 @@ redis.call('UNLINK', base .. 'o')
 
 local entries, memory, number = take(), take(), tonumber(take())
 
-local pending = { S = key.scheduled, T = key.retrying, B = key.blocked }
-
 local function read_transition()
   local t = {
     id = take(), guard = take(), head = take(), at = take(), line = take(), field = take(),
@@ -25,28 +24,21 @@ local function read_transition()
     keep = take(), expires = take(), spec = take(), lost = take(), event = take(),
   }
   t.state = string.sub(t.head, 1, 1)
-  t.is_pending = t.state == 'R' or pending[t.state] ~= nil
-  local followups = tonumber(take())
-  if followups > 0 then
-    t.followups = read_jobs(followups)
+  local followups = take()
+  if followups ~= '0' then
+    t.followups = read_jobs(tonumber(followups))
   end
   return t
 end
 
 -- True when the guard holds; then t.before is the state until now, t.lease or t.old what was read.
 local function is_guarded(t)
-  local kind, compare = string.sub(t.guard, 1, 1), string.sub(t.guard, 2)
-  local lease = lease_of(t.id)
+  local kind = string.sub(t.guard, 1, 1)
   if kind == 'W' then
-    if lease then
-      return false
-    end
-    local old = front_of(t.id)
-    t.old, t.before = old, string.sub(compare, 1, 1)
-    return string.sub(old, head.state, head.counters + 3) == string.sub(compare, 1, 13)
-      and string.sub(old, head.revision, head.revision + 3) == string.sub(compare, 14)
+    return is_standing(t, string.sub(t.guard, 2))
   end
-  if not lease or string.sub(lease, 1, 8) ~= string.sub(compare, 1, 8) then
+  local lease = lease_of(t.id)
+  if not lease or string.sub(lease, 1, 8) ~= string.sub(t.guard, 2, 9) then
     return false
   end
   t.lease, t.before = lease, 'L'
@@ -58,7 +50,7 @@ local function is_guarded(t)
     return true
   end
   local ends = redis.call('ZSCORE', key.leased, t.id)
-  return tonumber(ends) <= time_in(compare, 9)
+  return tonumber(ends) <= struct.unpack('>I8', t.guard, 10)
 end
 
 local function write_details(t, worker)
@@ -90,11 +82,7 @@ end
 local function write_record(t, has_details)
   local name = job_key(t.id)
   if t.spec ~= '' then
-    local flags = has_details and '1' or string.sub(t.old, head.flags, head.flags)
-    local before = redis.call('STRLEN', name)
-    local record = table.concat({
-      string.sub(t.spec, 1, head.flags - 1), flags, t.head, string.sub(t.spec, head.size + 1),
-    })
+    local record, before = respecified(t, has_details), redis.call('STRLEN', name)
     redis.call('SET', name, record)
     return before, #record
   end
@@ -128,61 +116,43 @@ local function trim(state)
   end
 end
 
--- A job that nobody holds leaves the index of its state, unless it stays where it is there.
-local function leave_index(t)
-  local from = t.before
-  if from == t.state and t.keep ~= 'none' then
-    -- Blocked ones stand there by their create time.
-    local same_time = string.sub(t.old, head.at, head.at + 7) == string.sub(t.head, 2, 9)
-    local same_line = from ~= 'R' or line_of(t.old) == string.sub(t.line, 2)
-    t.stays = from == 'B' or (same_time and same_line)
-    if t.stays then
-      return
-    end
-  end
-  if from == 'R' then
-    withdraw(t.old, t.id)
-  else
-    leave(pending[from] or key.finished[from], t.id)
-  end
-end
-
 local function enter_index(t)
-  if t.state == 'R' then
-    local front = string.sub(t.line, 1, 1) == 'F'
-    local entry = new_place(front and 'front' or 'back')
-      .. entry_end(string.sub(t.head, 2, 9), t.id)
-    push_ready(front and 'LPUSH' or 'RPUSH', string.sub(t.line, 2), { entry })
-  elseif t.is_pending then
-    enter(pending[t.state], t.id, t.at)
-  else
+  if key.finished[t.state] then
     if keeps[t.state] and keeps[t.state] ~= t.keep then
       flush_times()
       trim(t.state)
     end
     keeps[t.state] = t.keep
     enter(key.finished[t.state], t.id, t.at)
+  elseif t.state == 'R' then
+    local front = string.sub(t.line, 1, 1) == 'F'
+    local entry = new_entry(front and 'front' or 'back', string.sub(t.head, 2, 9), t.id)
+    push_ready(front and 'LPUSH' or 'RPUSH', string.sub(t.line, 2), { entry })
+  elseif t.state == 'S' then
+    enter(key.scheduled, t.id, t.at)
+  else
+    enter(key.retrying, t.id, t.at)
   end
 end
 
--- The counters of what `t` ends or begins again; `size` of the record before and now.
-local function count_move(t, before, now_size)
-  local was_live = not key.finished[t.before]
-  local is_live = t.keep ~= 'none' and not key.finished[t.state]
-  local jobs = (is_live and 1 or 0) - (was_live and 1 or 0)
-  if jobs ~= 0 then
-    count('jobs', jobs)
+-- What this call adds to the counters.
+local sums = { jobs = 0, bytes = 0, succeeded = 0, dead = 0, lost = 0 }
+
+-- Counts what `t` ends or begins again; size of the record before and now.
+local function sum_up(t, before, after)
+  if not key.finished[t.before] then
+    sums.jobs, sums.bytes = sums.jobs - 1, sums.bytes - before
+    if t.state == 'K' then
+      sums.succeeded = sums.succeeded + 1
+    elseif t.state == 'D' then
+      sums.dead = sums.dead + 1
+    end
   end
-  local bytes = (is_live and now_size or 0) - (was_live and before or 0)
-  if bytes ~= 0 then
-    count('bytes', bytes)
-  end
-  if was_live and (t.state == 'K' or t.state == 'D') then
-    count(t.state == 'K' and 'succeeded' or 'dead', 1)
-    count_lately('finished_then', 1)
+  if t.keep ~= 'none' and not key.finished[t.state] then
+    sums.jobs, sums.bytes = sums.jobs + 1, sums.bytes + after
   end
   if t.lost == '1' then
-    count('lost', 1)
+    sums.lost = sums.lost + 1
   end
 end
 
@@ -198,33 +168,17 @@ local function apply(t)
       redis.call('HDEL', details_key(t.id), 'x')
     end
   else
-    leave_index(t)
-    local expired = string.sub(t.old, head.expires, head.expires + 7) ~= never
-    if expired and not (t.stays and t.expires ~= '') then
-      leave(key.expiring, t.id)
-    end
-    if t.spec ~= '' then
-      local extras = extras_of(t.old)
-      if extras then
-        unindex(t.id, extras)
-      end
-    end
+    leave_standing(t)
   end
   if t.keep == 'none' then
-    count_move(t, redis.call('STRLEN', job_key(t.id)), 0)
+    sum_up(t, redis.call('STRLEN', job_key(t.id)), 0)
     forget({ t.id })
   else
-    count_move(t, write_record(t, write_details(t, worker)))
-    if t.spec ~= '' then
-      local extras = extras_of(t.spec)
-      if extras then
-        index(t.id, extras)
-      end
-    end
+    sum_up(t, write_record(t, write_details(t, worker)))
     if not t.stays then
       enter_index(t)
     end
-    if t.is_pending and t.expires ~= '' then
+    if t.expires ~= '' then
       enter(key.expiring, t.id, t.expires)
     end
   end
@@ -232,23 +186,6 @@ local function apply(t)
   if t.free ~= '' then
     free(t.free, t.id, t.keep == 'none')
   end
-end
-
--- What the follow-ups of `t` will find once it is applied.
-local function group_after(t)
-  local group = new_group('', '')
-  group.states[t.id] = t.keep ~= 'none' and t.state
-  if t.free ~= '' then
-    local holder = redis.call('GET', base .. 'd:' .. t.free)
-    local waiting = waiting_for(t.free)
-    if waiting and waiting.holder == t.id and state_of(waiting.id) == 'B' then
-      group.held[t.free] = waiting.id
-      group.states[waiting.id] = 'R'
-    elseif holder == 'U' .. t.id or holder == 'S' .. t.id then
-      group.held[t.free] = false
-    end
-  end
-  return group
 end
 
 -- Applies one transition with its follow-ups or not at all.
@@ -290,8 +227,14 @@ flush_times()
 for state in pairs(key.finished) do
   trim(state)
 end
+for name, by in pairs(sums) do
+  count(name, by)
+end
+if sums.succeeded + sums.dead > 0 then
+  count_lately(1, sums.succeeded + sums.dead)
+end
 -- A lease fewer lets another job run where their number is limited.
-if #gone > 0 and ledger()[field.max_leased] >= 0 and any_ready() then
+if #gone > 0 and ledger()[field.max_leased] >= 0 and redis.call('EXISTS', key.lines) == 1 then
   redis.call('PUBLISH', channel.ready, queue)
 end
 write_ledger()

@@ -27,7 +27,7 @@ write_ledger()
 tell_event(event)
 write_log(entries)
 redis.call('PUBLISH', channel_settings, queue)
-if paused == 0 and any_ready() then
+if paused == 0 and redis.call('EXISTS', key.lines) == 1 then
   redis.call('PUBLISH', channel.ready, queue)
 end
 return { is_new, 'applied' }

@@ -1,4 +1,4 @@
--- Shared by nobody but claim.lua: what a queue's settings hold back; needs ready.lua.
+-- What a queue's settings hold back: a part of claim.lua; needs ready.lua.
 --
 -- The rate is held by the generic cell rate algorithm in its form with a virtual schedule (ITU-T
 -- I.371, annex A): each lease is given a theoretical arrival time one interval after the one
@@ -31,14 +31,21 @@ end
 
 -- So many leases were made.
 local function spend(leases)
-  if not has_flag('gated') then
-    return
-  end
   local numbers = ledger()
   if numbers[field.interval] > 0 then
     local from = math.max(numbers[field.arrival], tonumber(now) * 1000)
     count('arrival', from + leases * numbers[field.interval] - numbers[field.arrival])
   end
+end
+
+-- True when some line has an entry.
+local function any_ready()
+  for _, line in ipairs(redis.call('ZRANGE', key.lines, 0, 99)) do
+    if redis.call('EXISTS', list_key(line)) == 1 then
+      return true
+    end
+  end
+  return false
 end
 
 -- The gate as the broker reads it, if it keeps ready jobs back.

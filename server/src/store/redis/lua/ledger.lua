@@ -1,7 +1,9 @@
 -- Shared by scripts that count or that a queue's settings may hold back: the queue's ledger.
 --
 -- It is one string, read once and written at most once per call: a byte of flags, so that a claim
--- need not open it when the queue uses none of this, then numbers.
+-- need not open it when the queue uses none of this; numbers; and what was counted lately: the number
+-- of the newest ten seconds in which something was, then for each of six such spans the jobs enqueued
+-- and those finished.
 local field = {
   back = 1, front = 2, -- places given out behind and in front
   enqueued = 3, succeeded = 4, dead = 5, lost = 6, -- since the queue began; lost: leases
@@ -12,15 +14,14 @@ local field = {
   max_leased = 12, -- -1: no limit
   interval = 13, burst = 14, -- µs between two leases, 0: no limit; leases at once after a rest
   arrival = 15, -- µs: when the next lease would come at the full rate
-  bucket = 16, -- number of the newest ten seconds in which something was counted
-  enqueued_then = 17, finished_then = 23, -- six each: what was counted in ten seconds, the last six
-  began = 29, -- µs by the server's clock: no two lives of a queue are the same
+  began = 16, -- µs by the server's clock: no two lives of a queue are the same
 }
-local ledger_size = 29
-local ledger_form = '>' .. string.rep('d', ledger_size)
+local ledger_size = 16
+local ledger_form = '>dddddddddddddddd'
 local flag = { gated = 1, stale = 2, indexed = 4 }
 
 local ledger_raw, ledger_read, ledger_changed = nil, nil, false
+local lately = nil
 
 -- The flags of a ledger, 0 for a queue that has none.
 local function ledger_flags()
@@ -43,9 +44,10 @@ local function ledger()
       end
       local time = redis.call('TIME')
       ledger_read[field.began] = time[1] * 1000000 + time[2]
+      lately = string.rep('\0', 8 * 13)
     else
       ledger_read = { struct.unpack(ledger_form, ledger_raw, 2) }
-      -- Where the numbers end.
+      lately = string.sub(ledger_raw, ledger_read[ledger_size + 1])
       ledger_read[ledger_size + 1] = nil
     end
   end
@@ -58,29 +60,23 @@ local function count(name, by)
   ledger_changed = true
 end
 
--- Counts in the last minute; `first` is the first of six fields.
-local function count_lately(first, by)
-  local numbers, bucket = ledger(), math.floor(tonumber(now) / 10000)
-  if bucket > numbers[field.bucket] then
-    for past = math.max(numbers[field.bucket] + 1, bucket - 5), bucket do
-      numbers[field.enqueued_then + past % 6] = 0
-      numbers[field.finished_then + past % 6] = 0
+-- Counts in the last minute: jobs enqueued (`what` is 0) or finished (1).
+local function count_lately(what, by)
+  ledger()
+  local newest, bucket = struct.unpack('>d', lately), math.floor(tonumber(now) / 10000)
+  if bucket > newest then
+    -- The spans between were empty, and this one begins.
+    local spans = { struct.unpack('>dddddddddddd', lately, 9) }
+    for past = math.max(newest + 1, bucket - 5), bucket do
+      spans[past % 6 * 2 + 1], spans[past % 6 * 2 + 2] = 0, 0
     end
-    numbers[field.bucket] = bucket
+    lately = struct.pack('>ddddddddddddd', bucket, unpack(spans, 1, 12))
+    newest = bucket
   end
-  local place = field[first] + numbers[field.bucket] % 6
-  numbers[place] = numbers[place] + by
+  local place = 9 + newest % 6 * 16 + what * 8
+  local number = struct.pack('>d', struct.unpack('>d', lately, place) + by)
+  lately = string.sub(lately, 1, place - 1) .. number .. string.sub(lately, place + 8)
   ledger_changed = true
-end
-
--- A place in line, ahead of all others or behind them; see keys.rs.
-local function new_place(side)
-  count(side, 1)
-  local middle, numbers = 140737488355328, ledger()
-  if side == 'front' then
-    return struct.pack('>I6', middle - numbers[field.front])
-  end
-  return struct.pack('>I6', middle + numbers[field.back])
 end
 
 local function write_ledger()
@@ -103,5 +99,5 @@ local function write_ledger()
     flags = flags + flag.indexed
   end
   local packed = struct.pack(ledger_form, unpack(numbers))
-  redis.call('SET', key.ledger, string.char(flags) .. packed)
+  redis.call('SET', key.ledger, string.char(flags) .. packed .. lately)
 end

@@ -47,24 +47,9 @@ local function details_key(id)
   return base .. 'm:' .. id
 end
 
-local function state_in(record)
-  return string.sub(record, head.state, head.state)
-end
-
 -- A number as text, without an exponent.
 local function plain(number)
   return string.format('%.0f', number)
-end
-
--- The time at `position` of a record or lease.
-local function time_in(text, position)
-  return (struct.unpack('>I8', text, position))
-end
-
--- True when the job must not be started any more.
-local function is_lapsed(record)
-  return string.sub(record, head.expires, head.expires + 7) ~= never
-    and time_in(record, head.expires) <= tonumber(now)
 end
 
 -- What the stream entry of this call will hold: form, body, form, body…
@@ -119,13 +104,4 @@ local function add_times(zset, times)
       return
     end
   end
-end
-
--- A job as the broker reads it: id, record, end of lease, lease, details.
-local function answer(id, record, deadline, lease)
-  local details = {}
-  if string.sub(record, head.flags, head.flags) == '1' then
-    details = redis.call('HGETALL', details_key(id))
-  end
-  return { id, record, deadline or false, lease or false, details }
 end

@@ -32,7 +32,7 @@ for i = 1, number do
       ready[line] = {}
       order[#order + 1] = line
     end
-    table.insert(ready[line], entry_of('back', record, job.id))
+    table.insert(ready[line], new_entry('back', string.sub(record, head.at, head.at + 7), job.id))
     told[#told + 1] = job.state .. string.char(#job.id) .. job.id
   end
 end

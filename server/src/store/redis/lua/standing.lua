@@ -1,22 +1,4 @@
--- Shared by scripts that move jobs nobody holds; needs ready.lua.
-
--- id -> lease, or false, of jobs that were looked at.
-local leases_known = {}
-
-local function lease_of(id)
-  if leases_known[id] == nil then
-    leases_known[id] = redis.call('HGET', key.leases, id)
-  end
-  return leases_known[id]
-end
-
--- Jobs that enter a zset in this call: zset -> id -> time. Written by flush_times().
-local entering = {}
-
-local function enter(zset, id, time)
-  entering[zset] = entering[zset] or {}
-  entering[zset][id] = time
-end
+-- Shared by scripts that move jobs nobody holds; needs ready.lua, times.lua and terms.lua.
 
 local function leave(zset, id)
   if entering[zset] then
@@ -25,94 +7,32 @@ local function leave(zset, id)
   redis.call('ZREM', zset, id)
 end
 
-local function flush_times()
-  for zset, members in pairs(entering) do
-    local times = {}
-    for id, time in pairs(members) do
-      times[#times + 1] = time
-      times[#times + 1] = id
-    end
-    if #times > 0 then
-      if zset == key.blocked then
-        redis.call('ZADD', zset, unpack(times))
-      else
-        add_times(zset, times)
-      end
-    end
-  end
-  entering = {}
-end
+-- A list up to this long is searched for an entry; in a longer one the entry stays, stale.
+local searched = 1000
 
--- The record of a job as far as scripts read it; the spec may be cut off. '' when there is none.
-local function front_of(id)
-  local front = redis.call('GETRANGE', job_key(id), 0, 1023)
-  if #front == 1024 then
-    local high, low = string.byte(front, head.extras, head.extras + 1)
-    local needed = head.size + string.byte(front, head.type) + high * 256 + low
-    if needed > 1024 then
-      return redis.call('GETRANGE', job_key(id), 0, needed - 1)
-    end
-  end
-  return front
-end
+-- Lists that were searched in this call: ends of entries -> entries, and how many pushes were before.
+local lists_seen = {}
 
--- What stands behind the type (codec.rs): the dedup key with its kind, the create time and its
--- position, the terms. nil when there is nothing.
-local function extras_of(record)
-  local high, low = string.byte(record, head.extras, head.extras + 1)
-  if high == 0 and low == 0 then
-    return nil
+-- Takes a ready job out of its line.
+local function withdraw(record, id)
+  local line = line_of(record)
+  local length = redis.call('LLEN', list_key(line))
+  if length > searched then
+    count('stale', 1)
+    return
   end
-  local from = head.size + string.byte(record, head.type) + 1
-  local last = from + high * 256 + low
-  local extras = { terms = {} }
-  while from < last do
-    local kind = string.sub(record, from, from)
-    local length = struct.unpack('>I2', record, from + 1)
-    local value = string.sub(record, from + 3, from + 2 + length)
-    if kind == 't' then
-      table.insert(extras.terms, value)
-    elseif kind == 'c' then
-      extras.created_at = from + 3
-      extras.created = plain(time_in(value, 1))
-    else
-      extras.kind, extras.dedup = kind, value
+  local seen = lists_seen[line]
+  if not seen or seen.pushes < pushes then
+    seen = { pushes = pushes }
+    for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, -1)) do
+      seen[string.sub(entry, entry_part.at)] = entry
     end
-    from = from + 3 + length
+    lists_seen[line] = seen
   end
-  return extras
-end
-
-local function index(id, extras)
-  for _, term in ipairs(extras.terms) do
-    redis.call('ZADD', base .. 'i:' .. term, extras.created, id)
-    if ledger()[field.indexed] == 0 then
-      count('indexed', 1)
-    end
+  local entry = seen[string.sub(record, head.at + 2, head.at + 7) .. id]
+  if entry and redis.call('LREM', list_key(line), 1, entry) == 1 and length == 1 then
+    redis.call('ZREM', key.lines, line)
   end
-end
-
-local function unindex(id, extras)
-  for _, term in ipairs(extras.terms) do
-    redis.call('ZREM', base .. 'i:' .. term, id)
-  end
-end
-
--- Forgets finished jobs, and those that were taken out of all else.
-local function forget(ids)
-  local names = {}
-  for _, id in ipairs(ids) do
-    if ledger()[field.indexed] == 1 then
-      local front = front_of(id)
-      local extras = front ~= '' and extras_of(front)
-      if extras then
-        unindex(id, extras)
-      end
-    end
-    names[#names + 1] = job_key(id)
-    names[#names + 1] = details_key(id)
-  end
-  redis.call('UNLINK', unpack(names))
 end
 
 -- Holds a dedup key for a job; `ttl` in ms or ''.
@@ -124,22 +44,21 @@ local function hold(dedup, scope, id, ttl)
   end
 end
 
--- Which job waits behind which for a dedup key, and how it will hold it; nil when none does.
-local function waiting_for(dedup)
-  local value = redis.call('GET', base .. 'n:' .. dedup)
+-- Which job waits behind `holder` for a dedup key, and how it will hold it; nil when none does.
+local function waiting_for(dedup, holder)
+  local value = redis.call('HGET', base .. 'n:' .. dedup, holder)
   if not value then
     return nil
   end
-  local id, holder, scope, ttl = string.match(value, '^(%S+) (%S+) (%a) (%d*)$')
-  return { id = id, holder = holder, scope = scope, ttl = ttl }
+  local id, scope, ttl = string.match(value, '^(%S+) (%a) (%d*)$')
+  return { id = id, scope = scope, ttl = ttl }
 end
 
-local function wait_for(dedup, waiting)
-  local value = table.concat({ waiting.id, waiting.holder, waiting.scope, waiting.ttl }, ' ')
-  redis.call('SET', base .. 'n:' .. dedup, value)
+local function wait_for(dedup, holder, id, scope, ttl)
+  redis.call('HSET', base .. 'n:' .. dedup, holder, id .. ' ' .. scope .. ' ' .. ttl)
 end
 
--- The job behind `waiting.holder` need not wait any more.
+-- A job need not wait any more.
 local function unblock(dedup, waiting)
   local id = waiting.id
   local record = front_of(id)
@@ -155,7 +74,7 @@ local function unblock(dedup, waiting)
   else
     local moment = struct.pack('>I8', tonumber(now))
     redis.call('SETRANGE', job_key(id), head.state - 1, 'R' .. moment)
-    push_ready('RPUSH', line_of(record), { new_place('back') .. entry_end(moment, id) })
+    push_ready('RPUSH', line_of(record), { new_entry('back', moment, id) })
     tell('u', now .. ';R' .. string.char(#id) .. id)
   end
   if redis.call('EXISTS', base .. 'd:' .. dedup) == 0 then
@@ -169,11 +88,68 @@ local function free(dedup, id, gone)
   if holder == 'U' .. id or holder == 'S' .. id or (gone and holder == 'W' .. id) then
     redis.call('DEL', base .. 'd:' .. dedup)
   end
-  local waiting = waiting_for(dedup)
-  if waiting and (waiting.id == id or waiting.holder == id) then
-    redis.call('DEL', base .. 'n:' .. dedup)
-    if waiting.holder == id then
+  -- It may have one behind it, or stand behind another that held the key in its time.
+  local behind = redis.call('HKEYS', base .. 'n:' .. dedup)
+  for i = 1, math.min(#behind, 100) do
+    local waiting = waiting_for(dedup, behind[i])
+    if behind[i] == id or waiting.id == id then
+      redis.call('HDEL', base .. 'n:' .. dedup, behind[i])
+    end
+    if behind[i] == id then
       unblock(dedup, waiting)
     end
   end
+end
+
+local pending = { S = key.scheduled, T = key.retrying, B = key.blocked }
+
+-- True when the job of a transition is as its guard has it: state, time, leases, revision.
+local function is_standing(t, guard)
+  t.old, t.before = front_of(t.id), string.sub(guard, 1, 1)
+  return not lease_of(t.id)
+    and string.sub(t.old, head.state, head.counters + 3) == string.sub(guard, 1, 13)
+    and string.sub(t.old, head.revision, head.revision + 3) == string.sub(guard, 14)
+end
+
+-- A job that nobody holds leaves the index of its state, unless it stays where it is there.
+local function leave_index(t)
+  local from = t.before
+  if from == t.state and t.keep ~= 'none' then
+    -- Blocked ones stand there by their create time.
+    local same_time = string.sub(t.old, head.at, head.at + 7) == string.sub(t.head, 2, 9)
+    local same_line = from ~= 'R' or line_of(t.old) == string.sub(t.line, 2)
+    t.stays = from == 'B' or (same_time and same_line)
+    if t.stays then
+      return
+    end
+  end
+  if from == 'R' then
+    withdraw(t.old, t.id)
+  else
+    leave(pending[from] or key.finished[from], t.id)
+  end
+end
+
+-- What a move of a standing job changes beside its record and the index of its new state.
+local function leave_standing(t)
+  leave_index(t)
+  if string.sub(t.old, head.expires, head.expires + 7) ~= never then
+    leave(key.expiring, t.id)
+  end
+  if t.spec ~= '' then
+    local before, after = extras_of(t.old), extras_of(t.spec)
+    if before then
+      unindex(t.id, before)
+    end
+    if after then
+      index(t.id, after)
+    end
+  end
+end
+
+-- The record of a standing job with another spec.
+local function respecified(t, has_details)
+  local flags = has_details and '1' or string.sub(t.old, head.flags, head.flags)
+  return string.sub(t.spec, 1, head.flags - 1) .. flags .. t.head
+    .. string.sub(t.spec, head.size + 1)
 end

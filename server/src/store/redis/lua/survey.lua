@@ -20,13 +20,11 @@ for _, name in ipairs({ 'enqueued', 'succeeded', 'dead', 'lost' }) do
   counts[#counts + 1] = numbers[field[name]]
 end
 
-local newest = math.floor(tonumber(now) / 10000)
-for _, first in ipairs({ field.enqueued_then, field.finished_then }) do
+local present, newest = math.floor(tonumber(now) / 10000), struct.unpack('>d', lately)
+for what = 0, 1 do
   local sum = 0
-  for bucket = newest - 5, numbers[field.bucket] do
-    if bucket > numbers[field.bucket] - 6 then
-      sum = sum + numbers[first + bucket % 6]
-    end
+  for bucket = math.max(present, newest) - 5, newest do
+    sum = sum + struct.unpack('>d', lately, 9 + bucket % 6 * 16 + what * 8)
   end
   counts[#counts + 1] = sum
 end
