@@ -1,13 +1,18 @@
 -- Shared by insert.lua and commit.lua: jobs whose dedup key is held; comes before enqueue.lua and needs
 -- standing.lua and batch.lua.
 
--- The job that holds a dedup key, or nil; a key whose job is gone is free.
+-- The job that will hold a dedup key, or nil.
 local function group_holder(group, dedup)
   if group.held[dedup] ~= nil then
     return group.held[dedup] or nil
   end
   local held = redis.call('GET', base .. 'd:' .. dedup)
-  local holder = held and string.sub(held, 2)
+  if not held then
+    return nil
+  elseif fresh[string.sub(held, 2)] then
+    flush_inserts()
+  end
+  local holder = holder_of(dedup)
   return holder and group_state(group, holder) and holder or nil
 end
 

@@ -44,6 +44,18 @@ local function hold(dedup, scope, id, ttl)
   end
 end
 
+-- The job that holds a dedup key, or nil: one that is gone holds nothing, even if another has its id.
+local function holder_of(dedup)
+  local held = redis.call('GET', base .. 'd:' .. dedup)
+  if not held then
+    return nil
+  end
+  local holder = string.sub(held, 2)
+  local front = front_of(holder)
+  local extras = front ~= '' and extras_of(front)
+  return extras and extras.dedup == dedup and holder or nil
+end
+
 -- Which job waits behind `holder` for a dedup key, and how it will hold it; nil when none does.
 local function waiting_for(dedup, holder)
   local value = redis.call('HGET', base .. 'n:' .. dedup, holder)
@@ -58,8 +70,8 @@ local function wait_for(dedup, holder, id, scope, ttl)
   redis.call('HSET', base .. 'n:' .. dedup, holder, id .. ' ' .. scope .. ' ' .. ttl)
 end
 
--- A job need not wait any more.
-local function unblock(dedup, waiting)
+-- A job need not wait for `ended` any more, and holds the key unless yet another one does.
+local function unblock(dedup, waiting, ended)
   local id = waiting.id
   local record = front_of(id)
   if record == '' or state_in(record) ~= 'B' then
@@ -77,7 +89,8 @@ local function unblock(dedup, waiting)
     push_ready('RPUSH', line_of(record), { new_entry('back', moment, id) })
     tell('u', now .. ';R' .. string.char(#id) .. id)
   end
-  if redis.call('EXISTS', base .. 'd:' .. dedup) == 0 then
+  local holder = holder_of(dedup)
+  if not holder or holder == ended then
     hold(dedup, waiting.scope, id, waiting.ttl)
   end
 end
@@ -96,7 +109,7 @@ local function free(dedup, id, gone)
       redis.call('HDEL', base .. 'n:' .. dedup, behind[i])
     end
     if behind[i] == id then
-      unblock(dedup, waiting)
+      unblock(dedup, waiting, id)
     end
   end
 end
