@@ -30,10 +30,15 @@ pub(super) fn holder(
     now: Timestamp,
 ) -> Result<Option<Holder>, Failure> {
     let mut find = call.db.prepare_cached(include_str!("sql/holder.sql"))?;
-    let held: Option<(i64, String, String, bool)> = find
+    let held: Option<(i64, String, String, bool, Vec<u8>)> = find
         .query_row(params![call.queue.id, key.as_str(), integer(now)], |row| row.try_into())
         .optional()?;
-    let Some((row, job, letter, started)) = held else { return Ok(None) };
+    let Some((row, job, letter, started, spec)) = held else { return Ok(None) };
+    // The one that took the key may be gone, and its id taken by another.
+    let is_of = |dedup: Option<Dedup>| dedup.is_some_and(|dedup| dedup.key == *key);
+    if decode_spec(spec.into()).is_ok_and(|spec| !is_of(spec.dedup)) {
+        return Ok(None);
+    }
     let state = state(&letter).map_err(|why| corrupt(call.name, why))?;
     Ok(Some(Holder { row, id: id(call, &job)?, state, started }))
 }

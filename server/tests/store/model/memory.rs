@@ -47,6 +47,8 @@ impl Memory {
     /// The store says that this job is forgotten.
     pub(super) fn forget(&mut self, id: &JobId) {
         self.jobs.remove(id);
+        // Another job of that id does not hold its key.
+        self.holders.retain(|_, (holder, _)| holder != id);
     }
 
     /// Ready jobs that may still run, in the order in which they do.

@@ -82,7 +82,7 @@ impl Memory {
             self.behind.retain(|_, waiting| waiting != id);
         }
         if transition.forgets() {
-            self.jobs.remove(id);
+            self.forget(id);
             self.unblock(id, now);
             return;
         }
