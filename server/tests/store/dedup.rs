@@ -2,7 +2,7 @@
 //! [`DedupScope::UntilStarted`](crate::job::DedupScope) mean in a store.
 
 use crate::fixture::{
-    Queue, UNTIL_FINISHED, acked, at, deduplicated, expired, extension, id_of, ids, meeting,
+    Queue, UNTIL_FINISHED, acked, at, deduplicated, expired, extension, id_of, ids, kept, meeting,
     nacked, payload, request, seconds, spec,
 };
 use crate::job::operate;
@@ -276,7 +276,7 @@ every_store!(
             let queue = queue.sibling(end);
             let mut spec = deduplicated("key", UNTIL_FINISHED);
             if end == "nothing" {
-                spec.retention = crate::fixture::kept(seconds(0), None);
+                spec.retention = kept(seconds(0), None);
             }
             let holder = queue.add_leased("holder", spec).await;
             queue.insert_one(queue.item("next", after(at(1)))).await;
@@ -417,6 +417,16 @@ every_store!(
         queue.apply(acked(&holder, at(2)), at(2)).await;
         let double = queue.item("double", deduplicated("key", UNTIL_FINISHED));
         assert_eq!(queue.insert_one(double).await, Inserted::Duplicate(id_of("next")));
+    }
+
+    async fn a_job_does_not_hold_the_key_of_an_earlier_one_of_its_id(queue: Queue) {
+        let brief = Spec { retention: kept(seconds(0), None), ..deduplicated("key", WINDOW) };
+        queue.insert_one(queue.chosen("a", brief)).await;
+        let job = queue.claim_one(at(0)).await;
+        queue.apply(acked(&job, at(1)), at(1)).await;
+        assert_eq!(queue.insert_one(queue.chosen("a", spec())).await, Inserted::New);
+        let other = queue.item("b", deduplicated("key", UNTIL_FINISHED));
+        assert_eq!(queue.insert_one(other).await, Inserted::New);
     }
 
     async fn two_that_share_a_key_may_each_have_one_behind(queue: Queue) {

@@ -195,7 +195,7 @@ every_store!(
         let look = async || queue.store.claim(&queue.name, Vec::new(), at(0)).await.unwrap().gate;
         assert_eq!(look().await, None);
         rush(&queue, at(0)).await;
-        assert_eq!(look().await, until(at(60)));
+        assert_eq!(look().await, Some(until(at(60))));
         queue.set(|settings| settings.max_leased = Some(1), at(0)).await;
         assert_eq!(look().await, Some(Gate::Full));
         queue.set(|settings| settings.paused = true, at(0)).await;

@@ -60,6 +60,7 @@ mod overdue;
 mod promote;
 mod purge;
 mod reads;
+mod redis_lines;
 mod redis_only;
 mod retention;
 mod room;

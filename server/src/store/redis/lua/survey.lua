@@ -30,20 +30,25 @@ for what = 0, 1 do
 end
 counts[#counts + 1] = numbers[field.bytes]
 
--- Those that gave their turn back stand in front though they wait anew, so look at some.
+-- Those that gave their turn back stand in front though they wait anew, so look at some. When all of
+-- them are stale, the next one is about as old as the last.
 local oldest = nil
+local has_stale = has_flag('stale')
 for _, line in ipairs(redis.call('ZRANGE', key.lines, 0, 99)) do
-  for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, 9)) do
-    local at = struct.unpack('>I6', entry, entry_part.at)
-    if not oldest or at < oldest then
-      if not has_flag('stale') or is_valid(entry, front_of(string.sub(entry, entry_part.id))) then
-        oldest = at
-      end
+  local seen, first, last = 0, nil, nil
+  for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, has_stale and 99 or 9)) do
+    last = struct.unpack('>I6', entry, entry_part.at)
+    if not has_stale or is_valid(entry, front_of(string.sub(entry, entry_part.id))) then
+      first, seen = math.min(first or last, last), seen + 1
+    end
+    if seen == 10 then
+      break
     end
   end
+  oldest = math.min(oldest or math.huge, first or last or math.huge)
 end
 for i, number in ipairs(counts) do
   counts[i] = plain(number)
 end
-counts[#counts + 1] = oldest and plain(oldest) or ''
+counts[#counts + 1] = oldest and oldest < math.huge and plain(oldest) or ''
 return counts
