@@ -141,6 +141,24 @@ async fn an_unreadable_record_does_not_hold_up_the_jobs_behind_it() {
 }
 
 #[tokio::test]
+async fn an_entry_whose_job_is_gone_holds_nobody_up_and_is_dropped() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.add_all(&["ready", "behind"], spec()).await;
+    queue.add("waiting", scheduled(at(5))).await;
+    let mut connection = server.connection();
+    for id in ["ready", "waiting"] {
+        let key = format!("{{{}:{}}}:j:{id}", queue.namespace, queue.name);
+        redis::cmd("DEL").arg(key).exec(&mut connection).unwrap();
+    }
+    assert_eq!(ids(&queue.claim(3, at(0)).await), ["behind"]);
+    assert_eq!(queue.store.next_due(&queue.name).await.unwrap(), Some(at(5)));
+    queue.store.promote(&queue.name, at(5), 9).await.unwrap();
+    assert_eq!(ids(&queue.claim(3, at(5)).await), [""; 0]);
+    assert_eq!(queue.store.next_due(&queue.name).await.unwrap(), Some(at(30)));
+}
+
+#[tokio::test]
 async fn a_namespace_sees_nothing_of_another() {
     let url = RedisServer::shared().url();
     let (queue, stranger) = (Queue::open(&url, None).await, Queue::open(&url, None).await);
