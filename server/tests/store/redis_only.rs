@@ -12,7 +12,7 @@ use crate::job::transition::Disposition;
 use crate::job::{Job, QueueName, Spec};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
-use crate::store::{Claim, Error, Inserted, Signal};
+use crate::store::{Claim, EVENTS_KEPT, Error, Inserted, LogStart, Signal};
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_it_had() {
@@ -156,6 +156,21 @@ async fn an_entry_whose_job_is_gone_holds_nobody_up_and_is_dropped() {
     queue.store.promote(&queue.name, at(5), 9).await.unwrap();
     assert_eq!(ids(&queue.claim(3, at(5)).await), [""; 0]);
     assert_eq!(queue.store.next_due(&queue.name).await.unwrap(), Some(at(30)));
+}
+
+#[tokio::test]
+async fn a_log_of_large_batches_keeps_no_more_events_than_one_of_small_ones() {
+    // The length is looked after at every 64th entry.
+    const CALLS: usize = 128;
+    const BATCH: usize = 1000;
+    let queue = Queue::in_redis().await;
+    for call in 0..CALLS {
+        let job = |index| queue.item(&format!("{call}-{index}"), spec());
+        queue.insert_group((0..BATCH).map(job).collect()).await;
+    }
+    let log = queue.store.log(&queue.name, LogStart::Oldest, CALLS).await.unwrap();
+    let events: usize = log.iter().map(|entry| entry.events.len()).sum();
+    assert!((EVENTS_KEPT..=EVENTS_KEPT + 2 * BATCH).contains(&events), "{events}");
 }
 
 #[tokio::test]

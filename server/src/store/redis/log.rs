@@ -1,9 +1,9 @@
 //! Entries of a queue's event log, as the scripts write them.
 //!
-//! An entry is a list of forms and bodies: `n` its number; `b` encoded events; `w` the worker of
-//! events that name none; `c` leases of one claim; `p` promoted jobs; `u` a job that waits for no other
-//! any more; `k` an enqueued job that waits for another; `d` a deduplicated enqueue, `x` one that
-//! replaced what the other job does.
+//! An entry is a list of forms and bodies: `n` its number; `v` how many events it holds, if not one;
+//! `b` encoded events; `w` the worker of events that name none; `c` leases of one claim; `p` promoted
+//! jobs; `u` a job that waits for no other any more; `k` an enqueued job that waits for another; `d` a
+//! deduplicated enqueue, `x` one that replaced what the other job does.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) fn entry(
         match form.first()? {
             b'n' => number = std::str::from_utf8(&body).ok()?.parse().ok()?,
             b'w' => worker = worker_id(&body),
+            // For the script that shortens the log.
+            b'v' => {}
             b'b' => {
                 let mut encoded = decode_events(queue, body).ok()?;
                 for event in &mut encoded {

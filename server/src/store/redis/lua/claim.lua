@@ -1,13 +1,13 @@
 -- Takes ready jobs in order and leases them, as far as the queue's gates allow. Claims are served
 -- one after another.
 --
--- Arguments: stream length, default lease in ms, default attempt timeout in ms, how long in ms to
+-- Arguments: events to keep, default lease in ms, default attempt timeout in ms, how long in ms to
 --   remember the request of a claim, number of claims; per claim: limit, bytes, lease in ms or '',
 --   lease (codec.rs), worker, request id or '', number of types, types.
 -- Replies: {'paused'}, {'full'}, {'limited', moment} or nil; then per claim jobs as prelude's
 --   answer() makes them.
 -- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
-local entries, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
+local kept, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
 local memory, claims = take(), tonumber(take())
 
 -- So many entries without a job to lease are dropped in one call.
@@ -225,7 +225,7 @@ local function lease_all(jobs, lease, asked, worker, request)
     local name = base .. 'c:' .. request
     redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids, ','), 'PX', memory)
   end
-  tell('c', table.concat(told))
+  tell('c', table.concat(told), #ids)
 end
 
 local gate, is_gated = nil, has_flag('gated')
@@ -267,5 +267,5 @@ if is_gated then
   replies[1] = gate_of(gate)
 end
 write_ledger()
-write_log(entries)
+write_log(kept)
 return replies

@@ -1,7 +1,7 @@
 -- Applies decided transitions, each only if its guard holds, with the jobs that come with it. Needs
 -- standing.lua for those that guard no lease or free a dedup key, followups.lua for follow-ups.
 --
--- Arguments: stream length, request memory in ms, number of transitions; per transition: job id;
+-- Arguments: events to keep, request memory in ms, number of transitions; per transition: job id;
 --   guard ('L' leased, then the secret; 'O' leased and overdue, then the secret and the moment of
 --   the sweep; 'W' held by nobody, then state, time, leases and revision as in the head); the
 --   changing part of the head; its time; when it becomes ready 'F' front or 'B' back and its line,
@@ -15,7 +15,7 @@
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
-local entries, memory, number = take(), take(), tonumber(take())
+local kept, memory, number = take(), take(), tonumber(take())
 
 local function read_transition()
   local t = {
@@ -238,5 +238,5 @@ if #gone > 0 and ledger()[field.max_leased] >= 0 and redis.call('EXISTS', key.li
   redis.call('PUBLISH', channel.ready, queue)
 end
 write_ledger()
-write_log(entries)
+write_log(kept)
 return replies

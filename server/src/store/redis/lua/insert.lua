@@ -1,12 +1,12 @@
 -- Inserts groups of jobs, each group whole or not at all.
 --
--- Arguments: stream length, request memory in ms, number of groups; per group: how many unfinished
+-- Arguments: events to keep, request memory in ms, number of groups; per group: how many unfinished
 --   jobs and how many bytes of them the queue may hold or '', its number of jobs; per job as
 --   enqueue.lua says.
 -- Reply: 1 if the queue is new, then outcomes as enqueue.lua says.
 -- Touches: job, request and dedup keys, ready lists, scheduled, blocked, expiring, terms, ledger,
 --   events.
-local entries, memory, groups = take(), take(), tonumber(take())
+local kept, memory, groups = take(), take(), tonumber(take())
 
 local replies = { redis.call('EXISTS', key.ledger) == 0 and 1 or 0 }
 for _ = 1, groups do
@@ -22,5 +22,5 @@ for _ = 1, groups do
 end
 flush_inserts()
 write_ledger()
-write_log(entries)
+write_log(kept)
 return replies

@@ -53,28 +53,47 @@ local function plain(number)
 end
 
 -- What the stream entry of this call will hold: form, body, form, body…
-local log, worker_told = {}, nil
+local log, worker_told, events_told = {}, nil, 0
 
-local function tell(form, body)
+-- `events`: how many the body tells, if not one.
+local function tell(form, body, events)
   log[#log + 1] = form
   log[#log + 1] = body
+  events_told = events_told + (events or 1)
 end
 
 -- An encoded event; `worker` is told where the event does not name its own.
 local function tell_event(event, worker)
   if worker and worker ~= worker_told then
-    tell('w', worker)
+    tell('w', worker, 0)
     worker_told = worker
   end
   tell('b', event)
 end
 
+-- Shortens the stream to about `kept` events. An entry may hold those of a whole batch, so some
+-- entries at both ends tell how many entries that is.
+local function trim_log(kept)
+  local entries, events = 0, 0
+  for _, walk in ipairs({ { 'XRANGE', '-', '+' }, { 'XREVRANGE', '+', '-' } }) do
+    for _, entry in ipairs(redis.call(walk[1], key.events, walk[2], walk[3], 'COUNT', 4)) do
+      local fields = entry[2]
+      entries = entries + 1
+      events = events + (fields[3] == 'v' and tonumber(fields[4]) or 1)
+    end
+  end
+  redis.call('XTRIM', key.events, 'MAXLEN', '~', math.ceil(kept * entries / events))
+end
+
 -- Writes the stream entry. Encoded events in a row are joined: joined encodings are an encoding.
-local function write_log(entries)
+local function write_log(kept)
   if #log == 0 then
     return
   end
   local fields, run = {}, {}
+  if events_told > 1 then
+    fields = { 'v', events_told }
+  end
   for i = 1, #log, 2 do
     if log[i] == 'b' then
       run[#run + 1] = log[i + 1]
@@ -90,7 +109,10 @@ local function write_log(entries)
     end
   end
   local number = redis.call('INCR', key.number)
-  redis.call('XADD', key.events, 'MAXLEN', '~', entries, '*', 'n', number, unpack(fields))
+  redis.call('XADD', key.events, 'MAXLEN', '~', kept, '*', 'n', number, unpack(fields))
+  if number % 64 == 0 then
+    trim_log(kept)
+  end
   redis.call('PUBLISH', channel.logged, queue)
 end
 

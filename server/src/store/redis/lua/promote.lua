@@ -1,9 +1,9 @@
 -- Makes jobs ready whose time has come, earliest first, then by id.
 --
--- Arguments: stream length, limit.
+-- Arguments: events to keep, limit.
 -- Reply: how many.
 -- Touches: scheduled, retrying, job keys, ready lists, ledger, events.
-local entries, limit = take(), tonumber(take())
+local kept, limit = take(), tonumber(take())
 
 local due = {}
 for state, zset in pairs({ S = key.scheduled, T = key.retrying }) do
@@ -40,8 +40,8 @@ for _, line in ipairs(order) do
   push_ready('RPUSH', line, ready[line])
 end
 if #order > 0 then
-  tell('p', table.concat(told))
+  tell('p', table.concat(told), #told - 2)
 end
 write_ledger()
-write_log(entries)
+write_log(kept)
 return number
