@@ -4,6 +4,7 @@ use lessor_proto::v1;
 use lessor_proto::v1::dedup::Scope;
 use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::event::Type;
+use lessor_proto::v1::watch_events_request::Start as From;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
 use prost_types::{Duration as ProtoDuration, Timestamp};
 use tonic::{Code, Response};
@@ -18,6 +19,7 @@ on_every_store! {
     bad_leases_name_their_fields,
     bad_settles_name_their_fields,
     bad_cancels_name_their_fields,
+    bad_waits_name_their_fields,
     bad_reads_name_their_fields,
     long_failures_are_cut_and_not_refused,
     calls_that_are_not_built_say_so,
@@ -299,6 +301,25 @@ async fn bad_cancels_name_their_fields(server: &mut Server) {
     }
 }
 
+async fn bad_waits_name_their_fields(server: &mut Server) {
+    let wait = |change: fn(&mut v1::WaitJobRequest)| {
+        let name = "queues/mail/jobs/a".to_owned();
+        let mut wait = v1::WaitJobRequest { name, ..v1::WaitJobRequest::default() };
+        change(&mut wait);
+        wait
+    };
+    let table = [
+        (wait(|it| it.name = "mail".to_owned()), "name"),
+        (wait(|it| it.wait = Some(seconds(61))), "wait"),
+        (wait(|it| it.wait = Some(seconds(-1))), "wait"),
+        (wait(|it| it.until = vec![v1::job::State::Dead.into(), 0]), "until[1]"),
+        (wait(|it| it.until = vec![99]), "until[0]"),
+    ];
+    for (request, field) in table {
+        Refusal::of(server.broker().wait_job(request).await).assert_field(field);
+    }
+}
+
 async fn bad_reads_name_their_fields(server: &mut Server) {
     for name in ["", "mail", "queues/mail", "queues/mail/jobs/", "namespaces/n/queues/mail/jobs/a"]
     {
@@ -312,9 +333,18 @@ async fn bad_reads_name_their_fields(server: &mut Server) {
         change(&mut request);
         request
     };
+    let one_job = |change: fn(&mut v1::WatchEventsRequest)| {
+        let job = "queues/mail/jobs/a".to_owned();
+        let mut request = v1::WatchEventsRequest { job, ..v1::WatchEventsRequest::default() };
+        change(&mut request);
+        request
+    };
     let watches = [
-        (watch(|it| it.job = "queues/mail/jobs/a".into()), "job"),
-        (watch(|it| it.labels = [("a".to_owned(), "b".to_owned())].into()), "labels"),
+        (watch(|it| it.job = "mail".into()), "job"),
+        (watch(|it| it.labels = [(String::new(), String::new())].into()), "labels"),
+        (one_job(|it| it.queues = vec!["mail".to_owned()]), "queues"),
+        (one_job(|it| it.start = Some(From::Oldest(true))), "oldest"),
+        (one_job(|it| it.start = Some(From::StartTime(Timestamp::default()))), "start_time"),
         (watch(|it| it.queues = vec!["?".to_owned()]), "queues[0]"),
         (watch(|it| it.types = vec![Type::JobDead.into(), 0]), "types[1]"),
         (watch(|it| it.types = vec![99]), "types[0]"),
@@ -359,7 +389,6 @@ async fn long_failures_are_cut_and_not_refused(server: &mut Server) {
 
 async fn calls_that_are_not_built_say_so(server: &mut Server) {
     let refusals = [
-        Refusal::of(server.broker().wait_job(v1::WaitJobRequest::default()).await),
         Refusal::of(
             server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
         ),

@@ -26,6 +26,7 @@ pub mod stats;
 pub mod sweep;
 mod token;
 pub mod travel;
+pub mod wait;
 pub mod watch;
 pub mod workers;
 

@@ -120,6 +120,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 mod gates;
 mod linger;
+mod wait;
 mod workers;
 
 #[tokio::test]
@@ -405,11 +406,10 @@ async fn draining_answers_those_who_wait_and_lets_settles_through() {
 async fn a_watch_resumes_strictly_after_its_cursor() {
     let running = running().await;
     let watch = |start| WatchRequest {
-        queues: Vec::new(),
         kinds: vec![EventKind::Created, EventKind::Succeeded],
         start,
         bookmark_interval: LONG,
-        with_results: false,
+        ..WatchRequest::default()
     };
     let mut first = running.broker.watch(watch(WatchStart::Now)).await.unwrap();
     let begin = first.next().await.unwrap().unwrap();

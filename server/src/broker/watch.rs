@@ -4,6 +4,7 @@
 
 mod cursor;
 mod fill;
+mod one;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::cursor::{Cursor, Reached};
 use self::fill::Filler;
+use self::one::OneJob;
+pub use self::one::PRESENT;
 use super::lease::QueuePattern;
 use super::{Broker, Error, Result};
 use crate::clock::{Clock, Timestamp};
-use crate::job::{Event, EventKind, Payload, QueueName};
+use crate::job::{Event, EventKind, JobName, Payload, QueueName};
 use crate::store::{Entry, LogStart, Position, Signal, Store};
 
 /// Log entries read from one queue at once.
@@ -26,28 +29,37 @@ const ENTRIES: usize = 16;
 /// Events of one page at most.
 const PAGE: usize = 512;
 
+/// The longest silence of a watch that names none.
+pub const USUAL_BOOKMARK: Duration = Duration::from_secs(15);
+
 /// Bytes of results in one page at most, but for the last one.
 const RESULT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What to watch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WatchRequest {
     /// Which queues; empty: all.
     pub queues: Vec<QueuePattern>,
+    /// Only this job, whose present state comes first, and until it ends. `queues` is not used
+    /// then, and `start` is [`WatchStart::Now`] or a cursor.
+    pub job: Option<JobName>,
+    /// Only jobs with all of these labels.
+    pub labels: BTreeMap<String, String>,
     /// Which kinds of events; empty: all.
     pub kinds: Vec<EventKind>,
     /// Where to begin.
     pub start: WatchStart,
-    /// A page without events is sent after so long without one.
+    /// A page without events is sent after so long without one; zero: after [`USUAL_BOOKMARK`].
     pub bookmark_interval: Duration,
     /// Read the job's result for each [`EventKind::Succeeded`].
     pub with_results: bool,
 }
 
 /// Where to begin watching.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WatchStart {
     /// With what happens from now on.
+    #[default]
     Now,
     /// With the oldest event kept.
     Oldest,
@@ -89,6 +101,8 @@ pub struct Watch {
     /// Queues that may have more to read.
     unread: BTreeSet<QueueName>,
     filler: Filler,
+    /// The one job that is watched.
+    one: Option<OneJob>,
     /// The first page was given.
     begun: bool,
 }
@@ -115,9 +129,16 @@ impl Broker {
             reached: cursor.map(|cursor| cursor.queues).unwrap_or_default(),
             unread: BTreeSet::new(),
             filler: Filler::default(),
+            one: None,
             begun: false,
         };
         watch.check_cursor().await?;
+        if let Some(job) = watch.request.job.clone() {
+            watch.request.queues = vec![QueuePattern::Name(job.queue.clone())];
+            watch.join(&job.queue, true).await?;
+            watch.look(job).await?;
+            return Ok(watch);
+        }
         for queue in watch.store.queues().await? {
             watch.join(&queue, true).await?;
         }
@@ -135,22 +156,34 @@ impl Broker {
 }
 
 impl Watch {
-    /// The next page, after at most the bookmark interval; `None` when the broker drains. The
+    /// The next page, after at most the bookmark interval; `None` when the one job that is watched
+    /// has ended. When the broker drains it fails with [`Error::Draining`]. The
     /// first page comes at once, a bookmark if need be: with its cursor a watch that is cut before
     /// the first event misses nothing.
     pub async fn next(&mut self) -> Result<Option<WatchPage>> {
-        let bookmark_at = self.clock.now().after(self.request.bookmark_interval);
+        if self.is_over() {
+            return Ok(None);
+        }
+        let interval = Some(self.request.bookmark_interval).filter(|span| !span.is_zero());
+        let bookmark_at = self.clock.now().after(interval.unwrap_or(USUAL_BOOKMARK));
         let is_first = !std::mem::replace(&mut self.begun, true);
         loop {
-            let events = self.read().await?;
-            if is_first || !events.is_empty() {
+            let mut events: Vec<Watched> = self.present().into_iter().collect();
+            if !self.is_over() {
+                events.extend(self.read().await?);
+            }
+            if is_first && events.is_empty() {
+                events = self.check_end().await?;
+            }
+            if is_first || !events.is_empty() || self.is_over() {
                 return Ok(Some(WatchPage { events, cursor: self.cursor() }));
             }
             let clock = self.clock.clone();
             tokio::select! {
-                () = self.draining.cancelled() => return Ok(None),
+                () = self.draining.cancelled() => return Err(Error::Draining),
                 () = clock.sleep_until(bookmark_at) => {
-                    return Ok(Some(WatchPage { events: Vec::new(), cursor: self.cursor() }));
+                    let events = self.check_end().await?;
+                    return Ok(Some(WatchPage { events, cursor: self.cursor() }));
                 }
                 // Cancel-safe: a signal is taken only when this branch wins.
                 signal = self.signals.recv() => self.hear(signal).await?,
@@ -257,7 +290,14 @@ impl Watch {
         let (millis, sequence) = entry.position.entry;
         let events = entry.events.into_iter().flat_map(Event::unfold);
         for (index, mut event) in events.enumerate().skip(skip) {
-            let meant = self.request.kinds.is_empty() || self.request.kinds.contains(&event.kind);
+            let mut meant =
+                self.request.kinds.is_empty() || self.request.kinds.contains(&event.kind);
+            if let Some(one) = &self.one {
+                if !one.is_meant(&event) {
+                    continue;
+                }
+                meant &= !one.is_over();
+            }
             if meant && (page.len() >= PAGE || *bytes >= RESULT_BYTES) {
                 if let Some(reached) = self.reached.get_mut(queue) {
                     reached.skip = index;
@@ -268,11 +308,20 @@ impl Watch {
             if meant {
                 let with_result = self.request.with_results && event.kind == EventKind::Succeeded;
                 let result = self.filler.fill(&*self.store, &mut event, with_result).await?;
+                if let Some(one) = &mut self.one {
+                    one.follow(&event);
+                }
+                if !self.request.means(&event) {
+                    continue;
+                }
                 *bytes += result.as_ref().map_or(0, |result| result.data.len());
                 let id = format!("{queue}/{millis}-{sequence}/{index}");
                 page.push(Watched { id, event, result });
             } else {
                 self.filler.pass(&event);
+                if let Some(one) = &mut self.one {
+                    one.follow(&event);
+                }
             }
         }
         let after = Reached { start: LogStart::After(entry.position), skip: 0 };

@@ -16,7 +16,7 @@ use lessor_proto::v1::lease_response::EmptyReason;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::convert::cancel::cancel;
+use super::convert::cancel::{cancel, wait};
 use super::convert::enqueue::{Batch, TraceContext, batch, new_job, response};
 use super::convert::field::Violations;
 use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
@@ -28,6 +28,7 @@ use super::events::{EventStream, Events};
 use super::handover::Handover;
 use super::status::Fault;
 use crate::broker::lease::{Empty, Leased};
+use crate::broker::wait::Waited;
 use crate::broker::{Broker, Error};
 
 /// How long a worker that does not wait should pause before it asks again.
@@ -177,6 +178,12 @@ fn settled_job(result: &mut SettleResult) -> Option<&mut v1::Job> {
     }
 }
 
+/// When the caller gives up.
+fn deadline_of<T>(request: &Request<T>) -> Option<Duration> {
+    let header = request.metadata().get("grpc-timeout").and_then(|it| it.to_str().ok());
+    header.and_then(deadline)
+}
+
 fn trace_of<T>(request: &Request<T>) -> TraceContext {
     trace_context(request.metadata())
 }
@@ -214,8 +221,13 @@ impl JobBroker for Calls {
         Ok(Response::new(job::proto_job(&found, view)))
     }
 
-    async fn wait_job(&self, _: Request<v1::WaitJobRequest>) -> Answer<v1::WaitJobResponse> {
-        Err(Fault::not_built("WaitJob").into())
+    async fn wait_job(&self, request: Request<v1::WaitJobRequest>) -> Answer<v1::WaitJobResponse> {
+        let deadline = deadline_of(&request);
+        let mut wait = wait(request.get_ref()).map_err(Fault::from)?;
+        wait.wait = patience(wait.wait, deadline);
+        let Waited { job, reached } = self.broker.wait_job(wait).await.map_err(Fault::from)?;
+        let job = Some(job::proto_job(&job, v1::JobView::Full));
+        Ok(Response::new(v1::WaitJobResponse { job, reached }))
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answer<v1::Job> {
@@ -225,8 +237,7 @@ impl JobBroker for Calls {
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
-        let header = request.metadata().get("grpc-timeout").and_then(|it| it.to_str().ok());
-        let deadline = header.and_then(deadline);
+        let deadline = deadline_of(&request);
         let mut lease = lease(request.get_ref()).map_err(Fault::from)?;
         if let Some(linger) = &mut lease.linger {
             linger.span = patience(linger.span, deadline);

@@ -17,8 +17,8 @@ use tonic::Status;
 use super::convert::lease::REPLY_LIMIT;
 use super::convert::watch::{Watching, proto_event, watch};
 use super::status::{Fault, Reason};
+use crate::broker::Broker;
 use crate::broker::watch::{Watch, WatchPage, WatchStart};
-use crate::broker::{Broker, Error};
 
 /// Streams open at once.
 const MOST_STREAMS: usize = 4096;
@@ -56,7 +56,8 @@ impl Events {
         Ok(Box::pin(unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.next().await {
-                Ok(response) => Some((Ok(response), Some(session))),
+                Ok(Some(response)) => Some((Ok(response), Some(session))),
+                Ok(None) => None,
                 // A failure is the last word of a stream.
                 Err(fault) => Some((Err(fault.into()), None)),
             }
@@ -76,12 +77,13 @@ struct Session {
 }
 
 impl Session {
-    async fn next(&mut self) -> Result<v1::WatchEventsResponse, Fault> {
+    /// The next response; `None` when the job that is watched has ended.
+    async fn next(&mut self) -> Result<Option<v1::WatchEventsResponse>, Fault> {
         loop {
             if let Some(response) = self.split.pop_front() {
-                return Ok(response);
+                return Ok(Some(response));
             }
-            let page = self.watch.next().await?.ok_or(Error::Draining)?;
+            let Some(page) = self.watch.next().await? else { return Ok(None) };
             self.take(page);
         }
     }

@@ -23,7 +23,7 @@ const PROFILE_LIMIT: usize = 128;
 const MOST_TYPES: usize = 64;
 const GREATEST_WEIGHT: i32 = 1000;
 const LONGEST_LINGER: Duration = Duration::from_secs(10);
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Reads a request to lease. The wait is as asked for; the call's deadline may shorten it.
 pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Violations> {

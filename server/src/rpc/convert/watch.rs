@@ -6,16 +6,16 @@ use lessor_proto::v1;
 use lessor_proto::v1::event::Type;
 use lessor_proto::v1::watch_events_request::Start;
 
+use super::enqueue::{labels, optional};
 use super::field::Violations;
 use super::job::{proto_failure, proto_progress, proto_state};
 use super::lease::patterns;
 use super::payload::proto_payload;
 use super::policy::number;
 use super::time::{moment, proto_moment, proto_span, span_opt};
-use crate::broker::watch::{WatchRequest, WatchStart, Watched};
+use crate::broker::watch::{USUAL_BOOKMARK, WatchRequest, WatchStart, Watched};
 use crate::job::{EventKind, JobName};
 
-const USUAL_BOOKMARK: Duration = Duration::from_secs(15);
 const SHORTEST_BOOKMARK: Duration = Duration::from_secs(1);
 const LONGEST_BOOKMARK: Duration = Duration::from_mins(5);
 
@@ -31,8 +31,18 @@ pub(in crate::rpc) struct Watching {
 /// Reads a request to watch.
 pub(in crate::rpc) fn watch(proto: v1::WatchEventsRequest) -> Result<Watching, Violations> {
     let mut wrong = Violations::default();
-    wrong.not_built("job", !proto.job.is_empty());
-    wrong.not_built("labels", !proto.labels.is_empty());
+    let job = wrong.at("job", optional(&proto.job, JobName::parse));
+    let labels = wrong.at("labels", labels(proto.labels));
+    if !proto.job.is_empty() {
+        if !proto.queues.is_empty() {
+            wrong.add("queues", "must be unset with job, whose name has the queue");
+        }
+        match &proto.start {
+            Some(Start::Oldest(true)) => wrong.add("oldest", "must be unset with job"),
+            Some(Start::StartTime(_)) => wrong.add("start_time", "must be unset with job"),
+            _ => {}
+        }
+    }
     let queues = wrong.at("queues", patterns(&proto.queues));
     let kinds = wrong.at("types", kinds(&proto.types));
     let start = match proto.start {
@@ -51,6 +61,8 @@ pub(in crate::rpc) fn watch(proto: v1::WatchEventsRequest) -> Result<Watching, V
         let muted = kinds.is_empty() && !proto.types.is_empty();
         let request = WatchRequest {
             queues: queues?,
+            job: job?,
+            labels: labels?,
             kinds,
             start: start?,
             bookmark_interval: interval?.unwrap_or(USUAL_BOOKMARK),
