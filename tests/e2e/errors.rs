@@ -4,8 +4,8 @@ use lessor_proto::v1;
 use lessor_proto::v1::dedup::Scope;
 use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::event::Type;
-use lessor_proto::v1::watch_events_request::Start as From;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
+use lessor_proto::v1::watch_events_request::Start as From;
 use prost_types::{Duration as ProtoDuration, Timestamp};
 use tonic::{Code, Response};
 
@@ -309,7 +309,7 @@ async fn bad_waits_name_their_fields(server: &mut Server) {
         wait
     };
     let table = [
-        (wait(|it| it.name = "mail".to_owned()), "name"),
+        (wait(|it| it.name = "mail".into()), "name"),
         (wait(|it| it.wait = Some(seconds(61))), "wait"),
         (wait(|it| it.wait = Some(seconds(-1))), "wait"),
         (wait(|it| it.until = vec![v1::job::State::Dead.into(), 0]), "until[1]"),
@@ -388,11 +388,9 @@ async fn long_failures_are_cut_and_not_refused(server: &mut Server) {
 }
 
 async fn calls_that_are_not_built_say_so(server: &mut Server) {
-    let refusals = [
-        Refusal::of(
-            server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
-        ),
-    ];
+    let refusals = [Refusal::of(
+        server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
+    )];
     for refusal in refusals {
         assert_eq!(
             (refusal.code, refusal.reason.as_str()),

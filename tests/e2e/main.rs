@@ -31,6 +31,7 @@ mod shutdown;
 mod startup;
 mod stats;
 mod travel;
+mod wait;
 mod watch;
 mod wire;
 mod workers;

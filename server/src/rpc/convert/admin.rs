@@ -11,7 +11,20 @@ use crate::job::JobName;
 use crate::store::Status;
 
 /// What this broker has beyond the calls that every version has.
-const FEATURES: [&str; 6] = ["batch", "dedup", "events", "retention", "schedules", "stats"];
+const FEATURES: [&str; 12] = [
+    "batch",
+    "bulk",
+    "cancel",
+    "dedup",
+    "events",
+    "expiry",
+    "follow-ups",
+    "retention",
+    "schedules",
+    "stats",
+    "wait",
+    "workers",
+];
 
 /// Reads the name of a job.
 pub(in crate::rpc) fn job_name(name: &str) -> Result<JobName, Violations> {
