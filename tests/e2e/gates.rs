@@ -21,6 +21,7 @@ on_every_store! {
     a_worker_gets_the_types_it_can_do,
     a_worker_waits_for_its_type,
     a_strict_order_serves_the_first_queue_first,
+    a_weighted_order_serves_the_heavier_queue_more_often,
     a_worker_of_batches_waits_for_enough,
     a_worker_of_batches_takes_what_there_is_in_the_end,
 }
@@ -215,6 +216,27 @@ async fn a_strict_order_serves_the_first_queue_first(server: &mut Server) {
         queues.push(name.split('/').nth(1).unwrap().to_owned());
     }
     assert_eq!(queues, ["high", "high", "low", "low"]);
+}
+
+async fn a_weighted_order_serves_the_heavier_queue_more_often(server: &mut Server) {
+    for _ in 0..60 {
+        for queue in ["heavy", "light"] {
+            server.enqueue(queue).await;
+        }
+    }
+    let weighted = v1::LeaseRequest {
+        queues: vec!["light".to_owned(), "heavy".to_owned()],
+        order: v1::Order::Weighted.into(),
+        weights: [("heavy".to_owned(), 19), ("light".to_owned(), 1)].into(),
+        ..lease("heavy")
+    };
+    let mut heavy = 0;
+    for _ in 0..60 {
+        let name = server.leased_by(weighted.clone()).await.job.unwrap().name;
+        heavy += usize::from(name.starts_with("queues/heavy/"));
+    }
+    // 57 are expected; fewer than 40 come less often than once in a thousand million runs.
+    assert!(heavy >= 40, "{heavy} of 60");
 }
 
 fn batch(min_jobs: i32, linger: prost_types::Duration) -> v1::LeaseRequest {
