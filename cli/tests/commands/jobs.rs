@@ -8,6 +8,26 @@ fn enqueue(broker: &Broker, args: &[&str]) -> String {
 }
 
 #[test]
+fn a_job_that_was_called_off_can_be_run_after_all() {
+    let broker = Broker::start();
+    let job = enqueue(&broker, &[]);
+    let cancelled = broker.run(&["cancel", &job, "--reason", "not needed"]).json();
+    assert_eq!(cancelled[0]["state"], "STATE_CANCELLED");
+    let waited = broker.run(&["wait", &job]);
+    waited.said(1, &["the job is cancelled"]);
+    let ended = broker.run(&["wait", &job, "--until", "cancelled,dead"]).json();
+    assert_eq!(ended["reached"], true);
+
+    let retried = broker.run(&["retry", &job]).json();
+    assert_eq!(retried[0]["state"], "STATE_READY");
+    let (leased, token) = broker.lease("q");
+    assert_eq!(leased, job);
+    broker.run(&["ack", &token, "--result-json", "{}"]).json();
+    assert_eq!(broker.run(&["wait", &job]).json()["job"]["state"], "STATE_SUCCEEDED");
+    broker.run(&["cancel", &job]).failed(4, &["JOB_TERMINAL"]);
+}
+
+#[test]
 fn a_worker_hears_that_its_job_is_called_off() {
     let broker = Broker::start();
     let job = enqueue(&broker, &[]);
@@ -25,6 +45,15 @@ fn a_worker_hears_that_its_job_is_called_off() {
     assert!(broker.run(&["extend", &token, "-o", "table"]).stdout.contains("too late"));
     broker.run(&["nack", &token]).json();
     assert_eq!(broker.state(&job), "STATE_CANCELLED");
+}
+
+#[test]
+fn a_wait_may_end_before_its_job() {
+    let broker = Broker::start();
+    let job = enqueue(&broker, &["--delay", "1h"]);
+    let waited = broker.run(&["wait", &job, "--within", "10ms"]);
+    waited.said(6, &["the job is scheduled"]);
+    assert!(waited.stdout.contains(&job), "{}", waited.stdout);
 }
 
 #[test]
@@ -111,6 +140,17 @@ fn what_holds_a_job_back_is_told() {
 }
 
 #[test]
+fn a_watched_job_is_seen_to_its_end() {
+    let broker = Broker::start();
+    let job = enqueue(&broker, &[]);
+    let (_, token) = broker.lease("q");
+    broker.run(&["ack", &token, "--result-json", "{}"]).json();
+    let watched = broker.run(&["watch", "--job", &job, "-o", "jsonl"]);
+    assert_eq!(watched.code, 0, "{}", watched.stderr);
+    assert!(watched.stdout.contains("STATE_SUCCEEDED"), "{}", watched.stdout);
+}
+
+#[test]
 fn an_ack_may_bring_jobs_with_it() {
     let broker = Broker::start();
     enqueue(&broker, &[]);
@@ -157,6 +197,16 @@ fn a_producer_says_for_how_long_a_job_is_worth_it() {
     let args = ["enqueue", "q", "--id", "never", "--validate-only"];
     broker.run(&args).json();
     broker.run(&["get", "q/never"]).failed(3, &["JOB_NOT_FOUND"]);
+}
+
+#[test]
+fn a_worker_may_take_only_what_it_knows() {
+    let broker = Broker::start();
+    enqueue(&broker, &["--type", "a"]);
+    enqueue(&broker, &["--type", "b"]);
+    let leased = broker.run(&["lease", "q", "--type", "b", "--type", "c", "--max", "9"]).json();
+    let jobs = leased["jobs"].as_array().unwrap();
+    assert_eq!((jobs.len(), &jobs[0]["job"]["type"]), (1, &"b".into()));
 }
 
 #[test]

@@ -44,6 +44,19 @@ fn settings_are_changed_in_parts_and_taken_back() {
 }
 
 #[test]
+fn a_paused_queue_gives_nothing_until_it_is_resumed() {
+    let broker = Broker::start();
+    broker.run(&["enqueue", "q"]).json();
+    let paused = broker.run(&["queue", "pause", "q", "--reason", "repairs"]).json();
+    assert_eq!(paused[0]["paused"], true);
+    let empty = broker.run(&["lease", "q"]);
+    assert_eq!(empty.json()["emptyReason"], "EMPTY_REASON_PAUSED");
+    assert!(broker.run(&["queues", "-o", "table"]).stdout.contains("paused"));
+    broker.run(&["queue", "resume", "q"]).json();
+    broker.lease("q");
+}
+
+#[test]
 fn a_queue_with_jobs_is_deleted_only_by_force() {
     let broker = Broker::start();
     broker.run(&["enqueue", "q"]).json();
