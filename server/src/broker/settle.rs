@@ -11,6 +11,9 @@ use crate::job::{
 };
 use crate::store::{self, Commit, Extension, Guarded, Insert, Inserted};
 
+/// How often a nack is decided anew because its job was changed under it.
+const NACK_TRIES: usize = 3;
+
 /// How a settle ended, when it was not refused.
 #[derive(Clone, Debug)]
 pub struct Settled {
@@ -115,13 +118,14 @@ impl Broker {
     pub async fn nack(&self, token: LeaseToken, nack: Nack) -> Result<Settled> {
         let now = self.clock.now();
         self.workers.tells(&token.worker);
-        let job = self.store.get(&token.name).await?;
-        let Nack { disposition, failure, checkpoint } = nack;
-        let decided = job.as_ref().and_then(|job| {
+        // A cancellation that comes between reading and deciding makes another move of the nack.
+        for _ in 0..NACK_TRIES {
+            let Some(job) = self.store.get(&token.name).await? else { break };
+            let Nack { disposition, failure, checkpoint } = nack.clone();
             let random = fastrand::f64();
-            transition::nack(job, &token, disposition, failure, checkpoint, now, random)
-        });
-        if let (Some(job), Some(decided)) = (job, decided) {
+            let decided =
+                transition::nack(&job, &token, disposition, failure, checkpoint, now, random);
+            let Some(decided) = decided else { break };
             let job = after(&job, &decided);
             if self.folder.commit(decided).await? == Guarded::Applied {
                 return Ok(Settled { outcome: Outcome::Settled, job });
