@@ -1,13 +1,17 @@
 //! What a million finished jobs leave in the store: no more than the retention says.
 //!
 //! The store is measured after a tenth of the jobs and after all of them; a flat store has the same
-//! size both times.
+//! size both times. The jobs are enqueued without request ids, which are remembered for a day
+//! whatever becomes of the jobs.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
-use lessor::{Client, LeaseOptions, NewJob, Settle};
+use lessor::proto::job_broker_client::JobBrokerClient;
+use lessor::proto::payload::Body;
+use lessor::proto::{BatchEnqueueRequest, EnqueueRequest, Payload};
+use lessor::{Client, LeaseOptions, Settle};
 
 use crate::machine::{Machine, Store};
 use crate::report::{Figure, Report};
@@ -25,9 +29,10 @@ pub(crate) async fn measure(machine: &Machine, report: &mut Report) -> anyhow::R
     for store in [Store::Redis(machine.redis().await?), Store::sqlite()?] {
         let broker = machine.broker(&store.url()).await?;
         let client = broker.client()?;
-        run_through(&client, EARLY).await?;
+        let url = broker.url();
+        run_through(&client, url, EARLY).await?;
         let early = store.size().await?;
-        run_through(&client, JOBS - EARLY).await?;
+        run_through(&client, url, JOBS - EARLY).await?;
         let late = store.size().await?;
         let kept = client.queue_stats(QUEUE).await?.succeeded;
         ensure!(kept == KEPT, "{kept} jobs are kept, not {KEPT}");
@@ -44,17 +49,18 @@ pub(crate) async fn measure(machine: &Machine, report: &mut Report) -> anyhow::R
     Ok(())
 }
 
-async fn run_through(client: &Client, jobs: usize) -> anyhow::Result<()> {
-    try_join_all((0..PAIRS).map(|_| pair(client, jobs / PAIRS))).await?;
+async fn run_through(client: &Client, url: &str, jobs: usize) -> anyhow::Result<()> {
+    try_join_all((0..PAIRS).map(|_| pair(client, url, jobs / PAIRS))).await?;
     Ok(())
 }
 
-async fn pair(client: &Client, jobs: usize) -> anyhow::Result<()> {
+async fn pair(client: &Client, url: &str, jobs: usize) -> anyhow::Result<()> {
+    let mut producer = JobBrokerClient::connect(url.to_owned()).await?;
     let options =
         LeaseOptions::new([QUEUE]).max_jobs(i32::try_from(BATCH)?).wait(Duration::from_secs(10));
     for _ in 0..jobs / BATCH {
-        let batch = (0..BATCH).map(|_| NewJob::new(QUEUE).payload_bytes(vec![b'x'; 100]));
-        client.enqueue_batch(batch.collect()).await?;
+        let requests = std::iter::repeat_with(job).take(BATCH).collect();
+        producer.batch_enqueue(BatchEnqueueRequest { requests, allow_partial: false }).await?;
         let mut left = BATCH;
         while left > 0 {
             let leased = client.lease(&options.clone().max_jobs(i32::try_from(left)?)).await?;
@@ -67,4 +73,10 @@ async fn pair(client: &Client, jobs: usize) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn job() -> EnqueueRequest {
+    let body = Some(Body::Data(vec![b'x'; 100].into()));
+    let payload = Some(Payload { body, ..Payload::default() });
+    EnqueueRequest { queue: QUEUE.to_owned(), payload, ..EnqueueRequest::default() }
 }

@@ -124,6 +124,10 @@ impl Machine {
 }
 
 impl Broker {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::connect(&self.url)?)
     }

@@ -8,8 +8,9 @@ use crate::job::queue::Health;
 use crate::job::{EventKind, QueueName, QueueSettings};
 use crate::store::{Entry, Minute, Survey};
 
-/// The newest entries of the event log that are looked at for waits and runs.
-const ENTRIES: usize = 256;
+/// So many of the newest entries of the event log are looked at for waits and runs, the next number
+/// only if those before hold few events: an entry may be of one job or of a thousand.
+const ENTRIES: [usize; 3] = [2, 32, 256];
 
 /// The newest waits and runs of them that count.
 const SAMPLES: usize = 1000;
@@ -85,7 +86,7 @@ impl Broker {
         let now = self.clock.now();
         let survey = self.store.survey(queue, now).await?;
         let settings = self.store.settings(queue).await?.unwrap_or_default();
-        let recent = self.store.recent(queue, ENTRIES).await?;
+        let recent = self.sample(queue).await?;
         let workers = self.serving(queue).await?.len();
         let (waits, runs) = spans(&recent);
         let oldest_ready_age = survey.oldest_ready.map(|since| now.since(since));
@@ -101,6 +102,19 @@ impl Broker {
             event_cursor,
             survey,
         })
+    }
+
+    /// The newest part of the event log: enough of it to tell how waits and runs are.
+    async fn sample(&self, queue: &QueueName) -> Result<Vec<Entry>> {
+        let mut recent = Vec::new();
+        for entries in ENTRIES {
+            recent = self.store.recent(queue, entries).await?;
+            let events: usize = recent.iter().map(|entry| entry.events.len()).sum();
+            if recent.len() < entries || events >= SAMPLES {
+                break;
+            }
+        }
+        Ok(recent)
     }
 
     /// The workers that asked `queue` for jobs lately and may go on.
