@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
@@ -34,9 +36,13 @@ pub struct SettingsCache {
 struct Known {
     signals: broadcast::Receiver<Signal>,
     queues: HashMap<QueueName, Entry>,
+    /// Readings under way: a thousand enqueues that miss the same settings read them once.
+    reading: HashMap<QueueName, Reading>,
     /// Rises when something is forgotten: what was read before that may be out of date.
     generation: u64,
 }
+
+type Reading = Shared<BoxFuture<'static, Result<Arc<QueueSettings>>>>;
 
 #[derive(Clone)]
 struct Entry {
@@ -48,24 +54,29 @@ impl SettingsCache {
     /// An empty cache over `store`.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         let signals = store.signals();
-        let known = Known { signals, queues: HashMap::new(), generation: 0 };
+        let known =
+            Known { signals, queues: HashMap::new(), reading: HashMap::new(), generation: 0 };
         Self { store, clock, known: Arc::new(Mutex::new(known)) }
     }
 
     /// The settings of `queue`; the default when nobody set it up.
     pub async fn of(&self, queue: &QueueName) -> Result<Arc<QueueSettings>> {
         let now = self.clock.now();
-        let generation = {
+        let (generation, reading) = {
             let mut known = self.known.lock();
             known.hear();
             let fresh = |entry: &&Entry| now < entry.read_at.after(SAFETY_NET);
             if let Some(entry) = known.queues.get(queue).filter(fresh) {
                 return Ok(Arc::clone(&entry.settings));
             }
-            known.generation
+            (known.generation, known.read(&self.store, queue))
         };
-        let settings = Arc::new(self.store.settings(queue).await?.unwrap_or_default());
+        let settings = reading.clone().await;
         let mut known = self.known.lock();
+        if known.reading.get(queue).is_some_and(|one| one.ptr_eq(&reading)) {
+            known.reading.remove(queue);
+        }
+        let settings = settings?;
         known.hear();
         // A change that was heard of meanwhile may have come after this was read.
         if known.generation == generation {
@@ -93,6 +104,7 @@ impl Known {
                 Ok(Signal::Settings(queue)) => self.forget(&queue),
                 Ok(Signal::Reset) | Err(TryRecvError::Lagged(_)) => {
                     self.queues.clear();
+                    self.reading.clear();
                     self.generation += 1;
                 }
                 Ok(_) => {}
@@ -101,8 +113,20 @@ impl Known {
         }
     }
 
+    /// The reading of `queue` that is under way, or a new one.
+    fn read(&mut self, store: &Arc<dyn Store>, queue: &QueueName) -> Reading {
+        let begin = || {
+            let (store, queue) = (Arc::clone(store), queue.clone());
+            let read =
+                async move { Ok(Arc::new(store.settings(&queue).await?.unwrap_or_default())) };
+            read.boxed().shared()
+        };
+        self.reading.entry(queue.clone()).or_insert_with(begin).clone()
+    }
+
     fn forget(&mut self, queue: &QueueName) {
         self.queues.remove(queue);
+        self.reading.remove(queue);
         self.generation += 1;
     }
 }
@@ -111,4 +135,27 @@ impl Known {
 pub fn room(settings: &QueueSettings) -> Room {
     let jobs = settings.max_jobs.unwrap_or(DEFAULT_MAX_JOBS);
     Room { jobs: Some(jobs), bytes: settings.max_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::broker::Error;
+    use crate::store::faulty::{Fault, Faulty, Operation};
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn all_who_miss_the_same_settings_share_one_reading() {
+        let store = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
+        store.fail_next(Operation::Settings, Fault::After);
+        let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+        let cache = SettingsCache::new(store, clock);
+        let queue = QueueName::parse("mail").unwrap();
+        for answer in join_all((0..9).map(|_| cache.of(&queue))).await {
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
+        assert!(cache.of(&queue).await.is_ok(), "a failed reading is not kept");
+    }
 }
