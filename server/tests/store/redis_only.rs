@@ -174,6 +174,20 @@ async fn a_log_of_large_batches_keeps_no_more_events_than_one_of_small_ones() {
 }
 
 #[tokio::test]
+async fn a_claim_is_remembered_little_longer_than_its_leases() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.add("a", spec()).await;
+    let asked = Claim { request: Some(request_id(1)), ..claim(1) };
+    queue.store.claim(&queue.name, vec![asked], at(0)).await.unwrap();
+    let mut connection = server.connection();
+    let pattern = format!("{{{}:{}}}:c:*", queue.namespace, queue.name);
+    let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).unwrap();
+    let left: i64 = redis::cmd("PTTL").arg(&keys[0]).query(&mut connection).unwrap();
+    assert!((60_000..=90_000).contains(&left), "{left} ms");
+}
+
+#[tokio::test]
 async fn a_namespace_sees_nothing_of_another() {
     let url = RedisServer::shared().url();
     let (queue, stranger) = (Queue::open(&url, None).await, Queue::open(&url, None).await);

@@ -17,6 +17,7 @@ mod settings;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -28,9 +29,9 @@ use self::connect::{Address, Link};
 use self::keys::Namespace;
 use self::scripts::{Call, Script, Scripts, unavailable};
 use super::{
-    CLAIM_MEMORY, Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error,
-    Extended, Extension, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page,
-    Position, Put, REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
+    Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error, Extended, Extension,
+    Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
+    REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
 };
 use crate::clock::{Timestamp, millis};
 use crate::job::{
@@ -45,6 +46,9 @@ pub struct RedisOptions {
     /// Work even where Redis may evict keys when memory runs out.
     pub allow_eviction: bool,
 }
+
+/// How much longer than its leases a claim's request is remembered: they live until they are swept.
+const CLAIM_SLACK: Duration = Duration::from_mins(1);
 
 /// Signals that a slow listener may leave unheard before it is told to look at everything.
 const SIGNALS: usize = 4096;
@@ -224,7 +228,7 @@ impl Store for RedisStore {
     ) -> Result<Claimed> {
         let mut call = self.moving(queue, now);
         call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
-        call.text(millis(CLAIM_MEMORY)).text(claims.len());
+        call.text(millis(CLAIM_SLACK)).text(claims.len());
         for claim in &claims {
             let lease = claim.lease_duration.map_or(String::new(), |span| millis(span).to_string());
             call.text(claim.limit).text(claim.max_bytes).text(lease);

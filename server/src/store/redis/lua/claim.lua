@@ -2,13 +2,13 @@
 -- one after another.
 --
 -- Arguments: events to keep, default lease in ms, default attempt timeout in ms, how long in ms to
---   remember the request of a claim, number of claims; per claim: limit, bytes, lease in ms or '',
+--   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes, lease in ms or '',
 --   lease (codec.rs), worker, request id or '', number of types, types.
 -- Replies: {'paused'}, {'full'}, {'limited', moment} or nil; then per claim jobs as prelude's
 --   answer() makes them.
 -- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
 local kept, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
-local memory, claims = take(), tonumber(take())
+local slack, claims = tonumber(take()), tonumber(take())
 
 -- So many entries without a job to lease are dropped in one call.
 local most_dropped = 5000
@@ -222,7 +222,12 @@ local function lease_all(jobs, lease, asked, worker, request)
   redis.call('HSET', key.leases, unpack(leases))
   add_times(key.leased, deadlines)
   if request ~= '' then
-    local name = base .. 'c:' .. request
+    -- Who asks again did not get the answer, so cannot have extended the leases.
+    local longest = 0
+    for _, deadline in pairs(ends) do
+      longest = math.max(longest, tonumber(deadline) - tonumber(now))
+    end
+    local name, memory = base .. 'c:' .. request, plain(longest + slack)
     redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids, ','), 'PX', memory)
   end
   tell('c', table.concat(told), #ids)
