@@ -140,7 +140,7 @@ impl Broker {
         let inserts: Vec<Insert> =
             jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
         let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let group = Group { inserts, room: room(&settings) };
+        let group = Group::all_or_none(inserts, room(&settings));
         let outcomes = self.folder.insert(queue, group).await?;
         let mut answers = Vec::with_capacity(jobs.len());
         for (job, inserted) in jobs.into_iter().zip(outcomes) {
@@ -187,7 +187,7 @@ impl Broker {
         let inserts: Vec<Insert> =
             jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
         let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let alone = |insert| Group { inserts: vec![insert], room: room(&settings) };
+        let alone = |insert| Group::all_or_none(vec![insert], room(&settings));
         let groups = inserts.into_iter().map(alone).collect();
         let outcomes = self.folder.insert_each(queue, groups).await;
         let mut answers = Vec::with_capacity(jobs.len());

@@ -66,8 +66,20 @@ impl JobId {
     /// A fresh id: 128 bits of UUID version 7 (RFC 9562: time first, so ids sort by creation)
     /// in the 26 characters of Crockford's base 32, the layout of a ULID.
     pub fn generate() -> Self {
+        Self::of_bits(Uuid::now_v7().as_u128())
+    }
+
+    /// The id of the job at `index` among those that a request asks for: the same each time. It
+    /// begins as the request does, so that requests with UUIDs of version 7 make ids that sort by
+    /// creation, too.
+    pub fn of_request(request: &RequestId, index: u32) -> Self {
+        const TIME: u128 = u128::MAX << 80;
+        let own = Uuid::new_v5(&request.0, &index.to_be_bytes()).as_u128();
+        Self::of_bits((request.0.as_u128() & TIME) | (own & !TIME))
+    }
+
+    fn of_bits(mut bits: u128) -> Self {
         const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        let mut bits = Uuid::now_v7().as_u128();
         let mut text = [b'0'; 26];
         for digit in text.iter_mut().rev() {
             *digit = DIGITS[(bits & 31) as usize];

@@ -416,7 +416,7 @@ pub(crate) fn request(number: u128, digest: u64) -> Request {
 
 /// These inserts as a group for which there is room.
 pub(crate) fn roomy(inserts: Vec<Insert>) -> Group {
-    Group { inserts, room: Room::default() }
+    Group::all_or_none(inserts, Room::default())
 }
 
 /// An extension of the lease that `job` shows.

@@ -40,7 +40,7 @@ every_store!(
 
     async fn groups_of_one_call_share_the_room(queue: Queue) {
         let group =
-            |id: &str| crate::store::Group { inserts: vec![queue.item(id, spec())], room: jobs(1) };
+            |id: &str| crate::store::Group::all_or_none(vec![queue.item(id, spec())], jobs(1));
         let groups = vec![group("a"), group("b")];
         let outcomes = queue.store.insert(&queue.name, groups, at(0)).await.unwrap();
         assert_eq!(outcomes[0], [Inserted::New]);

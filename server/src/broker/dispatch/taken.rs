@@ -21,7 +21,7 @@ impl Dispatching {
     fn claimed(&mut self, queue: &QueueName, tickets: Vec<Ticket>, taken: store::Result<Claimed>) {
         self.note(queue, &tickets, taken.as_ref().ok());
         match taken {
-            Ok(Claimed { jobs, gate }) => {
+            Ok(Claimed { jobs, gate, .. }) => {
                 for (ticket, jobs) in tickets.into_iter().zip(jobs) {
                     if jobs.is_empty() {
                         self.came_back_empty(ticket, queue, gate);
@@ -44,7 +44,7 @@ impl Dispatching {
     fn note(&mut self, queue: &QueueName, tickets: &[Ticket], taken: Option<&Claimed>) {
         let Some(line) = self.lines.get_mut(queue) else { return };
         line.under_way = false;
-        let Some(Claimed { jobs, gate }) = taken else { return };
+        let Some(Claimed { jobs, gate, .. }) = taken else { return };
         line.gate = None;
         // Each claim takes a job if there is one for it, so only one that took none tells that
         // there is none: one that got less than it wanted may have been full by bytes, or a replay.

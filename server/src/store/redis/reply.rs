@@ -128,8 +128,8 @@ pub(super) fn claimed(queue: &QueueName, value: Value) -> Result<Claimed> {
         None | Some(Value::Nil) => None,
         Some(gate) => Some(self::gate(gate)?),
     };
-    let jobs = claims.map(|claim| jobs(queue, claim)).collect::<Result<_>>()?;
-    Ok(Claimed { jobs, gate })
+    let jobs: Vec<_> = claims.map(|claim| jobs(queue, claim)).collect::<Result<_>>()?;
+    Ok(Claimed { exhausted: vec![false; jobs.len()], jobs, gate })
 }
 
 fn gate(value: Value) -> Result<Gate> {

@@ -27,7 +27,11 @@ pub(super) fn claim(
     now: Timestamp,
 ) -> Result<Claimed, Failure> {
     let Some(mut call) = batch.call(queue)? else {
-        return Ok(Claimed { jobs: vec![Vec::new(); claims.len()], gate: None });
+        return Ok(Claimed {
+            jobs: vec![Vec::new(); claims.len()],
+            exhausted: vec![false; claims.len()],
+            gate: None,
+        });
     };
     let mut jobs = Vec::with_capacity(claims.len());
     for claim in claims {
@@ -39,7 +43,7 @@ pub(super) fn claim(
     let (ready, leased) = (call.queue.jobs(State::Ready), call.queue.jobs(State::Leased));
     let gate = call.queue.gates.shut(ready, leased, now);
     call.finish(now)?;
-    Ok(Claimed { jobs, gate })
+    Ok(Claimed { exhausted: vec![false; jobs.len()], jobs, gate })
 }
 
 fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>, Failure> {

@@ -50,7 +50,7 @@ fn inserted(job: Job) -> Insert {
 }
 
 fn alone(insert: Insert) -> Vec<Group> {
-    vec![Group { inserts: vec![insert], room: Room::default() }]
+    vec![Group::all_or_none(vec![insert], Room::default())]
 }
 
 fn claim(secret: u64, limit: usize) -> Claim {

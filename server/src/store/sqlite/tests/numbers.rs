@@ -18,7 +18,7 @@ async fn fill(store: &SqliteStore, prefix: &str, number: usize, change: impl Fn(
         change(&mut job);
         inserted(job)
     });
-    let group = Group { inserts: inserts.collect(), room: Room::default() };
+    let group = Group::all_or_none(inserts.collect(), Room::default());
     let outcomes = store.insert(&queue(), vec![group], NOW).await.unwrap();
     assert_eq!(outcomes[0], vec![Inserted::New; number]);
 }
