@@ -4,16 +4,19 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use tokio::time::{Instant, timeout_at};
+use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use uuid::Uuid;
 
+use crate::join::Joiner;
 use crate::{Error, Result, error};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +33,7 @@ const REPLY_LIMIT: usize = 4 << 20;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Four tries: the first, then after 0.1, 0.4 and 1.6 s, each pause up to twice as long.
-const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+pub(crate) const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(100))
     .with_max_delay(LONGEST_PAUSE)
     .with_factor(4.0)
@@ -45,9 +48,15 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
+    shared: Arc<Shared>,
+}
+
+/// What clones have in common.
+struct Shared {
     url: String,
     timeout: Duration,
     worker_id: String,
+    joiner: Joiner,
 }
 
 impl Client {
@@ -70,11 +79,15 @@ impl Client {
 
     /// The name under which this client leases, unless a lease names another.
     pub fn worker_id(&self) -> &str {
-        &self.worker_id
+        &self.shared.worker_id
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
+        self.shared.timeout
+    }
+
+    pub(crate) fn joiner(&self) -> &Joiner {
+        &self.shared.joiner
     }
 
     /// Sends one call of the broker's hot path: see [`call_within`](Self::call_within).
@@ -87,7 +100,7 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.call_within(self.timeout, message, |channel, request| send(broker(channel), request))
+        self.call_within(self.timeout(), message, |channel, request| send(broker(channel), request))
             .await
     }
 
@@ -101,7 +114,7 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.administer_within(self.timeout, message, send).await
+        self.administer_within(self.timeout(), message, send).await
     }
 
     /// As [`administer`](Self::administer), for calls that take their time.
@@ -154,28 +167,28 @@ impl Client {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let opening = send(broker(self.channel.clone()), Request::new(message));
-        match tokio::time::timeout(self.timeout, opening).await {
+        match tokio::time::timeout(self.timeout(), opening).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(self.error(&status)),
-            Err(_elapsed) => Err(self.late(self.timeout)),
+            Err(_elapsed) => Err(self.late(self.timeout())),
         }
     }
 
     pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_call(status, &self.url)
+        Error::from_call(status, &self.shared.url)
     }
 
     fn late(&self, timeout: Duration) -> Error {
-        Error::local(Code::DeadlineExceeded, format!("no answer from {} in {timeout:?}", self.url))
+        late(&self.shared.url, timeout)
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("url", &self.url)
-            .field("timeout", &self.timeout)
-            .field("worker_id", &self.worker_id)
+            .field("url", &self.shared.url)
+            .field("timeout", &self.shared.timeout)
+            .field("worker_id", &self.shared.worker_id)
             .finish_non_exhaustive()
     }
 }
@@ -236,12 +249,10 @@ impl Builder {
             .keep_alive_while_idle(true)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
-        Ok(Client {
-            channel,
-            url: self.url,
-            timeout: self.timeout,
-            worker_id: self.worker_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
-        })
+        let joiner = Joiner::new(channel.clone(), self.url.clone(), self.timeout);
+        let worker_id = self.worker_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let shared = Shared { url: self.url, timeout: self.timeout, worker_id, joiner };
+        Ok(Client { channel, shared: Arc::new(shared) })
     }
 }
 
@@ -249,13 +260,22 @@ pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
     JobBrokerClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
 }
 
+/// A stub of no service, for messages that are bytes already.
+pub(crate) fn stub(channel: Channel) -> Grpc<Channel> {
+    Grpc::new(channel).max_decoding_message_size(REPLY_LIMIT)
+}
+
 fn admin(channel: Channel) -> JobBrokerAdminClient<Channel> {
     JobBrokerAdminClient::new(channel).max_decoding_message_size(REPLY_LIMIT)
 }
 
+pub(crate) fn late(url: &str, timeout: Duration) -> Error {
+    Error::local(Code::DeadlineExceeded, format!("no answer from {url} in {timeout:?}"))
+}
+
 /// Whether the deadline ended the call. Tonic watches it on both sides of the wire and says
 /// `CANCELLED` on both, and nothing else cancels a call whose caller still listens.
-fn is_deadline(status: &Status) -> bool {
+pub(crate) fn is_deadline(status: &Status) -> bool {
     if status.source().is_some() {
         error::causes(status).any(<dyn StdError>::is::<TimeoutExpired>)
     } else {
@@ -271,14 +291,18 @@ where
     attempt
         .retry(PAUSES)
         .when(Error::is_unavailable)
-        .adjust(|error, pause| affordable(pause?, error, deadline))
+        .adjust(|error, pause| affordable(pause, error, deadline))
         .await
 }
 
 /// The pause before the next try: what the broker asked for when that is more. None when the
 /// deadline would pass meanwhile: the caller had better hear of the fault now.
-fn affordable(pause: Duration, error: &Error, deadline: Instant) -> Option<Duration> {
-    let pause = pause.min(LONGEST_PAUSE).max(error.retry_after().unwrap_or_default());
+pub(crate) fn affordable(
+    pause: Option<Duration>,
+    error: &Error,
+    deadline: Instant,
+) -> Option<Duration> {
+    let pause = pause?.min(LONGEST_PAUSE).max(error.retry_after().unwrap_or_default());
     (Instant::now() + pause < deadline).then_some(pause)
 }
 

@@ -44,6 +44,7 @@ mod clock;
 mod connect;
 mod error;
 mod jobs;
+mod join;
 mod lease;
 pub mod payload;
 mod policy;

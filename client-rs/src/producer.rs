@@ -6,7 +6,8 @@ use bytes::Bytes;
 use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::enqueue_response::Outcome;
 use lessor_proto::v1::{
-    BatchEnqueueRequest, EnqueueRequest, EnqueueResponse, GetJobRequest, Job, JobView, Payload,
+    BatchEnqueueRequest, BatchEnqueueResponse, EnqueueRequest, EnqueueResponse, GetJobRequest, Job,
+    JobView, Payload,
 };
 use uuid::Uuid;
 
@@ -17,13 +18,12 @@ impl Client {
     ///
     /// A repeated call does not make a second job: the request id, which is made here unless the
     /// job has one, is the same in each try.
+    ///
+    /// Concurrent calls of a client and its clones share calls to the broker: those that come while
+    /// others are under way make the next batch, in which each stands for itself. A lone call is
+    /// not delayed. A call that is dropped may or may not have enqueued its job.
     pub async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
-        self.call(
-            job.into_request(),
-            |mut broker, request| async move { broker.enqueue(request).await },
-        )
-        .await
-        .and_then(Enqueued::try_from)
+        self.joiner().enqueue(job.0).await
     }
 
     /// Hands many jobs of one queue to the broker: all of them or none. In the order given.
@@ -51,23 +51,33 @@ impl Client {
         partial: bool,
     ) -> Result<Vec<Result<Enqueued>>> {
         let count = jobs.len();
-        let request = BatchEnqueueRequest {
-            requests: jobs.into_iter().map(NewJob::into_request).collect(),
-            allow_partial: partial,
-        };
+        let request = batch(jobs.into_iter().map(|job| job.0).collect(), partial);
         let reply = self
             .call(request, |mut broker, request| async move { broker.batch_enqueue(request).await })
             .await?;
-        if reply.results.len() != count {
-            return Err(Error::incomplete("some of the results"));
-        }
-        let each = reply.results.into_iter().map(|result| match (result.response, result.status) {
-            (Some(response), _) => Enqueued::try_from(response),
-            (None, Some(status)) => Err(status.into()),
-            (None, None) => Err(Error::incomplete("a result")),
-        });
-        Ok(each.collect())
+        results(reply, count)
     }
+}
+
+/// A batch that is safe to repeat.
+pub(crate) fn batch(mut requests: Vec<EnqueueRequest>, allow_partial: bool) -> BatchEnqueueRequest {
+    for request in requests.iter_mut().filter(|request| request.request_id.is_empty()) {
+        request.request_id = Uuid::new_v4().to_string();
+    }
+    BatchEnqueueRequest { requests, allow_partial }
+}
+
+/// What became of each of so many jobs.
+pub(crate) fn results(reply: BatchEnqueueResponse, count: usize) -> Result<Vec<Result<Enqueued>>> {
+    if reply.results.len() != count {
+        return Err(Error::incomplete("some of the results"));
+    }
+    let each = reply.results.into_iter().map(|result| match (result.response, result.status) {
+        (Some(response), _) => Enqueued::try_from(response),
+        (None, Some(status)) => Err(status.into()),
+        (None, None) => Err(Error::incomplete("a result")),
+    });
+    Ok(each.collect())
 }
 
 /// A job that the broker has.

@@ -1,23 +1,25 @@
-//! A broker that answers from a script and notes what it was asked. What the script has no answer
-//! for is never answered, except a lease, which is always empty.
+//! A broker that answers from a script and notes what it was asked. An enqueue waits until the script
+//! has an answer for it; a lease is always empty.
 
 #![expect(clippy::disallowed_methods, reason = "a test's broker lives as long as its runtime")]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream;
+use lessor::proto::batch_enqueue_response::Result as EnqueueResult;
 use lessor::proto::{
-    EnqueueRequest, EnqueueResponse, Job, LeaseRequest, LeaseResponse, WaitJobRequest,
-    WaitJobResponse, WatchEventsRequest, WatchEventsResponse,
+    BatchEnqueueRequest, BatchEnqueueResponse, EnqueueRequest, EnqueueResponse, Job, LeaseRequest,
+    LeaseResponse, WaitJobRequest, WaitJobResponse, WatchEventsRequest, WatchEventsResponse,
 };
 use lessor::{EmptyReason, EnqueueOutcome};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService};
@@ -27,14 +29,29 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+/// Far more than anything takes: a test that waits for what does not come fails.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What becomes of each job of a batch, or of all of it.
+type Results = Result<Vec<Result<EnqueueOutcome, Status>>, Status>;
+
 type Pages = Vec<Result<WatchEventsResponse, Status>>;
+
+/// The script, and who waits for it to change.
+#[derive(Default)]
+struct Shared {
+    script: Mutex<Script>,
+    changed: Notify,
+}
 
 #[derive(Default)]
 struct Script {
     enqueue: VecDeque<Result<EnqueueOutcome, Status>>,
+    batch: VecDeque<Results>,
     wait: VecDeque<bool>,
     watch: VecDeque<Pages>,
     enqueued: Vec<EnqueueRequest>,
+    batches: Vec<BatchEnqueueRequest>,
     leased: Vec<(LeaseRequest, Duration)>,
     waited: Vec<WaitJobRequest>,
     watched: Vec<WatchEventsRequest>,
@@ -42,7 +59,7 @@ struct Script {
 
 pub(crate) struct Broker {
     address: SocketAddr,
-    script: Arc<Mutex<Script>>,
+    shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
 
@@ -53,12 +70,12 @@ impl Broker {
 
     pub(crate) fn serve(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
-        let script = Arc::new(Mutex::new(Script::default()));
-        let server = Server::builder().add_service(Scripted(script.clone()));
+        let shared = Arc::new(Shared::default());
+        let server = Server::builder().add_service(Scripted(shared.clone()));
         let serving = tokio::spawn(async move {
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
-        Self { address, script, serving }
+        Self { address, shared, serving }
     }
 
     /// Ends it. The address is left without a broker.
@@ -74,32 +91,56 @@ impl Broker {
     }
 
     pub(crate) fn enqueue(&self, answer: Result<EnqueueOutcome, Status>) {
-        self.script.lock().unwrap().enqueue.push_back(answer);
+        self.script().enqueue.push_back(answer);
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(crate) fn batch(&self, answer: Results) {
+        self.script().batch.push_back(answer);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Waits until it was asked so many single enqueues and batches.
+    pub(crate) async fn was_asked(&self, enqueues: usize, batches: usize) {
+        let was = |script: &Script| {
+            (script.enqueued.len() >= enqueues && script.batches.len() >= batches).then_some(())
+        };
+        let waiting = self.shared.until(|script| was(script));
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.shared.script.lock().unwrap()
     }
 
     /// Ends the next wait at once: is the state reached?
     pub(crate) fn wait(&self, reached: bool) {
-        self.script.lock().unwrap().wait.push_back(reached);
+        self.script().wait.push_back(reached);
     }
 
     pub(crate) fn watch(&self, pages: Pages) {
-        self.script.lock().unwrap().watch.push_back(pages);
+        self.script().watch.push_back(pages);
     }
 
     pub(crate) fn enqueued(&self) -> Vec<EnqueueRequest> {
-        self.script.lock().unwrap().enqueued.clone()
+        self.script().enqueued.clone()
+    }
+
+    /// The batches that it was asked for, as they were sent.
+    pub(crate) fn batches(&self) -> Vec<BatchEnqueueRequest> {
+        self.script().batches.clone()
     }
 
     pub(crate) fn leased(&self) -> (LeaseRequest, Duration) {
-        self.script.lock().unwrap().leased.last().unwrap().clone()
+        self.script().leased.last().unwrap().clone()
     }
 
     pub(crate) fn waited(&self) -> Vec<WaitJobRequest> {
-        self.script.lock().unwrap().waited.clone()
+        self.script().waited.clone()
     }
 
     pub(crate) fn watched(&self) -> Vec<WatchEventsRequest> {
-        self.script.lock().unwrap().watched.clone()
+        self.script().watched.clone()
     }
 }
 
@@ -107,21 +148,63 @@ pub(crate) fn page(cursor: &str) -> WatchEventsResponse {
     WatchEventsResponse { cursor: cursor.to_owned(), ..WatchEventsResponse::default() }
 }
 
+fn enqueued(outcome: EnqueueOutcome, id: &str) -> EnqueueResponse {
+    let job = Some(Job { name: format!("queues/emails/jobs/{id}"), ..Job::default() });
+    EnqueueResponse { job, outcome: outcome.into(), replicas_acked: 0 }
+}
+
+impl Shared {
+    fn note(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `look` finds something.
+    async fn until<T>(&self, mut look: impl FnMut(&mut Script) -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // Before the look, so that no change is missed after it.
+            changed.as_mut().enable();
+            if let Some(found) = look(&mut self.script.lock().unwrap()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+}
+
 #[derive(Clone)]
-struct Scripted(Arc<Mutex<Script>>);
+struct Scripted(Arc<Shared>);
 
 impl Scripted {
+    /// The answer may be put into the script later.
     async fn enqueue(self, request: EnqueueRequest) -> Result<Response<EnqueueResponse>, Status> {
-        let answer = {
-            let mut script = self.0.lock().unwrap();
-            script.enqueued.push(request);
-            script.enqueue.pop_front()
-        };
-        let Some(answer) = answer else { return std::future::pending().await };
-        let job = Some(Job { name: "queues/emails/jobs/1".to_owned(), ..Job::default() });
-        answer.map(|outcome| {
-            Response::new(EnqueueResponse { job, outcome: outcome.into(), replicas_acked: 0 })
-        })
+        self.0.note(|script| script.enqueued.push(request));
+        let outcome = self.0.until(|script| script.enqueue.pop_front()).await?;
+        Ok(Response::new(enqueued(outcome, "1")))
+    }
+
+    /// Each job that is made is named after its type.
+    async fn batch(
+        self,
+        request: BatchEnqueueRequest,
+    ) -> Result<Response<BatchEnqueueResponse>, Status> {
+        let names: Vec<String> = request.requests.iter().map(|job| job.r#type.clone()).collect();
+        self.0.note(|script| script.batches.push(request));
+        let outcomes = self.0.until(|script| script.batch.pop_front()).await?;
+        assert_eq!(outcomes.len(), names.len(), "{names:?}");
+        let results = outcomes.into_iter().zip(names).map(|(outcome, name)| match outcome {
+            Ok(outcome) => EnqueueResult { response: Some(enqueued(outcome, &name)), status: None },
+            Err(status) => EnqueueResult {
+                status: Some(tonic_types::Status {
+                    code: status.code().into(),
+                    message: status.message().to_owned(),
+                    details: Vec::new(),
+                }),
+                response: None,
+            },
+        });
+        Ok(Response::new(BatchEnqueueResponse { results: results.collect() }))
     }
 
     fn lease(self, request: Request<LeaseRequest>) -> LeaseResponse {
@@ -134,20 +217,20 @@ impl Scripted {
             "n" => Duration::from_nanos(number),
             _ => Duration::from_secs(number),
         };
-        self.0.lock().unwrap().leased.push((request.into_inner(), timeout));
+        self.0.script.lock().unwrap().leased.push((request.into_inner(), timeout));
         let empty_reason = EmptyReason::NoJobs.into();
         LeaseResponse { empty_reason, ..LeaseResponse::default() }
     }
 
     fn wait(self, request: WaitJobRequest) -> WaitJobResponse {
-        let mut script = self.0.lock().unwrap();
+        let mut script = self.0.script.lock().unwrap();
         script.waited.push(request);
         let reached = script.wait.pop_front().unwrap();
         WaitJobResponse { reached, ..WaitJobResponse::default() }
     }
 
     fn watch(self, request: WatchEventsRequest) -> Pages {
-        let mut script = self.0.lock().unwrap();
+        let mut script = self.0.script.lock().unwrap();
         script.watched.push(request);
         script.watch.pop_front().unwrap()
     }
@@ -173,6 +256,12 @@ impl tower::Service<http::Request<Body>> for Scripted {
                 "/lessor.v1.JobBroker/Enqueue" => {
                     let answer = service_fn(move |request: Request<EnqueueRequest>| {
                         script.clone().enqueue(request.into_inner())
+                    });
+                    Grpc::new(ProstCodec::default()).unary(answer, request).await
+                }
+                "/lessor.v1.JobBroker/BatchEnqueue" => {
+                    let answer = service_fn(move |request: Request<BatchEnqueueRequest>| {
+                        script.clone().batch(request.into_inner())
                     });
                     Grpc::new(ProstCodec::default()).unary(answer, request).await
                 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod broker;
+mod join;
 
 use std::time::Duration;
 
