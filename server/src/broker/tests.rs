@@ -30,9 +30,12 @@ struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test is the owner of these tasks")]
 async fn running() -> Running {
-    let store: Arc<dyn Store> = SqliteStore::in_memory().await.unwrap();
+    running_on(SqliteStore::in_memory().await.unwrap())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test is the owner of these tasks")]
+fn running_on(store: Arc<dyn Store>) -> Running {
     let clock = Clock::manual(START);
     let (broker, tasks) = Broker::new(Arc::clone(&store), clock.clone());
     let stop = CancellationToken::new();
@@ -120,6 +123,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 mod gates;
 mod linger;
+mod settle;
 mod wait;
 mod workers;
 

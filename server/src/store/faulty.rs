@@ -1,7 +1,9 @@
 //! A store that fails as it is told, for tests: before the inner call, or after it.
 //!
 //! The second is the lost reply: the move was made and nobody knows. It is where brokers break.
+//! It also lets others move first, between a read and the write that follows it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -53,6 +55,9 @@ pub enum Operation {
     Status,
 }
 
+/// What happens before a call.
+type Move = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The wrapper. It passes everything on until [`Faulty::fail_next`] or [`Faulty::fail_at_random`]
 /// says otherwise.
 pub struct Faulty {
@@ -63,6 +68,7 @@ pub struct Faulty {
 #[derive(Default)]
 struct Plan {
     next: Vec<(Operation, Fault)>,
+    first: Vec<(Operation, Move)>,
     random: Option<(fastrand::Rng, f64)>,
     made: Vec<(Operation, Fault)>,
 }
@@ -76,6 +82,15 @@ impl Faulty {
     /// Fails the next call of `operation`; said twice, the next two.
     pub fn fail_next(&self, operation: Operation, fault: Fault) {
         self.plan.lock().next.push((operation, fault));
+    }
+
+    /// Has `first` done right before the next call of `operation`.
+    pub fn before_next(
+        &self,
+        operation: Operation,
+        first: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.plan.lock().first.push((operation, Box::pin(first)));
     }
 
     /// From now on fails this `share` (0 to 1) of all calls, half of them before and half after the
@@ -95,6 +110,10 @@ impl Faulty {
         operation: Operation,
         inner: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        let first = self.plan.lock().first(operation);
+        if let Some(first) = first {
+            first.await;
+        }
         let fault = self.plan.lock().choose(operation);
         if fault != Some(Fault::Before) {
             let answer = inner.await;
@@ -107,6 +126,11 @@ impl Faulty {
 }
 
 impl Plan {
+    fn first(&mut self, operation: Operation) -> Option<Move> {
+        let planned = self.first.iter().position(|(one, _)| *one == operation)?;
+        Some(self.first.remove(planned).1)
+    }
+
     fn choose(&mut self, operation: Operation) -> Option<Fault> {
         let planned = self.next.iter().position(|(one, _)| *one == operation);
         let fault = match planned {
