@@ -8,8 +8,8 @@ use lessor::Client;
 use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
-    ack, advance, batch, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack, purge,
-    queue, queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
+    ack, advance, batch, bench, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack,
+    purge, queue, queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -20,6 +20,7 @@ pub(crate) struct Connection {
     /// The broker's address.
     #[arg(
         long,
+        alias = "address",
         global = true,
         help_heading = GLOBAL_OPTIONS,
         env = "LESSOR_SERVER",
@@ -38,6 +39,12 @@ pub(crate) struct Connection {
         value_parser = humantime::parse_duration
     )]
     timeout: Duration,
+}
+
+impl Connection {
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
 }
 
 #[derive(Subcommand)]
@@ -75,6 +82,7 @@ pub(crate) enum Command {
     Worker(workers::Command),
     Status(status::Status),
     Advance(advance::Advance),
+    Bench(bench::Bench),
 }
 
 pub(crate) fn run(
@@ -88,14 +96,19 @@ pub(crate) fn run(
         tokio::select! {
             // The command first: it may have a word to say when it is interrupted.
             biased;
-            done = command.run(&client, out) => done,
+            done = command.run(connection, &client, out) => done,
             interrupt = tokio::signal::ctrl_c() => interrupt.map_err(Into::into).and(Err(Interrupted.into())),
         }
     })
 }
 
 impl Command {
-    async fn run(self, client: &Client, out: &mut Output) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        connection: &Connection,
+        client: &Client,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
         match self {
             Self::Enqueue(command) => command.run(client, out).await,
             Self::EnqueueBatch(command) => command.run(client, out).await,
@@ -126,6 +139,7 @@ impl Command {
             Self::Worker(command) => command.run(client, out).await,
             Self::Status(command) => command.run(client, out).await,
             Self::Advance(command) => command.run(client, out).await,
+            Self::Bench(command) => command.run(connection, client, out).await,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod ack;
 mod advance;
 mod batch;
+mod bench;
 mod bulk;
 mod cancel;
 mod client;

@@ -1,0 +1,44 @@
+//! The bare stub of the protocol, and what the payloads carry.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use lessor::Payload;
+use lessor::proto::job_broker_client::JobBrokerClient;
+use tonic::transport::{Channel, Endpoint};
+
+use super::figures::now;
+
+/// As the client has it: h2 closes a connection that holds too many small unread frames.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Digits of the time at the front of a payload.
+const STAMP: usize = 20;
+
+pub(super) type Stub = JobBrokerClient<Channel>;
+
+/// A connection of its own.
+pub(super) fn connect(url: &str) -> anyhow::Result<Stub> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?
+        .tcp_nodelay(true)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    Ok(JobBrokerClient::new(endpoint.connect_lazy()))
+}
+
+/// So many bytes that begin with the time.
+pub(super) fn stamped(length: u32) -> Bytes {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut text = String::with_capacity(length);
+    // Writing to a string cannot fail.
+    write!(text, "{:0STAMP$}", now()).ok();
+    let mut bytes = text.into_bytes();
+    bytes.resize(length, b'x');
+    bytes.into()
+}
+
+/// Nanoseconds since the payload was made.
+pub(super) fn age(payload: Option<&Payload>) -> u64 {
+    let data = payload.map(lessor::payload::read).unwrap_or_default();
+    let stamp = data.get(..STAMP).and_then(|stamp| std::str::from_utf8(stamp).ok());
+    let stamp: Option<u64> = stamp.and_then(|stamp| stamp.parse().ok());
+    stamp.map_or(0, |stamp| now().saturating_sub(stamp))
+}
