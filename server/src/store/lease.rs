@@ -36,7 +36,10 @@ pub const CLAIM_MEMORY: Duration = Duration::from_hours(12);
 pub struct Claimed {
     /// The jobs for each claim.
     pub jobs: Vec<Vec<Job>>,
-    /// For each claim: no ready job was left that it could have got. False where that was not seen.
+    /// For each claim: no ready job is left that it could have got, and a signal tells of the next
+    /// one. Always said where the queue has no ready job, or no more of them than the claim asked
+    /// for and got; false where the end was not seen: behind a gate, beyond a claim's bytes or many
+    /// expired jobs, or when a claim was answered again.
     pub exhausted: Vec<bool>,
     /// What keeps the queue's ready jobs back, if something does.
     pub gate: Option<Gate>,

@@ -29,13 +29,15 @@ pub(super) fn claim(
     let Some(mut call) = batch.call(queue)? else {
         return Ok(Claimed {
             jobs: vec![Vec::new(); claims.len()],
-            exhausted: vec![false; claims.len()],
+            exhausted: vec![true; claims.len()],
             gate: None,
         });
     };
-    let mut jobs = Vec::with_capacity(claims.len());
+    let (mut jobs, mut exhausted) = (Vec::new(), Vec::new());
     for claim in claims {
-        jobs.push(serve(&mut call, claim, now)?);
+        let (taken, ended) = serve(&mut call, claim, now)?;
+        jobs.push(taken);
+        exhausted.push(ended || call.queue.jobs(State::Ready) == 0);
     }
     if claims.iter().any(|claim| claim.request.is_some()) {
         Memory::Claims.fade(&call, claims.len(), now)?;
@@ -43,23 +45,24 @@ pub(super) fn claim(
     let (ready, leased) = (call.queue.jobs(State::Ready), call.queue.jobs(State::Leased));
     let gate = call.queue.gates.shut(ready, leased, now);
     call.finish(now)?;
-    Ok(Claimed { exhausted: vec![false; jobs.len()], jobs, gate })
+    Ok(Claimed { jobs, exhausted, gate })
 }
 
-fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>, Failure> {
+/// Serves one claim. Answers also whether it saw the end of its line.
+fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<(Vec<Job>, bool), Failure> {
     if let Some(request) = claim.request {
         let again = replay(call, request)?;
         if !again.is_empty() {
-            return Ok(again.into_iter().map(|found| found.job).collect());
+            return Ok((again.into_iter().map(|found| found.job).collect(), false));
         }
     }
     let room = call.queue.gates.room(call.queue.jobs(State::Leased), now);
     let limit = claim.limit.min(room);
     if limit == 0 || call.queue.jobs(State::Ready) == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
-    let mut taken = choose(call, claim, limit, now)?;
-    if taken.len() < limit && !claim.types.is_empty() {
+    let (mut taken, ended) = choose(call, claim, limit, now)?;
+    if (ended || taken.len() < limit) && !claim.types.is_empty() {
         call.queue.passed_by = true;
     }
     for found in &mut taken {
@@ -69,7 +72,7 @@ fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<Vec<Job>,
     if let Some(request) = claim.request {
         remember(call, request, claim, &taken, now)?;
     }
-    Ok(taken.into_iter().map(|found| found.job).collect())
+    Ok((taken.into_iter().map(|found| found.job).collect(), ended))
 }
 
 /// Those jobs of a remembered claim that are still under its leases.
@@ -87,13 +90,14 @@ fn replay(call: &Call<'_>, request: RequestId) -> Result<Vec<Found>, Failure> {
     Jobs::of(call.db, call.name).read(select, params, |_| false)
 }
 
-/// The next ready jobs, up to `limit` and as many as the claim has room for.
+/// The next ready jobs, up to `limit` and as many as the claim has room for. Answers also whether
+/// there are no more.
 fn choose(
     call: &mut Call<'_>,
     claim: &Claim,
     limit: usize,
     now: Timestamp,
-) -> Result<Vec<Found>, Failure> {
+) -> Result<(Vec<Found>, bool), Failure> {
     let types: BTreeSet<&str> = claim.types.iter().map(String::as_str).collect();
     let mut line = line(call, types.len())?;
     let queue = call.queue.id;
@@ -103,23 +107,26 @@ fn choose(
     let jobs = Jobs::of(call.db, call.name);
     let mut portion = Portion::within(limit, claim.max_bytes);
     let (mut chosen, mut passed) = (Vec::new(), 0);
-    while chosen.len() < limit {
-        let Some(row) = rows.next()? else { break };
+    let ended = loop {
+        let Some(row) = rows.next()? else { break true };
+        if chosen.len() == limit {
+            break false;
+        }
         let expires: Option<i64> = row.get(1)?;
         if expires.is_some_and(|expires| expires <= integer(now)) {
             passed += 1;
             if passed > PASSED {
                 call.queue.choked = true;
-                break;
+                break false;
             }
         } else if let Some(found) = pass_over(jobs.at_row(row.get(0)?))? {
             if portion.is_full_before(&found) {
-                break;
+                break false;
             }
             chosen.push(found);
         }
-    }
-    Ok(chosen)
+    };
+    Ok((chosen, ended))
 }
 
 /// A walk along the ready jobs in the order in which they are claimed: their rows and expiries.

@@ -71,7 +71,7 @@ fn apply_with(
         }
     }
     call.release()?;
-    insert::fade(call, then, now)?;
+    insert::fade(call, 0, then, now)?;
     Ok(answer)
 }
 

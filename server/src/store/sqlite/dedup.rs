@@ -4,7 +4,8 @@ use rusqlite::{OptionalExtension, params};
 
 use super::batch::Call;
 use super::commit::{apply, falls_due};
-use super::insert::{create, remember};
+use super::insert::create;
+use super::request::remember;
 use super::row::{Failure, Jobs, blob, corrupt, integer, letter, state, time};
 use super::standing::{Standing, add_spec};
 use crate::clock::Timestamp;

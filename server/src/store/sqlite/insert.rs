@@ -7,14 +7,15 @@ use super::commit::falls_due;
 use super::dedup;
 use super::memory::Memory;
 use super::queue::count;
-use super::row::{Failure, bits, corrupt, integer, letter, state, whole};
+use super::request::{self, Made};
+use super::row::{Failure, corrupt, integer, letter, state, whole};
 use super::term;
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, JobName, QueueName, State};
 use crate::store::record::{encode_event, encode_spec};
-use crate::store::{Group, Insert, Inserted, REQUEST_MEMORY, Request, Room, created};
+use crate::store::{Group, Insert, Inserted, Room, created};
 
-/// Inserts `groups`, each as a whole or not at all.
+/// Inserts `groups`, one after the other.
 pub(super) fn insert(
     batch: &mut Batch<'_>,
     queue: &QueueName,
@@ -24,24 +25,23 @@ pub(super) fn insert(
     let mut call = batch.call_new(queue)?;
     let mut answers = Vec::with_capacity(groups.len());
     for group in groups {
-        answers.push(match group.inserts.as_slice() {
-            // A refused job leaves nothing behind, so there is nothing to undo.
-            [one] => vec![insert_one(&mut call, one, group.room, now)?],
-            _ => insert_group(&mut call, group, now)?,
-        });
+        answers.push(insert_group(&mut call, group, now)?);
     }
-    fade(&call, groups.iter().flat_map(|group| &group.inserts), now)?;
+    let requests = groups.iter().filter(|group| group.request.is_some()).count();
+    fade(&call, requests, groups.iter().flat_map(|group| &group.inserts), now)?;
     call.finish(now)?;
     Ok(answers)
 }
 
-/// Forgets what was remembered of others, after some were added.
+/// Forgets what was remembered of others, after some were added: so many requests beside those of
+/// single jobs.
 pub(super) fn fade<'i>(
     call: &Call<'_>,
+    mut requests: usize,
     inserts: impl IntoIterator<Item = &'i Insert>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let (mut requests, mut keys) = (0, 0);
+    let mut keys = 0;
     for insert in inserts {
         requests += usize::from(insert.request.is_some());
         keys += usize::from(insert.job.spec.dedup.is_some());
@@ -60,18 +60,45 @@ fn insert_group(
     group: &Group,
     now: Timestamp,
 ) -> Result<Vec<Inserted>, Failure> {
-    let mark = call.mark()?;
+    let Some(request) = group.request else {
+        return insert_jobs(call, group, &Made::default(), now);
+    };
+    let Some(mut made) = Made::by(call, request, now)? else {
+        return Ok(vec![Inserted::RequestReused; group.inserts.len()]);
+    };
+    let outcomes = insert_jobs(call, group, &made, now)?;
+    if made.note(&outcomes) {
+        made.remember(call, request, now)?;
+    }
+    Ok(outcomes)
+}
+
+/// Inserts the jobs of a group but those that were `made` before.
+fn insert_jobs(
+    call: &mut Call<'_>,
+    group: &Group,
+    made: &Made,
+    now: Timestamp,
+) -> Result<Vec<Inserted>, Failure> {
+    // A refused job leaves nothing behind, so alone there is nothing to undo.
+    let mark = if group.atomic && group.inserts.len() > 1 { Some(call.mark()?) } else { None };
     let mut outcomes = Vec::with_capacity(group.inserts.len());
-    for insert in &group.inserts {
-        outcomes.push(insert_one(call, insert, group.room, now)?);
+    for (index, insert) in group.inserts.iter().enumerate() {
+        outcomes.push(if made.has(index) {
+            Inserted::Replayed(insert.job.name.id.clone())
+        } else {
+            insert_one(call, insert, group.room, now)?
+        });
     }
-    if outcomes.iter().any(Inserted::refuses) {
-        call.rewind(&mark)?;
-        for outcome in outcomes.iter_mut().filter(|outcome| !outcome.refuses()) {
-            *outcome = Inserted::Withheld;
+    if let Some(mark) = mark {
+        if outcomes.iter().any(Inserted::refuses) {
+            call.rewind(&mark)?;
+            for outcome in outcomes.iter_mut().filter(|outcome| !outcome.refuses()) {
+                *outcome = Inserted::Withheld;
+            }
         }
+        call.release()?;
     }
-    call.release()?;
     Ok(outcomes)
 }
 
@@ -84,7 +111,7 @@ pub(super) fn insert_one(
 ) -> Result<Inserted, Failure> {
     let Insert { job, chosen_id, request, .. } = insert;
     if let Some(request) = request
-        && let Some(known) = known_request(call, *request, now)?
+        && let Some(known) = request::known(call, *request, now)?
     {
         return Ok(known);
     }
@@ -130,30 +157,8 @@ pub(super) fn create(
     let mut event = created(insert);
     event.to = Some(state);
     call.log.extend(encode_event(&event));
-    remember(call, insert.request, &job.name.id, now)?;
+    request::remember(call, insert.request, &job.name.id, now)?;
     Ok((Inserted::New, Some(row)))
-}
-
-/// What a request that was carried out before is answered.
-fn known_request(
-    call: &Call<'_>,
-    request: Request,
-    now: Timestamp,
-) -> Result<Option<Inserted>, Failure> {
-    let mut find = call.db.prepare_cached(
-        "select digest, job from request where queue = ?1 and id = ?2 and until > ?3",
-    )?;
-    let known: Option<(i64, String)> = find
-        .query_row(params![call.queue.id, request.id.as_bytes(), integer(now)], |row| {
-            row.try_into()
-        })
-        .optional()?;
-    let Some((digest, job)) = known else { return Ok(None) };
-    Ok(Some(if digest == bits(request.digest) {
-        Inserted::Replayed(JobId::parse(&job).map_err(|why| corrupt(call.name, why))?)
-    } else {
-        Inserted::RequestReused
-    }))
 }
 
 /// The state of the job of that id, if there is one.
@@ -199,22 +204,4 @@ fn add(call: &mut Call<'_>, job: &Job, state: State, spec: &[u8]) -> rusqlite::R
     call.queue.gain(state, bytes);
     call.queue.inserted += 1;
     Ok(Some(row))
-}
-
-/// Remembers which job a request made.
-pub(super) fn remember(
-    call: &Call<'_>,
-    request: Option<Request>,
-    job: &JobId,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let Some(request) = request else { return Ok(()) };
-    call.db.prepare_cached(include_str!("sql/remember_request.sql"))?.execute(params![
-        call.queue.id,
-        request.id.as_bytes(),
-        bits(request.digest),
-        job.as_str(),
-        integer(now.after(REQUEST_MEMORY)),
-    ])?;
-    Ok(())
 }

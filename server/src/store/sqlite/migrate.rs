@@ -19,9 +19,10 @@ struct Migration {
 }
 
 /// All migrations in order; never changed once released, only added to.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { sql: include_str!("migrations/0001_jobs.sql"), fill: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0002_life.sql"), fill: copy_from_specs },
+    Migration { sql: include_str!("migrations/0003_batches.sql"), fill: |_| Ok(()) },
 ];
 
 /// Marks the file as this program's, `Lssr` in ASCII.

@@ -27,6 +27,7 @@ mod promote;
 mod purge;
 mod queue;
 mod read;
+mod request;
 mod row;
 mod settings;
 mod standing;

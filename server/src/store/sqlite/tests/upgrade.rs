@@ -7,12 +7,17 @@ use rusqlite::params;
 use super::*;
 use crate::store::record::encode_spec;
 
+/// Marks a file as a store of that schema.
+fn mark(db: &Connection, version: i32) {
+    db.pragma_update(None, "application_id", 0x4c73_7372).unwrap();
+    db.pragma_update(None, "user_version", version).unwrap();
+}
+
 /// A file as the first schema had it, with a ready job, a leased one and a finished one.
 fn write_first_schema(path: &Path) -> i64 {
     let db = Connection::open(path).unwrap();
     db.execute_batch(include_str!("../migrations/0001_jobs.sql")).unwrap();
-    db.pragma_update(None, "application_id", 0x4c73_7372).unwrap();
-    db.pragma_update(None, "user_version", 1).unwrap();
+    mark(&db, 1);
     let queue = "insert into queue (name, inserted, ready, leased, succeeded, back)
       values ('mail', 3, 1, 1, 1, 2)";
     db.execute(queue, []).unwrap();
@@ -54,4 +59,29 @@ async fn a_file_of_the_first_schema_opens_and_its_jobs_are_found_by_all_that_is_
     assert_eq!(store.settings(&queue()).await.unwrap(), None);
     store.close().await;
     SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_second_schema_opens_and_remembers_its_requests() {
+    let (_folder, path) = place();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(include_str!("../migrations/0001_jobs.sql")).unwrap();
+    db.execute_batch(include_str!("../migrations/0002_life.sql")).unwrap();
+    mark(&db, 2);
+    db.execute("insert into queue (name) values ('mail')", []).unwrap();
+    let id = RequestId::parse("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+    let until = i64::try_from(NOW.after(Duration::from_mins(1)).as_millis()).unwrap();
+    let insert =
+        "insert into request (queue, id, digest, job, until) values (1, ?1, 7, 'job-1', ?2)";
+    db.execute(insert, params![id.as_bytes(), until]).unwrap();
+    drop(db);
+
+    let store = SqliteStore::open(&path, Synchronous::Full).await.unwrap();
+    let request = Some(Request { id, digest: 7 });
+    let insert = Insert { request, ..inserted(job("job-2", 0)) };
+    let again = store.insert(&queue(), alone(insert.clone()), NOW).await.unwrap();
+    assert_eq!(again, [[Inserted::Replayed(job("job-1", 0).name.id)]]);
+    let batch = Group { request, ..Group::all_or_none(vec![insert], Room::default()) };
+    let other = store.insert(&queue(), vec![batch], NOW).await.unwrap();
+    assert_eq!(other, [[Inserted::RequestReused]], "the id is that of a single job");
 }
