@@ -197,6 +197,8 @@ reasons! {
     Role = "ROLE",
     /// The job belongs to someone else.
     NotOwner = "NOT_OWNER",
+    /// The broker heard nothing of the worker on its stream: open a new one.
+    WorkerSilent = "WORKER_SILENT",
     /// The events after this cursor are gone: list again, then watch.
     CursorTrimmed = "CURSOR_TRIMMED",
     /// The store was emptied or replaced: list again, then watch.

@@ -58,6 +58,23 @@ impl Crew {
     }
 }
 
+/// Tasks that come and go while the broker runs; cheap to clone, all clones are one.
+#[derive(Clone, Default)]
+pub(crate) struct Guests(TaskTracker);
+
+impl Guests {
+    /// Runs a task that ends by itself.
+    pub(crate) fn admit(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    /// Waits until all of them have ended.
+    pub(crate) async fn leave(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
+}
+
 /// Held by a task while it runs; also a panic lets go of it.
 struct Post {
     name: &'static str,

@@ -170,13 +170,14 @@ async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, Timestamp), Error
 }
 
 fn hire(crew: &mut Crew, tasks: Tasks, store: Arc<dyn Store>, stop: &CancellationToken) {
-    let Tasks { folding, dispatching, sweeping, watching, ticking, pulse } = tasks;
+    let Tasks { folding, dispatching, sweeping, watching, working, ticking, pulse } = tasks;
     let stopped = stop.clone();
     crew.hire("the store's feed", async move { store.run(stopped).await });
     crew.hire("folding", folding.run());
     crew.hire("dispatching", dispatching.run());
     crew.hire("sweeping", sweeping.run(stop.clone()));
     crew.hire("watching workers", watching.run(stop.clone()));
+    crew.hire("the work streams", working.run(stop.clone()));
     crew.hire("the schedules", ticking.run(stop.clone()));
     crew.hire("the pulse", pulse.run(stop.clone()));
 }

@@ -7,7 +7,7 @@ use lessor_proto::v1::event::Type;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
 use lessor_proto::v1::watch_events_request::Start as From;
 use prost_types::{Duration as ProtoDuration, Timestamp};
-use tonic::{Code, Response};
+use tonic::Response;
 
 use crate::on_every_store;
 use crate::refusal::Refusal;
@@ -22,7 +22,6 @@ on_every_store! {
     bad_waits_name_their_fields,
     bad_reads_name_their_fields,
     long_failures_are_cut_and_not_refused,
-    calls_that_are_not_built_say_so,
 }
 
 fn malformed() -> ProtoDuration {
@@ -385,16 +384,4 @@ async fn long_failures_are_cut_and_not_refused(server: &mut Server) {
     server.broker().nack(failed).await.unwrap();
     let kept = server.get(&name).await.last_failure.unwrap();
     assert_eq!((kept.message.len(), kept.stack.len()), (4096, 16_384));
-}
-
-async fn calls_that_are_not_built_say_so(server: &mut Server) {
-    let refusals = [Refusal::of(
-        server.broker().work(futures_util::stream::empty()).await.map(|_| Response::new(())),
-    )];
-    for refusal in refusals {
-        assert_eq!(
-            (refusal.code, refusal.reason.as_str()),
-            (Code::Unimplemented, "FEATURE_DISABLED")
-        );
-    }
 }

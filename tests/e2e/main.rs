@@ -34,6 +34,7 @@ mod travel;
 mod wait;
 mod watch;
 mod wire;
+mod work;
 mod workers;
 
 /// Makes a test per store of each function.

@@ -138,7 +138,7 @@ impl Broker {
     /// a job that was taken for it meanwhile goes back at once, uncounted.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Leased> {
         let presence = self.workers.asks(&request.worker, request.profile, &request.queues);
-        if self.is_draining() || self.workers.is_drained(&request.worker) {
+        if self.is_draining() || presence.is_drained() {
             return Ok(Leased { empty: Empty::Draining, ..Leased::default() });
         }
         let wait = request.wait;
@@ -184,7 +184,11 @@ impl Broker {
     }
 
     /// The queues meant, each once, in the order in which to look.
-    async fn resolve(&self, patterns: &[QueuePattern], order: &Order) -> Result<Vec<QueueName>> {
+    pub(super) async fn resolve(
+        &self,
+        patterns: &[QueuePattern],
+        order: &Order,
+    ) -> Result<Vec<QueueName>> {
         let has_prefix = patterns.iter().any(|one| matches!(one, QueuePattern::Prefix(_)));
         let known = if has_prefix { self.store.queues().await? } else { Vec::new() };
         let mut entries: Vec<Vec<QueueName>> = patterns

@@ -28,6 +28,7 @@ mod token;
 pub mod travel;
 pub mod wait;
 pub mod watch;
+pub mod work;
 pub mod workers;
 
 use std::sync::Arc;
@@ -157,6 +158,17 @@ pub enum Error {
     /// The store can't work now.
     #[error("{0}")]
     Unavailable(String),
+    /// A worker says to have received what was not sent.
+    #[error("delivery {told} was not sent; the last one was {sent}")]
+    NotSent {
+        /// What it says.
+        told: u64,
+        /// The last one that was sent.
+        sent: u64,
+    },
+    /// Nothing was heard of a worker for too long.
+    #[error("nothing was heard of the worker for three ping intervals")]
+    Silent,
     /// The broker is shutting down.
     #[error("the broker is draining")]
     Draining,
@@ -195,6 +207,7 @@ pub struct Broker {
     settings: settings::SettingsCache,
     workers: workers::Workers,
     replays: replay::Replays,
+    desk: work::Desk,
     health: watching::Receiver<Result<()>>,
     draining: CancellationToken,
 }
@@ -209,6 +222,8 @@ pub struct Tasks {
     pub sweeping: sweep::Sweeping,
     /// Writes down which workers were seen, and hears which shall drain.
     pub watching: workers::Watching,
+    /// Tells work streams what concerns their workers.
+    pub working: work::Working,
     /// Fires schedules.
     pub ticking: cron::Ticking,
     /// Keeps the clock on the store's time and tells whether the store answers.
@@ -226,11 +241,21 @@ impl Broker {
         let (workers, watching) = workers::pair(Arc::clone(&store), clock.clone());
         let (health, pulse) = pulse::pair(Arc::clone(&store), clock.clone());
         let draining = CancellationToken::new();
-        let replays = replay::Replays::default();
-        let broker =
-            Self { store, clock, folder, dispatcher, settings, workers, replays, health, draining };
+        let broker = Self {
+            store,
+            clock,
+            folder,
+            dispatcher,
+            settings,
+            workers,
+            replays: replay::Replays::default(),
+            desk: work::Desk::default(),
+            health,
+            draining,
+        };
         let ticking = cron::Ticking::new(broker.clone());
-        (broker, Tasks { folding, dispatching, sweeping, watching, ticking, pulse })
+        let working = work::Working::new(broker.clone());
+        (broker, Tasks { folding, dispatching, sweeping, watching, working, ticking, pulse })
     }
 
     /// The clock that this broker decides by.

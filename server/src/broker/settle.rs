@@ -47,6 +47,37 @@ pub struct Extended {
     pub now: Timestamp,
 }
 
+/// What a worker says of one lease.
+#[derive(Clone, Debug)]
+pub enum Settle {
+    /// The job is done.
+    Ack(LeaseToken, Ack),
+    /// The job is not done.
+    Nack(LeaseToken, Nack),
+    /// The handler is alive.
+    Extend(LeaseToken, Extend),
+}
+
+impl Settle {
+    /// The lease that is meant.
+    pub fn token(&self) -> &LeaseToken {
+        match self {
+            Self::Ack(token, _) | Self::Nack(token, _) | Self::Extend(token, _) => token,
+        }
+    }
+}
+
+/// What became of a [`Settle`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The job is done.
+    Acked(Settled),
+    /// The job is not done.
+    Nacked(Settled),
+    /// The lease is extended.
+    Extended(Extended),
+}
+
 /// What a worker says of a job that it finished.
 #[derive(Clone, Debug, Default)]
 pub struct Ack {
@@ -79,6 +110,15 @@ pub struct Extend {
 }
 
 impl Broker {
+    /// Carries out what a worker says of one lease.
+    pub async fn settle(&self, settle: Settle) -> Result<Answer> {
+        match settle {
+            Settle::Ack(token, ack) => self.ack(token, ack).await.map(Answer::Acked),
+            Settle::Nack(token, nack) => self.nack(token, nack).await.map(Answer::Nacked),
+            Settle::Extend(token, extend) => self.extend(token, extend).await.map(Answer::Extended),
+        }
+    }
+
     /// The job is done.
     pub async fn ack(&self, token: LeaseToken, ack: Ack) -> Result<Settled> {
         self.workers.tells(&token.worker);
@@ -171,6 +211,20 @@ impl Broker {
                 Err(lost(&token, job.as_ref()))
             }
         }
+    }
+
+    /// Whether a lease is held, until when, and what its worker should know.
+    pub(super) async fn check(&self, token: &LeaseToken) -> Result<store::Extended> {
+        let extension = Extension {
+            id: token.name.id.clone(),
+            secret: token.secret,
+            until: None,
+            progress: None,
+            checkpoint: None,
+            cancel: None,
+            event: None,
+        };
+        self.folder.extend(token.name.queue.clone(), extension).await
     }
 
     /// A lease that never reached its worker; returns at once, the move follows.

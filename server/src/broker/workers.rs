@@ -81,7 +81,7 @@ impl Worker {
 }
 
 /// Who shall lease no more, and why.
-type Drains = HashMap<WorkerId, String>;
+pub(super) type Drains = HashMap<WorkerId, String>;
 
 /// What this broker knows of workers; cheap to clone, all clones are one.
 #[derive(Clone)]
@@ -103,6 +103,8 @@ pub struct Watching {
 pub struct Presence {
     worker: WorkerId,
     workers: Workers,
+    /// Set once the worker has left for good.
+    parted: CancellationToken,
 }
 
 /// The task and the way in to it.
@@ -121,11 +123,11 @@ impl Workers {
         profile: Option<Profile>,
         queues: &[QueuePattern],
     ) -> Presence {
-        let is_new = self.roll.lock().arrive(worker, profile, queues, self.clock.now());
+        let (is_new, parted) = self.roll.lock().arrive(worker, profile, queues, self.clock.now());
         if is_new {
             self.news.notify_one();
         }
-        Presence { worker: worker.clone(), workers: self.clone() }
+        Presence { worker: worker.clone(), workers: self.clone(), parted }
     }
 
     /// A worker tells of a job that it holds.
@@ -138,6 +140,16 @@ impl Workers {
     /// True when the worker shall lease no more.
     pub fn is_drained(&self, worker: &WorkerId) -> bool {
         self.drains.borrow().contains_key(worker)
+    }
+
+    /// The worker has left and comes back no more.
+    pub fn parts(&self, worker: &WorkerId) {
+        self.roll.lock().part(worker, self.clock.now());
+    }
+
+    /// Who shall lease no more, as it changes.
+    pub(super) fn drains(&self) -> watch::Receiver<Drains> {
+        self.drains.clone()
     }
 
     async fn listed(&self) -> Result<Vec<Worker>> {
@@ -166,12 +178,23 @@ impl Workers {
 }
 
 impl Presence {
+    /// True when the worker shall lease no more.
+    pub fn is_drained(&self) -> bool {
+        self.parted.is_cancelled() || self.workers.is_drained(&self.worker)
+    }
+
     /// Returns once the worker shall lease no more.
     pub async fn drained(&self) {
         let mut drains = self.workers.drains.clone();
-        if drains.wait_for(|drains| drains.contains_key(&self.worker)).await.is_err() {
-            // The task has ended, so nobody is told any more.
-            std::future::pending::<()>().await;
+        let drained = async {
+            if drains.wait_for(|drains| drains.contains_key(&self.worker)).await.is_err() {
+                // The task has ended, so nobody is told any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = self.parted.cancelled() => {}
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::stream;
 use lessor_proto::v1;
 use lessor_proto::v1::batch_enqueue_response::Result as EnqueueResult;
 use lessor_proto::v1::batch_settle_response::Result as SettleResult;
@@ -20,14 +19,16 @@ use super::convert::cancel::{cancel, wait};
 use super::convert::enqueue::{Batch, TraceContext, batch, new_job, response};
 use super::convert::field::Violations;
 use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
-use super::convert::settle::{self, Settle};
+use super::convert::settle;
 use super::convert::time::{proto_moment, proto_span};
 use super::convert::trace::trace_context;
 use super::convert::{admin, job};
 use super::events::{EventStream, Events};
 use super::handover::Handover;
 use super::status::Fault;
+use super::work::{Streams, WorkStream};
 use crate::broker::lease::{Empty, Leased};
+use crate::broker::settle::{Answer as Settlement, Settle};
 use crate::broker::wait::Waited;
 use crate::broker::{Broker, Error};
 
@@ -38,13 +39,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Calls {
     broker: Broker,
     events: Events,
+    streams: Streams,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Calls {
     pub(super) fn new(broker: Broker) -> Self {
-        Self { events: Events::new(broker.clone()), broker }
+        let (events, streams) = (Events::new(broker.clone()), Streams::new(broker.clone()));
+        Self { broker, events, streams }
     }
 
     async fn settle(&self, item: Result<Settle, Violations>) -> SettleResult {
@@ -54,20 +57,13 @@ impl Calls {
     }
 
     async fn try_settle(&self, item: Result<Settle, Violations>) -> Result<SettleAnswer, Fault> {
-        match item? {
-            Settle::Ack(token, ack) => {
-                let settled = self.broker.ack(token, ack).await?;
-                Ok(SettleAnswer::Ack(settle::ack_response(&settled)))
+        Ok(match self.broker.settle(item?).await? {
+            Settlement::Acked(settled) => SettleAnswer::Ack(settle::ack_response(&settled)),
+            Settlement::Nacked(settled) => SettleAnswer::Nack(settle::nack_response(&settled)),
+            Settlement::Extended(extended) => {
+                SettleAnswer::Extend(settle::extend_response(extended))
             }
-            Settle::Nack(token, nack) => {
-                let settled = self.broker.nack(token, nack).await?;
-                Ok(SettleAnswer::Nack(settle::nack_response(&settled)))
-            }
-            Settle::Extend(token, extend) => {
-                let extended = self.broker.extend(token, extend).await?;
-                Ok(SettleAnswer::Extend(settle::extend_response(extended)))
-            }
-        }
+        })
     }
 
     async fn enqueue_batch(&self, batch: Batch) -> Result<Vec<EnqueueResult>, Fault> {
@@ -286,10 +282,11 @@ impl JobBroker for Calls {
         Ok(Response::new(reply))
     }
 
-    type WorkStream = stream::Empty<Result<v1::WorkResponse, Status>>;
+    type WorkStream = WorkStream;
 
-    async fn work(&self, _: Request<Streaming<v1::WorkRequest>>) -> Answer<Self::WorkStream> {
-        Err(Fault::not_built("Work").into())
+    async fn work(&self, request: Request<Streaming<v1::WorkRequest>>) -> Answer<WorkStream> {
+        let trace = trace_of(&request);
+        Ok(Response::new(self.streams.open(request.into_inner(), trace)?))
     }
 
     type WatchEventsStream = EventStream;

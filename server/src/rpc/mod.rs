@@ -13,6 +13,7 @@ mod schedules;
 mod shield;
 mod status;
 mod testing;
+mod work;
 
 use std::time::Duration;
 

@@ -105,16 +105,24 @@ fn in_our_form(answer: Response<Body>) -> Response<Body> {
     if !status.details().is_empty() {
         return answer;
     }
+    match unreadable(&status) {
+        Some(fault) => response(fault),
+        None if status.code() == Code::Unimplemented => response(Fault::not_built("the call")),
+        None => answer,
+    }
+}
+
+/// What the transport found wrong with a message; `None` when its status tells of something else.
+pub(super) fn unreadable(status: &Status) -> Option<Fault> {
     match status.code() {
-        Code::Unimplemented => response(Fault::not_built("the call")),
         Code::OutOfRange if status.message().contains("message length too large") => {
             let actual = number_after(status.message(), "found ").unwrap_or(DECODE_LIMIT + 1);
-            response(Violations::too_large(DECODE_LIMIT, actual).into())
+            Some(Violations::too_large(DECODE_LIMIT, actual).into())
         }
         Code::Internal if status.message().starts_with("failed to decode Protobuf") => {
-            response(Violations::from("is not a message of this protocol").into())
+            Some(Violations::from("is not a message of this protocol").into())
         }
-        _ => answer,
+        _ => None,
     }
 }
 

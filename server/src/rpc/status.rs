@@ -46,6 +46,7 @@ pub(super) enum Reason {
     QueueFull,
     StoreMemory,
     StoreUnavailable,
+    WorkerSilent,
     Draining,
     CursorTrimmed,
     StoreReset,
@@ -176,6 +177,9 @@ impl Reason {
             Self::StoreUnavailable => row("STORE_UNAVAILABLE", Code::Unavailable, Detail::None,
                 "the store is away, starting, failing over or read-only", "retry")
                 .after(500),
+            Self::WorkerSilent => row("WORKER_SILENT", Code::Unavailable, Detail::None,
+                "nothing came on a Work stream for three ping intervals", "open a new stream")
+                .after(250),
             Self::Draining => row("DRAINING", Code::Unavailable, Detail::None,
                 "the broker is shutting down", "retry, elsewhere if possible")
                 .after(100),
@@ -386,6 +390,10 @@ impl From<broker::Error> for Fault {
                 tracing::debug!(cause, "a call met an unavailable store");
                 Self::new(Reason::StoreUnavailable, "the store is unavailable; try again")
             }
+            Error::NotSent { .. } => {
+                wrong_field("received_through", "must not be more than what was delivered")
+            }
+            Error::Silent => Self::new(Reason::WorkerSilent, message),
             Error::Draining => Self::new(Reason::Draining, message),
             Error::Corrupt { name, why } => {
                 tracing::error!(job.name = name, cause = why, "the record of a job is unreadable");

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Profile, Worker};
 use crate::broker::lease::QueuePattern;
 use crate::clock::Timestamp;
@@ -27,6 +29,8 @@ struct Seen {
     last: Timestamp,
     /// When the store was told last; `None`: not since it said something new.
     written: Option<Timestamp>,
+    /// Set once it has left for good.
+    parted: CancellationToken,
 }
 
 impl Seen {
@@ -57,15 +61,16 @@ impl Seen {
 }
 
 impl Roll {
-    /// A worker's call begins; true when the store should hear of it.
+    /// A worker's call begins; true when the store should hear of it. The token is set when the
+    /// worker has left for good.
     pub(super) fn arrive(
         &mut self,
         id: &WorkerId,
         profile: Option<Profile>,
         queues: &[QueuePattern],
         now: Timestamp,
-    ) -> bool {
-        let Some(seen) = self.entry(id, now) else { return false };
+    ) -> (bool, CancellationToken) {
+        let Some(seen) = self.entry(id, now) else { return (false, CancellationToken::new()) };
         let news = !seen.introduced
             || seen.queues != queues
             || profile.as_ref().is_some_and(|profile| *profile != seen.profile);
@@ -77,7 +82,14 @@ impl Roll {
         }
         seen.waiting += 1;
         seen.last = now;
-        news
+        (news, seen.parted.clone())
+    }
+
+    /// A worker has left for good.
+    pub(super) fn part(&mut self, id: &WorkerId, now: Timestamp) {
+        if let Some(seen) = self.entry(id, now) {
+            seen.parted.cancel();
+        }
     }
 
     /// A worker's call has ended.
@@ -109,6 +121,7 @@ impl Roll {
                 waiting: 0,
                 last: now,
                 written: None,
+                parted: CancellationToken::new(),
             };
             self.workers.insert(id.clone(), seen);
         }
@@ -201,7 +214,7 @@ mod tests {
     #[test]
     fn a_worker_that_waits_is_written_at_once_and_then_now_and_again() {
         let mut roll = Roll::default();
-        assert!(roll.arrive(&id("w"), None, &queues("a"), at(0)));
+        assert!(roll.arrive(&id("w"), None, &queues("a"), at(0)).0);
         let (due, incomplete) = roll.take_due(at(0), REFRESH, LATELY);
         assert_eq!((due.len(), incomplete), (1, false));
         roll.written(&due, at(0));
@@ -212,11 +225,11 @@ mod tests {
     #[test]
     fn a_worker_that_says_the_same_again_is_no_news() {
         let mut roll = Roll::default();
-        assert!(roll.arrive(&id("w"), Some(profile("a/1")), &queues("a"), at(0)));
-        assert!(!roll.arrive(&id("w"), None, &queues("a"), at(1)));
-        assert!(!roll.arrive(&id("w"), Some(profile("a/1")), &queues("a"), at(2)));
-        assert!(roll.arrive(&id("w"), Some(profile("a/2")), &queues("a"), at(3)));
-        assert!(roll.arrive(&id("w"), None, &queues("b"), at(4)));
+        assert!(roll.arrive(&id("w"), Some(profile("a/1")), &queues("a"), at(0)).0);
+        assert!(!roll.arrive(&id("w"), None, &queues("a"), at(1)).0);
+        assert!(!roll.arrive(&id("w"), Some(profile("a/1")), &queues("a"), at(2)).0);
+        assert!(roll.arrive(&id("w"), Some(profile("a/2")), &queues("a"), at(3)).0);
+        assert!(roll.arrive(&id("w"), None, &queues("b"), at(4)).0);
     }
 
     #[test]

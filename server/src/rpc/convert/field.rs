@@ -122,11 +122,9 @@ impl Violations {
     pub(in crate::rpc) fn absorb(&mut self, field: &str, inner: Self) {
         self.more += inner.more;
         for violation in inner.list {
-            let joint = if violation.field.is_empty() || violation.field.starts_with('[') {
-                ""
-            } else {
-                "."
-            };
+            let inner = &violation.field;
+            let joined = field.is_empty() || inner.is_empty() || inner.starts_with('[');
+            let joint = if joined { "" } else { "." };
             let field = format!("{field}{joint}{}", violation.field);
             self.push(Violation { field, ..violation });
         }

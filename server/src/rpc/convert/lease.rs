@@ -1,5 +1,6 @@
 //! Requests to lease, and the queues that they and watchers name.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lessor_proto::v1;
@@ -39,9 +40,10 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
     let wait = wrong.at("wait", span_opt(proto.wait.as_ref(), Duration::ZERO, LONGEST_WAIT));
     let request = wrong.at("request_id", optional(&proto.request_id, RequestId::parse));
     let types = wrong.at("types", types(&proto.types));
-    let order = order(proto, &mut wrong);
+    let order = order(proto.order, &proto.queues, &proto.weights, &mut wrong);
     let linger = linger(proto, max_jobs, &mut wrong);
-    let profile = wrong.at("worker", profile(proto));
+    let profile = proto.worker.as_ref().map(|it| described(it, &proto.worker_id)).transpose();
+    let profile = wrong.at("worker", profile);
     let read = || {
         Some(LeaseRequest {
             queues: queues?,
@@ -60,13 +62,19 @@ pub(in crate::rpc) fn lease(proto: &v1::LeaseRequest) -> Result<LeaseRequest, Vi
     wrong.finish(read())
 }
 
-/// Reads what a worker says about itself.
-fn profile(proto: &v1::LeaseRequest) -> Result<Option<Profile>, Violations> {
-    let Some(worker) = &proto.worker else { return Ok(None) };
+/// Reads what the worker of a request says about itself.
+fn described(worker: &v1::Worker, id: &str) -> Result<Profile, Violations> {
     let mut wrong = Violations::default();
-    if !worker.worker_id.is_empty() && worker.worker_id != proto.worker_id {
+    if !worker.worker_id.is_empty() && worker.worker_id != id {
         wrong.add("worker_id", "must be that of the request, or empty");
     }
+    let profile = wrong.at("", profile(worker));
+    wrong.finish(profile)
+}
+
+/// Reads what a worker says about itself.
+pub(super) fn profile(worker: &v1::Worker) -> Result<Profile, Violations> {
+    let mut wrong = Violations::default();
     wrong.at("display_name", text::printable(&worker.display_name, PROFILE_LIMIT));
     let labels = wrong.at("labels", labels(worker.labels.clone()));
     wrong.at("sdk", text::printable(&worker.sdk, PROFILE_LIMIT));
@@ -80,11 +88,11 @@ fn profile(proto: &v1::LeaseRequest) -> Result<Option<Profile>, Violations> {
             concurrency: concurrency?,
         })
     };
-    wrong.finish(read()).map(Some)
+    wrong.finish(read())
 }
 
 /// Reads which types of jobs are wanted.
-fn types(types: &[String]) -> Result<Vec<String>, Violations> {
+pub(super) fn types(types: &[String]) -> Result<Vec<String>, Violations> {
     if types.len() > MOST_TYPES {
         return Err(format!("has {} entries, more than {MOST_TYPES}", types.len()).into());
     }
@@ -96,36 +104,45 @@ fn types(types: &[String]) -> Result<Vec<String>, Violations> {
 }
 
 /// Reads how to choose between queues.
-fn order(proto: &v1::LeaseRequest, wrong: &mut Violations) -> Option<Order> {
-    let order = match v1::Order::try_from(proto.order) {
+pub(super) fn order(
+    order: i32,
+    queues: &[String],
+    weights: &HashMap<String, i32>,
+    wrong: &mut Violations,
+) -> Option<Order> {
+    let order = match v1::Order::try_from(order) {
         Ok(v1::Order::Unspecified | v1::Order::Fair) => Order::Fair,
         Ok(v1::Order::Strict) => Order::Strict,
-        Ok(v1::Order::Weighted) => Order::Weighted(weights(proto, wrong)),
+        Ok(v1::Order::Weighted) => Order::Weighted(weights_of(queues, weights, wrong)),
         Err(_) => {
             wrong.add("order", "is an unknown value");
             return None;
         }
     };
-    if !matches!(order, Order::Weighted(_)) && !proto.weights.is_empty() {
+    if !matches!(order, Order::Weighted(_)) && !weights.is_empty() {
         wrong.add("weights", "must be unset without ORDER_WEIGHTED");
     }
     Some(order)
 }
 
 /// Reads the weights of the entries of `queues`; one that is not named has the weight 1.
-fn weights(proto: &v1::LeaseRequest, wrong: &mut Violations) -> Vec<u32> {
-    let mut named: Vec<_> = proto.weights.iter().collect();
+fn weights_of(
+    queues: &[String],
+    weights: &HashMap<String, i32>,
+    wrong: &mut Violations,
+) -> Vec<u32> {
+    let mut named: Vec<_> = weights.iter().collect();
     named.sort_unstable();
     for (entry, weight) in named {
-        if !proto.queues.contains(entry) {
+        if !queues.contains(entry) {
             wrong.add(format!("weights[{entry:?}]"), "must be an entry of queues");
         } else if !(1..=GREATEST_WEIGHT).contains(weight) {
             wrong
                 .add(format!("weights[{entry:?}]"), format!("must be from 1 to {GREATEST_WEIGHT}"));
         }
     }
-    let weight = |entry| proto.weights.get(entry).copied().unwrap_or(1).unsigned_abs();
-    proto.queues.iter().map(weight).collect()
+    let weight = |entry| weights.get(entry).copied().unwrap_or(1).unsigned_abs();
+    queues.iter().map(weight).collect()
 }
 
 /// Reads for how many jobs the worker waits, and how long; `None` when it does not, or what it asks
@@ -158,7 +175,7 @@ fn linger(
 }
 
 /// Reads a number from 1 to `most`; 0 means `usual`.
-fn bounded(number: i64, usual: usize, most: usize) -> Result<usize, Violations> {
+pub(super) fn bounded(number: i64, usual: usize, most: usize) -> Result<usize, Violations> {
     match usize::try_from(number) {
         Ok(0) => Ok(usual),
         Ok(number) if number <= most => Ok(number),

@@ -24,6 +24,7 @@ mod text;
 pub(super) mod time;
 pub(super) mod trace;
 pub(super) mod watch;
+pub(super) mod work;
 pub(super) mod worker;
 
 use std::ops::RangeInclusive;

@@ -14,7 +14,7 @@ use super::payload::{RESULT_LIMIT, payload_opt};
 use super::time::{LONGEST_BACKOFF, proto_moment, proto_span, span, span_opt};
 use super::{job, text};
 use crate::broker::enqueue::NewJob;
-use crate::broker::settle::{Ack, Extend, Extended, Nack, Outcome, Settled};
+use crate::broker::settle::{Ack, Extend, Extended, Nack, Outcome, Settle, Settled};
 use crate::clock::Timestamp;
 use crate::job::transition::Disposition;
 use crate::job::{Failure, LeaseToken, Progress, QueueName};
@@ -25,17 +25,6 @@ const DETAILS_LIMIT: usize = 16 << 10;
 const PROGRESS_MESSAGE_LIMIT: usize = 1 << 10;
 const MOST_ITEMS: usize = 256;
 const MOST_FOLLOW_UPS: usize = 16;
-
-/// One settle, read.
-#[derive(Debug)]
-pub(in crate::rpc) enum Settle {
-    /// The job is done.
-    Ack(LeaseToken, Ack),
-    /// The job is not done.
-    Nack(LeaseToken, Nack),
-    /// The handler is alive.
-    Extend(LeaseToken, Extend),
-}
 
 /// Reads an ack. `now` is what the times of its follow-ups are compared with.
 pub(in crate::rpc) fn ack(
@@ -146,7 +135,7 @@ fn follow_ups(
     wrong.finish(Some(jobs))
 }
 
-fn token(text: &str) -> Result<LeaseToken, Violations> {
+pub(super) fn token(text: &str) -> Result<LeaseToken, Violations> {
     LeaseToken::parse(text).map_err(|why| Violations::bad_lease_token(&why))
 }
 

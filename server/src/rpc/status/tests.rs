@@ -4,7 +4,7 @@ use super::*;
 use crate::job::{JobName, QueueName, ScheduleId, State};
 use crate::store::Room;
 
-const ALL: [Reason; 29] = [
+const ALL: [Reason; 30] = [
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
@@ -28,6 +28,7 @@ const ALL: [Reason; 29] = [
     Reason::QueueFull,
     Reason::StoreMemory,
     Reason::StoreUnavailable,
+    Reason::WorkerSilent,
     Reason::Draining,
     Reason::CursorTrimmed,
     Reason::StoreReset,
@@ -73,6 +74,8 @@ fn faults() -> Vec<Fault> {
         Error::Overloaded,
         Error::StoreFull("10.0.0.1 has no memory".to_owned()),
         Error::Unavailable("connection refused by 10.0.0.1".to_owned()),
+        Error::Silent,
+        Error::NotSent { told: 2, sent: 1 },
         Error::Draining,
         Error::Corrupt { name: name().to_string(), why: "truncated".to_owned() },
     ];

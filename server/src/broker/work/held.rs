@@ -1,0 +1,124 @@
+//! What a worker holds: jobs that arrived and were not settled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deliveries::Arrived;
+use crate::clock::Timestamp;
+use crate::job::{JobName, LeaseToken};
+
+/// The leases that a worker holds.
+pub(super) struct Held {
+    leases: HashMap<JobName, Lease>,
+    /// Leases are looked through no more often.
+    pace: Duration,
+    /// No lease wants to be extended before this moment.
+    look_at: Timestamp,
+}
+
+/// One lease.
+pub(super) struct Lease {
+    pub(super) token: Arc<LeaseToken>,
+    /// The end of its visibility timeout.
+    pub(super) until: Timestamp,
+    /// An extension is under way.
+    asking: bool,
+    /// The worker knows that the job is to be cancelled.
+    pub(super) told: bool,
+}
+
+impl Held {
+    /// For a worker that sends a frame at least once per `ping_interval`.
+    pub(super) fn new(ping_interval: Duration) -> Self {
+        let look_at = Timestamp::from_millis(u64::MAX);
+        Self { leases: HashMap::new(), pace: ping_interval / 4, look_at }
+    }
+
+    /// The worker has it now.
+    pub(super) fn insert(&mut self, arrived: Arrived) {
+        let Arrived { token, until } = arrived;
+        self.look_at = self.look_at.min(fresh_until(&token, until));
+        let lease = Lease { token, until, asking: false, told: false };
+        self.leases.insert(lease.token.name.clone(), lease);
+    }
+
+    /// Takes out the lease with this token.
+    pub(super) fn remove(&mut self, token: &LeaseToken) -> Option<Lease> {
+        self.get_mut(token)?;
+        self.leases.remove(&token.name)
+    }
+
+    /// A lease that was taken out is still held.
+    pub(super) fn put_back(&mut self, lease: Lease) {
+        self.look_at = self.look_at.min(fresh_until(&lease.token, lease.until));
+        self.leases.insert(lease.token.name.clone(), lease);
+    }
+
+    /// The lease with this token.
+    pub(super) fn get_mut(&mut self, token: &LeaseToken) -> Option<&mut Lease> {
+        let lease = self.leases.get_mut(&token.name)?;
+        (lease.token.secret == token.secret).then_some(lease)
+    }
+
+    /// The leases of which a third of the time has passed, to be extended together.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<Arc<LeaseToken>> {
+        if now < self.look_at {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        let mut next = Timestamp::from_millis(u64::MAX);
+        for lease in self.leases.values_mut() {
+            let at = fresh_until(&lease.token, lease.until);
+            // The attempt may not become longer, so nothing would be gained.
+            let is_last = lease.until >= attempt_end(&lease.token);
+            if is_last || lease.asking {
+                continue;
+            }
+            if at <= now {
+                lease.asking = true;
+                due.push(Arc::clone(&lease.token));
+            } else {
+                next = next.min(at);
+            }
+        }
+        self.look_at = next.max(now.after(self.pace));
+        due
+    }
+
+    /// An extension came back: the lease ends then, or as before when that is not known.
+    pub(super) fn extended(
+        &mut self,
+        token: &LeaseToken,
+        until: Option<Timestamp>,
+    ) -> Option<&mut Lease> {
+        let lease = self.get_mut(token)?;
+        lease.asking = false;
+        if let Some(until) = until {
+            lease.until = until;
+        }
+        let at = fresh_until(token, lease.until);
+        self.look_at = self.look_at.min(at);
+        self.get_mut(token)
+    }
+
+    /// All of them.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Lease> {
+        self.leases.drain().map(|(_, lease)| lease)
+    }
+
+    /// True when nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+}
+
+/// When a third of the time of a lease that ends at `until` has passed.
+fn fresh_until(token: &LeaseToken, until: Timestamp) -> Timestamp {
+    until.before(token.lease_duration * 2 / 3)
+}
+
+/// When the attempt must end.
+fn attempt_end(token: &LeaseToken) -> Timestamp {
+    token.leased_at.after(token.attempt_timeout)
+}
