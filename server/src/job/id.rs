@@ -47,6 +47,20 @@ impl fmt::Display for QueueName {
     }
 }
 
+/// The digits of Crockford's base 32.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// What each character is worth as a digit; 32: it is none.
+const DIGIT_VALUES: [u8; 256] = {
+    let mut values = [32; 256];
+    let mut digit = 0;
+    while digit < 32 {
+        values[DIGITS[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    values
+};
+
 /// The id of a job, unique in its queue: `[A-Za-z0-9][A-Za-z0-9._~-]{0,127}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Arc<str>);
@@ -78,14 +92,27 @@ impl JobId {
         Self::of_bits((request.0.as_u128() & TIME) | (own & !TIME))
     }
 
-    fn of_bits(mut bits: u128) -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    /// The id that stands for these bits.
+    pub fn of_bits(mut bits: u128) -> Self {
         let mut text = [b'0'; 26];
         for digit in text.iter_mut().rev() {
             *digit = DIGITS[(bits & 31) as usize];
             bits >>= 5;
         }
         Self(String::from_utf8_lossy(&text).into())
+    }
+
+    /// The bits that the id stands for, if it has the form of those that [`JobId::generate`] makes.
+    pub fn bits(&self) -> Option<u128> {
+        let text: &[u8; 26] = self.0.as_bytes().try_into().ok()?;
+        // 26 digits hold two bits more than there are.
+        if text[0] > b'7' {
+            return None;
+        }
+        text.iter().try_fold(0, |bits: u128, digit| {
+            let value = DIGIT_VALUES[usize::from(*digit)];
+            (value < 32).then(|| bits << 5 | u128::from(value))
+        })
     }
 
     /// The id as text.

@@ -11,7 +11,7 @@ mod schedule;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use crate::clock::{Timestamp, millis};
@@ -185,6 +185,16 @@ struct AttemptRecord {
 
 /// Encodes what never changes after enqueue.
 pub fn encode_spec(spec: &Spec) -> Vec<u8> {
+    spec_record(spec).encode_to_vec()
+}
+
+/// Appends what [`encode_spec`] makes to `out`, without a copy of the payload in between.
+pub fn put_spec(spec: &Spec, out: &mut BytesMut) {
+    // A growing buffer takes all.
+    let _fits = spec_record(spec).encode(out);
+}
+
+fn spec_record(spec: &Spec) -> SpecRecord {
     let retry = (spec.retry != RetryPolicy::default()).then(|| retry_record(&spec.retry));
     let usual = Retention::default();
     let keep = |keep: Keep, usual: Keep| {
@@ -207,7 +217,6 @@ pub fn encode_spec(spec: &Spec) -> Vec<u8> {
         expires: spec.expires.map(Timestamp::as_millis),
         attempt_millis: spec.attempt_timeout.map(millis),
     }
-    .encode_to_vec()
 }
 
 /// Decodes what [`encode_spec`] encoded; the payload shares the memory of `bytes`.

@@ -282,13 +282,12 @@ every_store!(
         assert_eq!(job.details.attempts, wanted);
     }
 
-    async fn the_store_knows_who_acked(queue: Queue) {
+    async fn an_attempt_tells_who_acked(queue: Queue) {
         queue.add_all(&["a", "b"], spec()).await;
         let first = Claim { worker: worker("first worker"), ..claim(1) };
         let second = Claim { worker: worker("second worker"), ..claim(1) };
         let served = queue.claims(vec![first, second], at(0)).await;
         let acks: Vec<Transition> = served.iter().flatten().map(|job| acked(job, at(1))).collect();
-        assert!(acks.iter().all(|ack| ack.attempt.as_ref().unwrap().worker.is_none()));
         queue.commit_all(acks, at(1)).await;
         for (id, name) in [("a", "first worker"), ("b", "second worker")] {
             let recorded = queue.get(id).await.details.attempts;

@@ -118,19 +118,18 @@ async fn a_full_server_takes_no_jobs_but_lets_them_end() {
 #[tokio::test]
 async fn an_unreadable_record_does_not_hold_up_the_jobs_behind_it() {
     // Behind the head of a record, which scripts read, comes what only brokers read.
-    const HEAD: usize = 64;
+    const HEAD: usize = 17;
     let server = RedisServer::start(&[]);
     let queue = Queue::open(&server.url(), None).await;
     queue.add_all(&["a", "b", "c"], spec()).await;
     let mut connection = server.connection();
     let mut spoil = |id: &str| {
-        let key = format!("{{{}:{}}}:j:{id}", queue.namespace, queue.name);
-        redis::cmd("SETRANGE")
-            .arg(key)
-            .arg(HEAD)
-            .arg(&[0xff_u8; 9][..])
-            .exec(&mut connection)
-            .unwrap();
+        let key = format!("{{{}:{}}}:j", queue.namespace, queue.name);
+        let read = redis::cmd("HGET").arg(&key).arg(id).query(&mut connection);
+        let mut record: Vec<u8> = read.unwrap();
+        record.truncate(HEAD);
+        record.extend([0xff_u8; 9]);
+        redis::cmd("HSET").arg(&key).arg(id).arg(record).exec(&mut connection).unwrap();
     };
     spoil("a");
     assert_eq!(ids(&queue.claim(3, at(0)).await), ["b", "c"]);
@@ -148,8 +147,8 @@ async fn an_entry_whose_job_is_gone_holds_nobody_up_and_is_dropped() {
     queue.add("waiting", scheduled(at(5))).await;
     let mut connection = server.connection();
     for id in ["ready", "waiting"] {
-        let key = format!("{{{}:{}}}:j:{id}", queue.namespace, queue.name);
-        redis::cmd("DEL").arg(key).exec(&mut connection).unwrap();
+        let key = format!("{{{}:{}}}:j", queue.namespace, queue.name);
+        redis::cmd("HDEL").arg(key).arg(id).exec(&mut connection).unwrap();
     }
     assert_eq!(ids(&queue.claim(3, at(0)).await), ["behind"]);
     assert_eq!(queue.store.next_due(&queue.name).await.unwrap(), Some(at(5)));

@@ -1,7 +1,6 @@
 //! Why a worker got nothing.
 
-use super::Dispatching;
-use super::door::Ticket;
+use super::{Dispatching, Ticket};
 use crate::broker::lease::Empty;
 use crate::clock::Timestamp;
 use crate::store::Gate;
@@ -13,7 +12,7 @@ impl Dispatching {
             return Empty::Draining;
         }
         let Some(waiter) = self.waiters.get(&ticket) else { return Empty::NoJobs };
-        why(waiter.route.queues().map(|queue| match self.lines.get(queue) {
+        why(waiter.queues.iter().map(|queue| match self.lines.get(queue) {
             Some(line) if line.gate.is_some() => line.gate,
             _ => waiter.gates.get(queue).copied(),
         }))

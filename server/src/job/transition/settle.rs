@@ -75,8 +75,7 @@ pub fn ack(
             delivery: token.counters.deliveries,
             number: token.counters.attempts,
             secret: token.secret,
-            // The store knows the holder and writes it.
-            worker: None,
+            worker: Some(token.worker.clone()),
             started: token.leased_at,
             ended: now,
             outcome: Outcome::Succeeded,

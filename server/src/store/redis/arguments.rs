@@ -8,31 +8,16 @@ use crate::clock::millis;
 use crate::job::{
     DedupScope, Guard, HISTORY, OnDuplicate, Outcome, Place, State, Transition, Version,
 };
-use crate::store::{Commit, Insert, created, on_duplicate, record};
-
-/// True when the job needs nothing of `insert_any`.
-pub(super) fn is_plain(insert: &Insert) -> bool {
-    !codec::has_extras(&insert.job.spec)
-}
-
-/// True when the move needs nothing of `commit_any`.
-pub(super) fn is_plain_end(Commit { transition, then }: &Commit) -> bool {
-    !matches!(transition.guard, Guard::Standing(_))
-        && transition.free_dedup.is_none()
-        && then.is_empty()
-}
+use crate::store::{Commit, Insert, Request, created, on_duplicate, record};
 
 /// Adds what enqueue.lua reads of one job.
-pub(super) fn insert(call: &mut Call, insert: &Insert) {
+pub(super) fn insert(call: &mut Call<'_>, insert: &Insert) {
     let job = &insert.job;
-    call.text(&job.name.id);
+    call.bytes(codec::id_bytes(&job.name.id));
     call.text(if insert.chosen_id { "1" } else { "0" });
     call.bytes(codec::new_record(job));
     call.moment(Some(job.at).filter(|_| job.state == State::Scheduled));
-    match &insert.request {
-        Some(request) => call.text(request.id).text(format_args!("{:016x}", request.digest)),
-        None => call.text("").text(""),
-    };
+    request_of(call, insert.request);
     match &job.spec.dedup {
         Some(dedup) => {
             let (scope, span) = match dedup.scope {
@@ -46,8 +31,8 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
                 OnDuplicate::RunAfter => 'A',
                 OnDuplicate::Reject => 'X',
             };
-            let ttl = span.map_or(String::new(), |span| millis(span).max(1).to_string());
-            call.text(dedup.key.as_str()).text(format_args!("{scope}{rule}")).text(ttl);
+            let ttl = span.map(|span| millis(span).max(1));
+            call.text(dedup.key.as_str()).text(format!("{scope}{rule}")).number(ttl);
         }
         None => {
             call.text("").text("").text("");
@@ -56,12 +41,23 @@ pub(super) fn insert(call: &mut Call, insert: &Insert) {
     call.bytes(record::encode_event(&created(insert)));
 }
 
-/// Adds what commit.lua reads of one transition and its follow-ups.
-pub(super) fn commit(call: &mut Call, Commit { transition, then }: &Commit) {
+/// Adds a request and its digest, or the empty arguments that stand for none.
+pub(super) fn request_of<'c, 's>(
+    call: &'c mut Call<'s>,
+    request: Option<Request>,
+) -> &'c mut Call<'s> {
+    match request {
+        Some(Request { id, digest }) => call.text(id.to_string()).text(format!("{digest:016x}")),
+        None => call.text("").text(""),
+    }
+}
+
+/// Adds what `commit_any.lua` reads of one transition and its follow-ups.
+pub(super) fn commit(call: &mut Call<'_>, Commit { transition, then }: &Commit) {
     let attempt = transition.attempt.as_ref();
     let is_lost = attempt.is_some_and(|attempt| attempt.outcome == Outcome::LeaseExpired);
-    call.text(&transition.name.id).bytes(guard(transition.guard));
-    call.bytes(codec::changed_head(transition)).text(transition.at.as_millis());
+    call.bytes(codec::id_bytes(&transition.name.id)).bytes(guard(transition.guard));
+    call.bytes(codec::changed_course(transition)).text(transition.at.as_millis());
     call.text(line(transition));
     call.text(attempt.map_or(String::new(), |attempt| format!("a{}", attempt.delivery % HISTORY)));
     call.maybe(attempt.map(record::encode_attempt));
@@ -125,7 +121,7 @@ fn keep(transition: &Transition) -> String {
 fn changed_record(transition: &Transition) -> Bytes {
     match (&transition.spec, transition.guard) {
         (Some(spec), Guard::Standing(version)) => {
-            codec::changed_record(transition, spec, version.revision.saturating_add(1))
+            codec::changed_record(spec, version.revision.saturating_add(1))
         }
         _ => Bytes::new(),
     }

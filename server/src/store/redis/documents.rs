@@ -31,14 +31,15 @@ impl RedisStore {
     }
 
     pub(super) async fn write_documents(&self, kind: Kind, puts: &[Put]) -> Result<Vec<Guarded>> {
-        let mut call = Call::on(vec![self.namespace.documents(name(kind))]);
+        let hash = self.namespace.documents(name(kind));
+        let mut call = Call::on(&self.scripts.documents, &[hash]);
         let channel = kind.is_told().then(|| self.namespace.documents_channel());
         call.text(channel.unwrap_or_default()).text(name(kind));
         for Put { key, expected, body } in puts {
-            call.text(key).text(expected.map_or(String::new(), |revision| revision.to_string()));
+            call.text(key.as_str()).number(*expected);
             call.text(if body.is_some() { "1" } else { "" });
             call.bytes(body.clone().unwrap_or_default());
         }
-        reply::guarded(self.run_script(&call, &self.scripts.documents).await?)
+        reply::guarded(self.ran(&call).await?)
     }
 }

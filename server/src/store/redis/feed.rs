@@ -98,7 +98,7 @@ fn tell(store: &RedisStore, channels: &[String; 5], messages: &[Msg]) {
         {
             if let Signal::Settings(queue) = &signal {
                 // It may have been deleted, and then its next job must register it again.
-                store.registered.lock().remove(queue);
+                store.forget(queue);
             }
             let _nobody = store.signals.send(signal);
         }
@@ -110,7 +110,10 @@ fn signal(channels: &[String; 5], message: &Msg) -> Option<Signal> {
     let queue = |name: &str| QueueName::parse(name).ok();
     let channel = channels.iter().position(|channel| channel == message.get_channel_name())?;
     match channel {
-        0 => Some(Signal::Ready(queue(payload)?)),
+        0 => {
+            let (_, name) = payload.split_once(' ')?;
+            Some(Signal::Ready(queue(name)?))
+        }
         1 => {
             let (at, name) = payload.split_once(' ')?;
             Some(Signal::Due(queue(name)?, Timestamp::from_millis(at.parse().ok()?)))

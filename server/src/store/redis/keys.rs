@@ -14,11 +14,12 @@
 //! | `e` | zset | ids of pending jobs that expire, by when |
 //! | `f:<state>` | zset | ids of finished jobs, by purge time |
 //! | `i:<term>` | zset | ids of jobs with a label or owner, by create time |
-//! | `j:<id>` | string | a job's record: head, type, extras and spec ([`super::codec`]) |
+//! | `j` | hash | id of a job → its record ([`super::codec`]) |
+//! | `g` | hash | id of a job that is not as it was enqueued → its course |
 //! | `m:<id>` | hash | what attempts left behind and a cancellation; only when there is something |
 //! | `d:<key>` | string | who holds a dedup key, and until when |
 //! | `n:<key>` | hash | holder of a dedup key → who waits behind it, and how it will hold the key |
-//! | `q:<began>:<id>` | string | which job a request made in this life of the queue; expires |
+//! | `q:<began>:<id>` | string | which job, or which of a group's jobs, a request made in this life of the queue; expires |
 //! | `c:<id>` | string | which leases a claim's request made; expires |
 //! | `k` | string | the ledger: counters and gates (`lua/ledger.lua`) |
 //! | `cfg` | string | the revision of the queue's settings, a space, their record |
@@ -27,8 +28,8 @@
 //!
 //! An entry of a ready list is a place (6 bytes), since when the job is ready (6) and its id. Places
 //! rise along a list and no two of a queue are the same, so lists of one priority are read as one. A
-//! job never becomes ready twice at the same moment, so an entry is valid if the record says that
-//! the job is ready since then. A job that leaves its line otherwise than by a claim may leave its
+//! job never becomes ready twice at the same moment, so an entry is valid if the job is ready since
+//! then. A job that leaves its line otherwise than by a claim may leave its
 //! entry behind, stale.
 //!
 //! Beside them, per namespace: the set of queues, the epoch, a hash for each kind of documents, and a
@@ -100,7 +101,7 @@ impl Namespace {
 }
 
 /// What prelude.lua expects as KEYS, in its order.
-pub(super) fn declared(base: &str) -> [String; 15] {
+pub(super) fn declared(base: &str) -> [String; 17] {
     let state = |state: State| format!("{base}{}", of_state(state));
     [
         format!("{base}p"),
@@ -118,6 +119,8 @@ pub(super) fn declared(base: &str) -> [String; 15] {
         state(State::Dead),
         state(State::Cancelled),
         state(State::Expired),
+        format!("{base}j"),
+        format!("{base}g"),
     ]
 }
 

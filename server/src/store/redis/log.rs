@@ -1,19 +1,20 @@
 //! Entries of a queue's event log, as the scripts write them.
 //!
 //! An entry is a list of forms and bodies: `n` its number; `v` how many events it holds, if not one;
-//! `b` encoded events; `w` the worker of events that name none; `c` leases of one claim; `p` promoted
-//! jobs; `u` a job that waits for no other any more; `k` an enqueued job that waits for another; `d` a
+//! `b` encoded events; `w` the worker of events that name none; `e` enqueued jobs that are ready; `c` and
+//! `l` leases of one claim; `s` jobs that succeeded; `p` promoted jobs; `u` a job that waits for no other any more; `k` an enqueued job that waits for another; `d` a
 //! deduplicated enqueue, `x` one that replaced what the other job does.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::codec::{u32_at, u64_at};
-use crate::clock::Timestamp;
-use crate::job::{Event, EventKind, JobId, QueueName, State, WorkerId};
-use crate::store::record::decode_events;
-use crate::store::{Entry, Position};
+use super::codec::{id_bytes, id_of, u32_at, u64_at};
+use super::scripts::Call;
+use crate::clock::{Timestamp, millis};
+use crate::job::{Event, EventKind, QueueName, State, Transition, WorkerId};
+use crate::store::record::{decode_events, encode_event};
+use crate::store::{self, Entry, Insert, Position};
 
 /// Reads an entry; `None` for one that this version can't read: a hole is told by its number.
 pub(super) fn entry(
@@ -38,7 +39,10 @@ pub(super) fn entry(
                 }
                 events.append(&mut encoded);
             }
+            b'e' => enqueued(queue, &body, &mut events)?,
             b'c' => claimed(queue, &body, &mut events)?,
+            b'l' => leased(queue, &body, &mut events)?,
+            b's' => ended(queue, &body, &mut events)?,
             b'p' => promoted(queue, &body, &mut events)?,
             b'u' => events.push(unblocked(queue, &body)?),
             b'k' => {
@@ -50,7 +54,7 @@ pub(super) fn entry(
             }
             b'x' => events.push(replaced(queue, &body)?),
             b'd' => {
-                let (to, job) = (State::from_letter(*body.first()?)?, job_id(&body[1..])?);
+                let (to, job) = (State::from_letter(*body.first()?)?, id_of(&body[1..])?);
                 let at = Timestamp::from_millis(id.0);
                 events.push(Event::new(EventKind::Deduplicated, at, queue.clone(), job, to));
             }
@@ -69,7 +73,7 @@ fn claimed(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()
         let numbers = after.get(..16)?;
         rest = &after[16..];
         let mut event =
-            Event::new(EventKind::Leased, now, queue.clone(), job_id(id)?, State::Leased);
+            Event::new(EventKind::Leased, now, queue.clone(), id_of(id)?, State::Leased);
         event.from = Some(State::Ready);
         event.attempt = u32_at(numbers, 12).saturating_add(1);
         event.worker = Some(worker.clone());
@@ -79,12 +83,139 @@ fn claimed(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()
     Some(())
 }
 
+/// As claim.lua tells it: place and time of the job's entry in its line stand before its id.
+fn leased(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()> {
+    let (now, rest) = moment(body)?;
+    let (worker, mut rest) = counted(rest)?;
+    let worker = worker_id(worker)?;
+    while !rest.is_empty() {
+        let (entry, after) = counted(rest)?;
+        let (attempts, after) = after.split_at_checked(4)?;
+        rest = after;
+        // Two bytes of the place, then the time in its lower six.
+        let since = u64_at(entry.get(4..)?, 0) & 0xFFFF_FFFF_FFFF;
+        let mut event = Event::new(
+            EventKind::Leased,
+            now,
+            queue.clone(),
+            id_of(entry.get(12..)?)?,
+            State::Leased,
+        );
+        event.from = Some(State::Ready);
+        event.attempt = u32_at(attempts, 0).saturating_add(1);
+        event.worker = Some(worker.clone());
+        event.waited = Some(now.since(Timestamp::from_millis(since)));
+        events.push(event);
+    }
+    Some(())
+}
+
+fn enqueued(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()> {
+    let (at, rest) = moment(body)?;
+    let (job_type, mut rest) = counted(rest)?;
+    let job_type = std::str::from_utf8(job_type).ok()?;
+    while !rest.is_empty() {
+        let (id, after) = counted(rest)?;
+        rest = after;
+        let mut event = Event::new(EventKind::Created, at, queue.clone(), id_of(id)?, State::Ready);
+        job_type.clone_into(&mut event.job_type);
+        events.push(event);
+    }
+    Some(())
+}
+
+fn ended(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()> {
+    let (at, rest) = moment(body)?;
+    let (worker, mut rest) = counted(rest)?;
+    let worker = worker_id(worker)?;
+    while !rest.is_empty() {
+        let (id, after) = counted(rest)?;
+        let (numbers, after) = after.split_at_checked(12)?;
+        rest = after;
+        let mut event =
+            Event::new(EventKind::Succeeded, at, queue.clone(), id_of(id)?, State::Succeeded);
+        event.from = Some(State::Leased);
+        event.attempt = u32_at(numbers, 0);
+        event.ran = Some(Duration::from_millis(u64_at(numbers, 4)));
+        event.worker = Some(worker.clone());
+        events.push(event);
+    }
+    Some(())
+}
+
+/// Forms and bodies of an entry, one after another.
+#[derive(Default)]
+pub(super) struct Told {
+    parts: Vec<(&'static str, Vec<u8>)>,
+    /// What events must have in common with those before to stand in one body with them.
+    common: Vec<u8>,
+}
+
+impl Told {
+    /// Adds one event to those with the same form and `common` beginning.
+    fn add_to(&mut self, form: &'static str, common: Vec<u8>) -> &mut Vec<u8> {
+        let goes_on = self.parts.last().is_some_and(|(last, _)| *last == form);
+        if !goes_on || self.common != common {
+            self.parts.push((form, common.clone()));
+            self.common = common;
+        }
+        let last = self.parts.len() - 1;
+        &mut self.parts[last].1
+    }
+
+    /// Adds the number of forms and bodies, and these.
+    pub(super) fn add(&self, call: &mut Call<'_>) {
+        call.text(2 * self.parts.len());
+        for (form, body) in &self.parts {
+            call.text(*form).bytes(body);
+        }
+    }
+}
+
+/// What is told of new jobs that are ready.
+pub(super) fn created<'a>(inserts: impl Iterator<Item = &'a Insert>) -> Told {
+    let mut told = Told::default();
+    for insert in inserts {
+        let spec = &insert.job.spec;
+        if insert.reason.is_empty() && spec.trace_context.is_empty() && spec.labels.is_empty() {
+            let mut common = format!("{};", spec.created.as_millis()).into_bytes();
+            put_counted(&mut common, spec.job_type.as_bytes());
+            put_counted(told.add_to("e", common), &id_bytes(&insert.job.name.id));
+        } else {
+            let event = encode_event(&store::created(insert));
+            told.add_to("b", Vec::new()).extend(event);
+        }
+    }
+    told
+}
+
+/// What is told of jobs that succeeded; each knows the attempt that did it.
+pub(super) fn succeeded<'a>(transitions: impl Iterator<Item = &'a Transition>) -> Told {
+    let mut told = Told::default();
+    for Transition { name, event, attempt, .. } in transitions {
+        let worker = attempt.as_ref().and_then(|attempt| attempt.worker.as_ref());
+        let mut common = format!("{};", event.at.as_millis()).into_bytes();
+        put_counted(&mut common, worker.map_or("", |worker| worker.as_str()).as_bytes());
+        let body = told.add_to("s", common);
+        put_counted(body, &id_bytes(&name.id));
+        body.extend(event.attempt.to_be_bytes());
+        body.extend(event.ran.map_or(0, millis).to_be_bytes());
+    }
+    told
+}
+
+/// A length of one byte, then so many bytes; the wire allows no more of what is written so.
+fn put_counted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+    out.extend(bytes);
+}
+
 fn promoted(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()> {
     let (now, mut rest) = moment(body)?;
     while let Some((letter, after)) = rest.split_first() {
         let (id, after) = counted(after)?;
         rest = after;
-        let mut event = Event::new(EventKind::Ready, now, queue.clone(), job_id(id)?, State::Ready);
+        let mut event = Event::new(EventKind::Ready, now, queue.clone(), id_of(id)?, State::Ready);
         event.from = State::from_letter(*letter);
         events.push(event);
     }
@@ -97,7 +228,7 @@ fn unblocked(queue: &QueueName, body: &[u8]) -> Option<Event> {
     let (id, _) = counted(rest)?;
     let to = State::from_letter(*letter)?;
     let kind = if to == State::Ready { EventKind::Ready } else { EventKind::Scheduled };
-    let mut event = Event::new(kind, now, queue.clone(), job_id(id)?, to);
+    let mut event = Event::new(kind, now, queue.clone(), id_of(id)?, to);
     event.from = Some(State::Blocked);
     Some(event)
 }
@@ -109,7 +240,7 @@ fn replaced(queue: &QueueName, body: &[u8]) -> Option<Event> {
     let created = decode_events(queue, Bytes::copy_from_slice(created)).ok()?.pop()?;
     Some(Event {
         kind: EventKind::Deduplicated,
-        job: Some(job_id(id)?),
+        job: Some(id_of(id)?),
         from: State::from_letter(*from),
         to: State::from_letter(*to),
         reason: "REPLACED".to_owned(),
@@ -128,10 +259,6 @@ fn moment(body: &[u8]) -> Option<(Timestamp, &[u8])> {
 fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))
-}
-
-fn job_id(bytes: &[u8]) -> Option<JobId> {
-    JobId::parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn worker_id(bytes: &[u8]) -> Option<WorkerId> {

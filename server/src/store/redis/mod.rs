@@ -8,6 +8,8 @@ mod codec;
 mod connect;
 mod documents;
 mod feed;
+mod habits;
+mod hot;
 mod keys;
 mod log;
 mod reads;
@@ -26,8 +28,9 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use self::connect::{Address, Link};
+use self::habits::Habits;
 use self::keys::Namespace;
-use self::scripts::{Call, Script, Scripts, unavailable};
+use self::scripts::{Call, Ran, Script, Scripts, unavailable};
 use super::{
     Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error, Extended, Extension,
     Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
@@ -35,7 +38,8 @@ use super::{
 };
 use crate::clock::{Timestamp, millis};
 use crate::job::{
-    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Event, Job, JobName, QueueName, QueueSettings,
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Event, HISTORY, Job, JobName, QueueName,
+    QueueSettings,
 };
 
 /// How a store is opened.
@@ -68,6 +72,9 @@ pub struct RedisStore {
     /// The epoch as last seen.
     epoch: Mutex<Option<String>>,
     warnings: Vec<String>,
+    /// Names this broker in its messages.
+    origin: String,
+    habits: Habits,
 }
 
 impl RedisStore {
@@ -84,6 +91,8 @@ impl RedisStore {
             registered: Mutex::default(),
             epoch: Mutex::default(),
             warnings: Vec::new(),
+            origin: format!("{:016x}", fastrand::u64(..)),
+            habits: Habits::default(),
         };
         store.check_version().await?;
         store.check_eviction(options.allow_eviction).await?;
@@ -133,19 +142,30 @@ impl RedisStore {
         self.link.ask(command).await.map_err(unavailable)
     }
 
-    fn call(&self, queue: &QueueName, now: Timestamp) -> Call {
-        Call::new(&self.namespace, queue, now)
+    fn call<'s>(&'s self, script: &'s Script, queue: &QueueName, now: Timestamp) -> Call<'s> {
+        Call::new(script, &self.namespace, queue, now)
     }
 
     /// A call that may write to the event log.
-    fn moving(&self, queue: &QueueName, now: Timestamp) -> Call {
-        let mut call = self.call(queue, now);
+    fn moving<'s>(&'s self, script: &'s Script, queue: &QueueName, now: Timestamp) -> Call<'s> {
+        let mut call = self.call(script, queue, now);
         call.text(EVENTS_KEPT);
         call
     }
 
-    async fn run_script(&self, call: &Call, script: &Script) -> Result<Value> {
-        call.run(&self.link, script).await
+    async fn ran(&self, call: &Call<'_>) -> Result<Value> {
+        Ok(call.run(&self.link).await?.answer)
+    }
+
+    /// Tells this broker what a message of its own would have told it.
+    fn wake(&self, queue: &QueueName) {
+        let _nobody = self.signals.send(Signal::Ready(queue.clone()));
+    }
+
+    /// What was known of a queue may not be so any more.
+    fn forget(&self, queue: &QueueName) {
+        self.registered.lock().remove(queue);
+        self.habits.forget(queue);
     }
 
     /// Registers a queue before its first job, so that no job is in a queue nobody sweeps.
@@ -202,20 +222,27 @@ impl Store for RedisStore {
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
         self.register(queue).await?;
-        let mut call = self.moving(queue, now);
+        if hot::is_plain(&groups)
+            && let Some(inserted) = self.insert_plain(queue, &groups, now).await?
+        {
+            return Ok(inserted);
+        }
+        let mut call = self.moving(&self.scripts.insert_any, queue, now);
         call.text(millis(REQUEST_MEMORY)).text(groups.len());
         for group in &groups {
-            let most = |most: Option<u64>| most.map_or(String::new(), |most| most.to_string());
-            call.text(most(group.room.jobs)).text(most(group.room.bytes));
+            call.number(group.room.jobs).number(group.room.bytes);
+            call.text(u8::from(group.atomic));
+            arguments::request_of(&mut call, group.request);
             call.text(group.inserts.len());
             for insert in &group.inserts {
                 arguments::insert(&mut call, insert);
             }
         }
-        let plain = groups.iter().flat_map(|group| &group.inserts).all(arguments::is_plain);
-        let script = if plain { &self.scripts.insert } else { &self.scripts.insert_any };
-        let answer = reply::array(self.run_script(&call, script).await?)?;
-        let mut answer = answer.into_iter();
+        let Ran { answer, again } = call.run(&self.link).await?;
+        if again {
+            self.wake(queue);
+        }
+        let mut answer = reply::array(answer)?.into_iter();
         self.register_new(queue, answer.next().as_ref()).await?;
         reply::inserted(answer, &groups)
     }
@@ -226,20 +253,27 @@ impl Store for RedisStore {
         claims: Vec<Claim>,
         now: Timestamp,
     ) -> Result<Claimed> {
-        let mut call = self.moving(queue, now);
+        if hot::are_plain(&claims)
+            && self.habits.claims_plainly(queue)
+            && let Some(claimed) = self.claim_plain(queue, &claims, now).await?
+        {
+            return Ok(claimed);
+        }
+        let mut call = self.moving(&self.scripts.claim_any, queue, now);
         call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
         call.text(millis(CLAIM_SLACK)).text(claims.len());
         for claim in &claims {
-            let lease = claim.lease_duration.map_or(String::new(), |span| millis(span).to_string());
-            call.text(claim.limit).text(claim.max_bytes).text(lease);
+            call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
             call.bytes(codec::new_lease(claim, now)).text(claim.worker.as_str());
             call.text(claim.request.map_or(String::new(), |request| request.to_string()));
             call.text(claim.types.len());
             for job_type in &claim.types {
-                call.text(job_type);
+                call.text(job_type.as_str());
             }
         }
-        reply::claimed(queue, self.run_script(&call, &self.scripts.claim).await?)
+        let (claimed, is_plain) = reply::claimed(queue, self.ran(&call).await?)?;
+        self.habits.note_claim(queue, is_plain);
+        Ok(claimed)
     }
 
     async fn extend(
@@ -248,18 +282,18 @@ impl Store for RedisStore {
         extensions: Vec<Extension>,
         now: Timestamp,
     ) -> Result<Vec<Extended>> {
-        let mut call = self.moving(queue, now);
+        let mut call = self.moving(&self.scripts.extend, queue, now);
         call.text(extensions.len());
         for extension in &extensions {
             let Extension { id, secret, until, progress, checkpoint, cancel, event } = extension;
-            call.text(id).bytes(secret.0.to_be_bytes().to_vec()).moment(*until);
+            call.bytes(codec::id_bytes(id)).bytes(secret.0.to_be_bytes()).moment(*until);
             call.maybe(progress.as_ref().map(record::encode_progress));
             call.maybe(checkpoint.as_ref().map(record::encode_payload));
             call.moment(cancel.as_ref().map(|cancel| cancel.by));
             call.maybe(cancel.as_ref().map(record::encode_cancel));
             call.maybe(event.as_ref().map(record::encode_event));
         }
-        reply::extended(self.run_script(&call, &self.scripts.extend).await?)
+        reply::extended(self.ran(&call).await?)
     }
 
     async fn commit(
@@ -271,43 +305,46 @@ impl Store for RedisStore {
         if commits.is_empty() {
             return Ok(Vec::new());
         }
-        let mut call = self.moving(queue, now);
-        call.text(millis(REQUEST_MEMORY)).text(commits.len());
+        if self.habits.ends_plainly(queue)
+            && let Some(outcomes) = self.finish(queue, &commits, now).await?
+        {
+            return Ok(outcomes);
+        }
+        let mut call = self.moving(&self.scripts.commit_any, queue, now);
+        call.text(millis(REQUEST_MEMORY)).text(HISTORY).text(commits.len());
         for commit in &commits {
             arguments::commit(&mut call, commit);
         }
-        let plain = commits.iter().all(arguments::is_plain_end);
-        let script = if plain { &self.scripts.commit } else { &self.scripts.commit_any };
-        reply::guarded(self.run_script(&call, script).await?)
+        reply::guarded(self.ran(&call).await?)
     }
 
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
-        let mut call = self.moving(queue, now);
+        let mut call = self.moving(&self.scripts.promote, queue, now);
         call.text(limit);
-        reply::count(&self.run_script(&call, &self.scripts.promote).await?)
+        reply::count(&self.ran(&call).await?)
     }
 
     async fn overdue(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<Vec<Job>> {
-        let mut call = self.call(queue, now);
+        let mut call = self.call(&self.scripts.overdue, queue, now);
         call.text(limit).text(PAGE_BYTES);
-        reply::jobs(queue, self.run_script(&call, &self.scripts.overdue).await?)
+        reply::jobs(queue, reply::array(self.ran(&call).await?)?)
     }
 
     async fn purge(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
-        let mut call = self.call(queue, now);
+        let mut call = self.call(&self.scripts.purge, queue, now);
         call.text(limit).text(log::id_before(now, EVENT_MEMORY));
-        reply::count(&self.run_script(&call, &self.scripts.purge).await?)
+        reply::count(&self.ran(&call).await?)
     }
 
     async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>> {
-        let call = self.call(queue, Timestamp::default());
-        Ok(reply::moment(&self.run_script(&call, &self.scripts.next_due).await?))
+        let call = self.call(&self.scripts.next_due, queue, Timestamp::default());
+        Ok(reply::moment(&self.ran(&call).await?))
     }
 
     async fn get(&self, name: &JobName) -> Result<Option<Job>> {
-        let mut call = self.call(&name.queue, Timestamp::default());
-        call.text(&name.id);
-        reply::job(&name.queue, self.run_script(&call, &self.scripts.read).await?)
+        let mut call = self.call(&self.scripts.read, &name.queue, Timestamp::default());
+        call.bytes(codec::id_bytes(&name.id));
+        reply::job(&name.queue, self.ran(&call).await?)
     }
 
     async fn queues(&self) -> Result<Vec<QueueName>> {
@@ -333,8 +370,8 @@ impl Store for RedisStore {
     }
 
     async fn survey(&self, queue: &QueueName, now: Timestamp) -> Result<Survey> {
-        let call = self.call(queue, now);
-        reply::survey(self.run_script(&call, &self.scripts.survey).await?)
+        let call = self.call(&self.scripts.survey, queue, now);
+        reply::survey(self.ran(&call).await?)
     }
 
     async fn settings(&self, queue: &QueueName) -> Result<Option<QueueSettings>> {
@@ -376,8 +413,8 @@ impl Store for RedisStore {
     }
 
     async fn log_end(&self, queue: &QueueName) -> Result<Position> {
-        let call = self.call(queue, Timestamp::default());
-        reply::position(self.run_script(&call, &self.scripts.log_end).await?)
+        let call = self.call(&self.scripts.log_end, queue, Timestamp::default());
+        reply::position(self.ran(&call).await?)
     }
 
     async fn time(&self) -> Result<Timestamp> {

@@ -1,6 +1,6 @@
 //! Reads of many jobs and of the event log.
 
-use super::{PAGE_BYTES, RedisStore, keys, log, reply};
+use super::{PAGE_BYTES, RedisStore, codec, keys, log, reply};
 use crate::clock::Timestamp;
 use crate::job::{Job, QueueName, State};
 use crate::store::{Entry, Index, LogStart, Mark, Order, Page, Position, Result};
@@ -14,28 +14,29 @@ impl RedisStore {
         after: Option<&Mark>,
         limit: usize,
     ) -> Result<Page> {
-        let mut call = self.call(queue, Timestamp::default());
         let index = match index {
             Index::State(State::Ready) => None,
             Index::State(state) => Some(keys::of_state(*state).to_owned()),
             Index::Label(key, value) => Some(keys::of_term(&keys::label_term(key, value))),
             Index::Owner(owner) => Some(keys::of_term(&keys::owner_term(owner))),
         };
+        let scripts = &self.scripts;
+        let script = if index.is_some() { &scripts.list } else { &scripts.list_ready };
+        let mut call = self.call(script, queue, Timestamp::default());
         if let Some(index) = &index {
             call.text(index);
         }
         let backward = if order == Order::Backward { "1" } else { "0" };
         call.text(backward).text(limit.max(1)).text(PAGE_BYTES);
-        let (first, second) = after.and_then(mark).unwrap_or(("", ""));
-        call.text(first).text(second);
-        let script = if index.is_some() { &self.scripts.list } else { &self.scripts.list_ready };
-        reply::page(queue, self.run_script(&call, script).await?)
+        let (first, second) = after.and_then(mark).unwrap_or((b"", b""));
+        call.bytes(first).bytes(second);
+        reply::page(queue, self.ran(&call).await?)
     }
 
     pub(super) async fn count_ahead(&self, job: &Job) -> Result<u64> {
-        let mut call = self.call(&job.name.queue, Timestamp::default());
-        call.text(&job.name.id);
-        let ahead = reply::count(&self.run_script(&call, &self.scripts.ahead).await?)?;
+        let mut call = self.call(&self.scripts.ahead, &job.name.queue, Timestamp::default());
+        call.bytes(codec::id_bytes(&job.name.id));
+        let ahead = reply::count(&self.ran(&call).await?)?;
         Ok(u64::try_from(ahead).unwrap_or(u64::MAX))
     }
 
@@ -70,8 +71,9 @@ impl RedisStore {
 
 /// The two parts of a mark: a number and an id or another number. A mark of something else counts
 /// as none.
-fn mark(mark: &Mark) -> Option<(&str, &str)> {
-    let (first, second) = std::str::from_utf8(&mark.0).ok()?.split_once(' ')?;
-    first.parse::<f64>().ok()?;
+fn mark(mark: &Mark) -> Option<(&[u8], &[u8])> {
+    let end = mark.0.iter().position(|byte| *byte == b' ')?;
+    let (first, second) = (&mark.0[..end], &mark.0[end + 1..]);
+    std::str::from_utf8(first).ok()?.parse::<f64>().ok()?;
     Some((first, second))
 }

@@ -6,7 +6,7 @@ use redis::Value;
 use super::codec::{self, Answer};
 use super::log;
 use crate::clock::Timestamp;
-use crate::job::{Job, JobId, QueueName, State};
+use crate::job::{Job, QueueName, State};
 use crate::store::record::decode_cancel;
 use crate::store::{
     Claimed, Counts, Document, Entry, Error, Extended, Gate, Group, Guarded, Inserted, Mark,
@@ -88,19 +88,20 @@ pub(super) fn count(value: &Value) -> Result<usize> {
     number(value).ok_or_else(|| strange("number"))
 }
 
-/// What commit.lua answers.
+/// What `commit_any.lua` answers.
 pub(super) fn guarded(value: Value) -> Result<Vec<Guarded>> {
     array(value)?.into_iter().map(guarded_one).collect()
 }
 
 fn guarded_one(value: Value) -> Result<Guarded> {
     let words = words(value);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
     match words[..] {
-        ["applied"] => Ok(Guarded::Applied),
-        ["lost"] => Ok(Guarded::Lost),
-        ["refused", index, ref why @ ..] => {
-            let index = index.parse().map_err(|_| strange("index"))?;
+        [b"applied"] => Ok(Guarded::Applied),
+        [b"lost"] => Ok(Guarded::Lost),
+        [b"refused", index, ref why @ ..] => {
+            let index = std::str::from_utf8(index).ok().and_then(|index| index.parse().ok());
+            let index = index.ok_or_else(|| strange("index"))?;
             Ok(Guarded::Refused { index, why: inserted_one(why, Room::default())? })
         }
         _ => Err(strange("outcome of a guarded move")),
@@ -121,15 +122,61 @@ pub(super) fn extended(value: Value) -> Result<Vec<Extended>> {
     outcomes.collect()
 }
 
-/// What claim.lua answers.
-pub(super) fn claimed(queue: &QueueName, value: Value) -> Result<Claimed> {
+/// What `claim_any.lua` answers, and whether claim.lua would do the next time.
+pub(super) fn claimed(queue: &QueueName, value: Value) -> Result<(Claimed, bool)> {
     let mut claims = array(value)?.into_iter();
     let gate = match claims.next() {
         None | Some(Value::Nil) => None,
         Some(gate) => Some(self::gate(gate)?),
     };
-    let jobs: Vec<_> = claims.map(|claim| jobs(queue, claim)).collect::<Result<_>>()?;
-    Ok(Claimed { exhausted: vec![false; jobs.len()], jobs, gate })
+    let is_plain = claims.next() == Some(Value::Int(1));
+    let mut claimed = Claimed { gate, ..Claimed::default() };
+    for claim in claims {
+        let mut parts = array(claim)?.into_iter();
+        claimed.exhausted.push(parts.next() == Some(Value::Int(1)));
+        claimed.jobs.push(jobs(queue, parts)?);
+    }
+    Ok((claimed, is_plain))
+}
+
+/// What claim.lua answers; `leases` are those that the claims make.
+pub(super) fn claimed_plain(
+    queue: &QueueName,
+    value: Value,
+    leases: impl Iterator<Item = Bytes>,
+) -> Result<Claimed> {
+    let mut claimed = Claimed::default();
+    for (claim, lease) in array(value)?.into_iter().zip(leases) {
+        let mut parts = array(claim)?.into_iter();
+        claimed.exhausted.push(parts.next() == Some(Value::Int(1)));
+        let usual = parts.next().as_ref().and_then(moment).ok_or_else(|| strange("lease"))?;
+        let mut found = Vec::with_capacity(parts.len() / 2);
+        while let Some(part) = parts.next() {
+            if let part @ Value::Array(_) = part {
+                found.push(answer(part)?);
+                continue;
+            }
+            let (id, record) = (bytes(part), parts.next().and_then(bytes));
+            let (Some(id), Some(record)) = (id, record) else { return Err(strange("job")) };
+            found.push(Answer {
+                id,
+                record,
+                course: None,
+                deadline: Some(usual),
+                lease: Some(lease.clone()),
+                details: Vec::new(),
+            });
+        }
+        claimed.jobs.push(readable(queue, found)?);
+    }
+    Ok(claimed)
+}
+
+/// Places in a list that finish.lua counts from 1, from 0.
+pub(super) fn places(value: Value) -> Result<Vec<usize>> {
+    let place =
+        |value| count(&value).and_then(|at| at.checked_sub(1).ok_or_else(|| strange("place")));
+    array(value)?.into_iter().map(place).collect()
 }
 
 fn gate(value: Value) -> Result<Gate> {
@@ -142,7 +189,7 @@ fn gate(value: Value) -> Result<Gate> {
     }
 }
 
-/// What insert.lua answers for these groups.
+/// What `insert_any.lua` answers for these groups.
 pub(super) fn inserted(
     values: impl IntoIterator<Item = Value>,
     groups: &[Group],
@@ -151,7 +198,7 @@ pub(super) fn inserted(
     let outcomes = |group: &Group| {
         let outcomes = values.by_ref().take(group.inserts.len()).map(|value| {
             let words = words(value);
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
             inserted_one(&words, group.room)
         });
         outcomes.collect::<Result<Vec<_>>>()
@@ -159,32 +206,32 @@ pub(super) fn inserted(
     groups.iter().map(outcomes).collect()
 }
 
-fn inserted_one(words: &[&str], room: Room) -> Result<Inserted> {
-    let id = |id: &str| JobId::parse(id).map_err(|_| strange("job id"));
-    let state = |state: &str| {
-        let state = state.bytes().next().and_then(State::from_letter);
+fn inserted_one(words: &[&[u8]], room: Room) -> Result<Inserted> {
+    let id = |id: &[u8]| codec::id_of(id).ok_or_else(|| strange("job id"));
+    let state = |state: &[u8]| {
+        let state = state.first().copied().and_then(State::from_letter);
         state.ok_or_else(|| strange("state"))
     };
     match *words {
-        ["new"] => Ok(Inserted::New),
-        ["replayed", first] => Ok(Inserted::Replayed(id(first)?)),
-        ["duplicate", holder] => Ok(Inserted::Duplicate(id(holder)?)),
-        ["replaced", holder] => Ok(Inserted::Replaced(id(holder)?)),
-        ["behind", holder] => Ok(Inserted::Behind(id(holder)?)),
-        ["rejected", holder, at] => Ok(Inserted::Rejected(id(holder)?, state(at)?)),
-        ["full"] => Ok(Inserted::Full(room)),
-        ["reused"] => Ok(Inserted::RequestReused),
-        ["exists", at] => Ok(Inserted::Exists(state(at)?)),
-        ["withheld"] => Ok(Inserted::Withheld),
+        [b"new"] => Ok(Inserted::New),
+        [b"replayed", first] => Ok(Inserted::Replayed(id(first)?)),
+        [b"duplicate", holder] => Ok(Inserted::Duplicate(id(holder)?)),
+        [b"replaced", holder] => Ok(Inserted::Replaced(id(holder)?)),
+        [b"behind", holder] => Ok(Inserted::Behind(id(holder)?)),
+        [b"rejected", holder, at] => Ok(Inserted::Rejected(id(holder)?, state(at)?)),
+        [b"full"] => Ok(Inserted::Full(room)),
+        [b"reused"] => Ok(Inserted::RequestReused),
+        [b"exists", at] => Ok(Inserted::Exists(state(at)?)),
+        [b"withheld"] => Ok(Inserted::Withheld),
         _ => Err(strange("outcome of an insert")),
     }
 }
 
 /// A word, or several.
-fn words(value: Value) -> Vec<String> {
+fn words(value: Value) -> Vec<Bytes> {
     match value {
-        Value::Array(words) => words.iter().filter_map(text).collect(),
-        word => text(&word).into_iter().collect(),
+        Value::Array(words) => words.into_iter().filter_map(bytes).collect(),
+        word => bytes(word).into_iter().collect(),
     }
 }
 
@@ -195,15 +242,21 @@ pub(super) fn page(queue: &QueueName, value: Value) -> Result<Page> {
         return Err(strange("page"));
     }
     let mark = bytes(parts.remove(0)).filter(|mark| !mark.is_empty()).map(Mark);
-    Ok(Page { jobs: jobs(queue, Value::Array(parts))?, next: mark })
+    Ok(Page { jobs: jobs(queue, parts)?, next: mark })
 }
 
-/// Jobs as prelude.lua's `answer()` sends them. One that can't be read is passed over, so that it
-/// does not keep the others from being leased and swept; reading it by name tells what is wrong.
-pub(super) fn jobs(queue: &QueueName, value: Value) -> Result<Vec<Job>> {
-    let mut jobs = Vec::new();
-    for value in array(value)? {
-        match codec::job(queue, answer(value)?) {
+/// Jobs as job.lua's `answer()` sends them.
+pub(super) fn jobs(queue: &QueueName, values: impl IntoIterator<Item = Value>) -> Result<Vec<Job>> {
+    let answers: Vec<_> = values.into_iter().map(answer).collect::<Result<_>>()?;
+    readable(queue, answers)
+}
+
+/// Those of the jobs that can be read. One that can't does not keep the others from being leased and
+/// swept; reading it by name tells what is wrong.
+fn readable(queue: &QueueName, answers: Vec<Answer>) -> Result<Vec<Job>> {
+    let mut jobs = Vec::with_capacity(answers.len());
+    for answer in answers {
+        match codec::job(queue, answer) {
             Ok(job) => jobs.push(job),
             Err(error @ Error::Corrupt { .. }) => tracing::error!(%error, "a job is passed over"),
             Err(error) => return Err(error),
@@ -221,14 +274,15 @@ pub(super) fn job(queue: &QueueName, value: Value) -> Result<Option<Job>> {
 }
 
 fn answer(value: Value) -> Result<Answer> {
-    let parts: [Value; 5] = array(value)?.try_into().map_err(|_| strange("job"))?;
-    let [id, record, deadline, lease, details] = parts;
+    let parts: [Value; 6] = array(value)?.try_into().map_err(|_| strange("job"))?;
+    let [id, record, course, deadline, lease, details] = parts;
     let (Some(id), Some(record)) = (bytes(id), bytes(record)) else {
         return Err(strange("job"));
     };
     Ok(Answer {
         id,
         record,
+        course: bytes(course),
         deadline: moment(&deadline),
         lease: bytes(lease),
         details: fields(details)?,

@@ -1,6 +1,6 @@
 //! The scripts and how they are called: by hash, with their source when the server lacks it.
 
-use redis::{Cmd, ServerErrorKind};
+use redis::{Cmd, ServerErrorKind, ToRedisArgs, Value};
 
 use super::connect::Link;
 use super::keys::{self, Namespace};
@@ -30,6 +30,13 @@ const FOLLOWUPS: &str = include_str!("lua/followups.lua");
 const BYTES: &str = include_str!("lua/bytes.lua");
 const GATES: &str = include_str!("lua/gates.lua");
 
+/// What scripts without functions share: put in where they name it.
+const SHARED: [(&str, &str); 3] = [
+    ("--@ledger\n", include_str!("lua/hot/ledger.lua")),
+    ("--@write_ledger\n", include_str!("lua/hot/write_ledger.lua")),
+    ("--@log\n", include_str!("lua/hot/log.lua")),
+];
+
 impl Script {
     /// A script of these parts, of which later ones use earlier ones.
     fn new(parts: &[&str]) -> Self {
@@ -42,19 +49,26 @@ impl Script {
     fn of_queue(parts: &[&str]) -> Self {
         Self::new(&[&[PRELUDE], parts].concat())
     }
+
+    /// A script on the hot path.
+    fn hot(source: &str) -> Self {
+        let source = SHARED
+            .iter()
+            .fold(source.to_owned(), |source, (name, part)| source.replace(name, part));
+        Self::new(&[&source])
+    }
 }
 
-/// All scripts. Each call makes anew what its script defines, so what many jobs do without has scripts
-/// with less of it.
+/// All scripts. A call makes anew every function that its script defines, so what most jobs need has
+/// scripts without any; each names the one that does the rest.
 pub(super) struct Scripts {
-    /// Of jobs without extras.
     pub insert: Script,
     pub insert_any: Script,
     pub claim: Script,
-    pub extend: Script,
-    /// Of leased jobs that hold no dedup key and have no follow-ups.
-    pub commit: Script,
+    pub claim_any: Script,
+    pub finish: Script,
     pub commit_any: Script,
+    pub extend: Script,
     pub promote: Script,
     pub overdue: Script,
     pub purge: Script,
@@ -73,22 +87,22 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         let queue = Script::of_queue;
-        let insert = include_str!("lua/insert.lua");
-        let commit = include_str!("lua/commit.lua");
         let standing = [JOB, LEDGER, READY, TIMES, TERMS, STANDING];
         let any = |parts: &[&str]| queue(&[&standing, parts].concat());
-        let claim = include_str!("lua/claim.lua");
+        let claim_any = include_str!("lua/claim_any.lua");
+        let commit_any = include_str!("lua/commit_any.lua");
         let purge = include_str!("lua/purge.lua");
         let list_ready = include_str!("lua/list_ready.lua");
         let survey = include_str!("lua/survey.lua");
         Self {
-            insert: queue(&[LEDGER, READY, TIMES, BATCH, ENQUEUE, insert]),
-            insert_any: any(&[BATCH, DEDUP, ENQUEUE, insert]),
-            claim: queue(&[JOB, LEDGER, READY, LINES, GATES, claim]),
+            insert: Script::hot(include_str!("lua/insert.lua")),
+            insert_any: any(&[BATCH, DEDUP, ENQUEUE, include_str!("lua/insert_any.lua")]),
+            claim: Script::hot(include_str!("lua/claim.lua")),
+            claim_any: queue(&[JOB, LEDGER, READY, LINES, GATES, claim_any]),
+            finish: Script::hot(include_str!("lua/finish.lua")),
+            commit_any: any(&[BATCH, DEDUP, ENQUEUE, FOLLOWUPS, commit_any]),
             extend: queue(&[JOB, include_str!("lua/extend.lua")]),
-            commit: queue(&[JOB, LEDGER, READY, TIMES, TERMS, commit]),
-            commit_any: any(&[BATCH, DEDUP, ENQUEUE, FOLLOWUPS, commit]),
-            promote: queue(&[LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
+            promote: queue(&[JOB, LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
             overdue: queue(&[JOB, include_str!("lua/overdue.lua")]),
             purge: queue(&[JOB, LEDGER, READY, LINES, TERMS, purge]),
             next_due: queue(&[include_str!("lua/next_due.lua")]),
@@ -106,49 +120,57 @@ impl Scripts {
 }
 
 /// One call of a script: its keys and arguments, those first that it shares with others.
-pub(super) struct Call {
-    arguments: Vec<Argument>,
-    keys: Vec<String>,
+pub(super) struct Call<'s> {
+    script: &'s Script,
+    command: Cmd,
 }
 
-enum Argument {
-    Text(String),
-    Bytes(bytes::Bytes),
-}
-
-impl Call {
+impl<'s> Call<'s> {
     /// A call of a script of a queue.
-    pub(super) fn new(namespace: &Namespace, queue: &QueueName, now: Timestamp) -> Self {
+    pub(super) fn new(
+        script: &'s Script,
+        namespace: &Namespace,
+        queue: &QueueName,
+        now: Timestamp,
+    ) -> Self {
         let base = namespace.base(queue);
-        let keys = keys::declared(&base).into();
-        let mut call = Self::on(keys);
-        call.text(base).text(queue);
+        let mut call = Self::on(script, &keys::declared(&base));
+        call.text(base).text(queue.as_str());
         call.text(namespace.ready_channel()).text(namespace.due_channel());
         call.text(namespace.logged_channel()).text(now.as_millis());
         call
     }
 
     /// A call of a script that works on these keys.
-    pub(super) fn on(keys: Vec<String>) -> Self {
-        Self { arguments: Vec::new(), keys }
+    pub(super) fn on(script: &'s Script, keys: &[String]) -> Self {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&script.hash).arg(keys.len()).arg(keys);
+        Self { script, command }
     }
 
     /// Adds a number or text.
-    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers and literals")]
-    pub(super) fn text(&mut self, value: impl ToString) -> &mut Self {
-        self.arguments.push(Argument::Text(value.to_string()));
+    pub(super) fn text(&mut self, value: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(value);
         self
     }
 
     /// Adds bytes.
-    pub(super) fn bytes(&mut self, value: impl Into<bytes::Bytes>) -> &mut Self {
-        self.arguments.push(Argument::Bytes(value.into()));
+    pub(super) fn bytes(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
+        self.command.arg(value.as_ref());
         self
+    }
+
+    /// Adds a number, or the empty argument that stands for none.
+    pub(super) fn number(&mut self, number: Option<u64>) -> &mut Self {
+        match number {
+            Some(number) => self.text(number),
+            None => self.text(""),
+        }
     }
 
     /// Adds a moment in ms, or the empty argument that stands for none.
     pub(super) fn moment(&mut self, moment: Option<Timestamp>) -> &mut Self {
-        self.text(moment.map_or(String::new(), |moment| moment.as_millis().to_string()))
+        self.number(moment.map(Timestamp::as_millis))
     }
 
     /// Adds a record, or the empty argument that stands for none.
@@ -160,28 +182,32 @@ impl Call {
         self.bytes(record.unwrap_or_default())
     }
 
-    fn command(&self, verb: &str, script: &str) -> Cmd {
-        let mut command = redis::cmd(verb);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys);
-        for argument in &self.arguments {
-            match argument {
-                Argument::Text(text) => command.arg(text),
-                Argument::Bytes(bytes) => command.arg(&**bytes),
-            };
-        }
-        command
-    }
-
-    /// Runs `script`.
-    pub(super) async fn run(&self, link: &Link, script: &Script) -> Result<redis::Value> {
-        match link.ask(&self.command("EVALSHA", &script.hash)).await {
+    /// Runs the script.
+    pub(super) async fn run(&self, link: &Link) -> Result<Ran> {
+        match link.ask(&self.command).await {
+            Ok(answer) => Ok(Ran { answer, again: false }),
             Err(error) if is_no_script(&error) => {
                 // A fresh, flushed or failed-over server: EVAL makes it learn the script.
-                link.ask(&self.command("EVAL", &script.source)).await.map_err(unavailable)
+                let mut command = redis::cmd("EVAL");
+                command.arg(&self.script.source);
+                for argument in self.command.args_iter().skip(2) {
+                    if let redis::Arg::Simple(argument) = argument {
+                        command.arg(argument);
+                    }
+                }
+                let answer = link.ask(&command).await.map_err(unavailable)?;
+                Ok(Ran { answer, again: true })
             }
-            other => other.map_err(unavailable),
+            Err(error) => Err(unavailable(error)),
         }
     }
+}
+
+/// What a script answered.
+pub(super) struct Ran {
+    pub answer: Value,
+    /// It was sent twice, so it ran later than what was sent right after it.
+    pub again: bool,
 }
 
 fn is_no_script(error: &redis::RedisError) -> bool {
@@ -194,5 +220,14 @@ pub(super) fn unavailable(error: redis::RedisError) -> Error {
     match error.code() {
         Some("OOM") => Error::Full(error.to_string()),
         _ => Error::Unavailable(error.to_string()),
+    }
+}
+
+/// The end of a script's answer that says that it did nothing, because it can't.
+pub(super) fn is_declined(answer: &Value) -> bool {
+    match answer {
+        Value::BulkString(word) => word == b"any",
+        Value::SimpleString(word) => word == "any",
+        _ => false,
     }
 }

@@ -27,7 +27,7 @@ impl RedisStore {
     ) -> Result<Guarded> {
         self.register(queue).await?;
         let next = QueueSettings { revision: settings.revision + 1, ..settings.clone() };
-        let mut call = self.moving(queue, now);
+        let mut call = self.moving(&self.scripts.configure, queue, now);
         call.text(self.namespace.settings_channel());
         call.text(settings.revision).text(next.revision).bytes(encode_settings(&next));
         call.text(u8::from(next.paused));
@@ -37,18 +37,18 @@ impl RedisStore {
             None => call.text(0).text(0),
         };
         call.bytes(encode_event(event));
-        let mut answer = reply::array(self.run_script(&call, &self.scripts.configure).await?)?;
+        let mut answer = reply::array(self.ran(&call).await?)?;
         let outcome = reply::guarded(redis::Value::Array(answer.split_off(1)))?.pop();
         self.register_new(queue, answer.first()).await?;
         outcome.ok_or_else(|| Error::Unavailable("the server gave no outcome".to_owned()))
     }
 
     pub(super) async fn wipe_some(&self, queue: &QueueName, limit: usize) -> Result<bool> {
-        let mut call = self.call(queue, Timestamp::default());
+        let mut call = self.call(&self.scripts.wipe, queue, Timestamp::default());
         call.text(limit.max(1)).text(self.namespace.settings_channel());
-        let gone = reply::count(&self.run_script(&call, &self.scripts.wipe).await?)? == 1;
+        let gone = reply::count(&self.ran(&call).await?)? == 1;
         if gone {
-            self.registered.lock().remove(queue);
+            self.forget(queue);
             let queues = self.namespace.queues();
             self.ask(redis::cmd("SREM").arg(queues).arg(queue.as_str())).await?;
         }

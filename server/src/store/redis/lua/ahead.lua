@@ -8,13 +8,13 @@ local searched = 1000
 
 local id = take()
 
-local record = redis.call('GETRANGE', job_key(id), 0, head.size + 254)
-if record == '' or state_in(record) ~= 'R' then
+local job = read_job(id)
+if job == '' or state_in(job) ~= 'R' then
   return 0
 end
-local own = line_of(record)
-local at = struct.unpack('>I6', record, head.at + 2)
-local ending = string.sub(record, head.at + 2, head.at + 7) .. id
+local own = line_of(job)
+local at = struct.unpack('>I6', job, head.at + 2)
+local ending = string.sub(job, head.at + 2, head.at + 7) .. id
 
 -- Its index in its line and its place; without the place when it is not found near where its time
 -- would have it.

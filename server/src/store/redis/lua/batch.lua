@@ -1,13 +1,13 @@
 -- Shared by dedup.lua and enqueue.lua: jobs that this call inserts, written together; needs ready.lua
--- and times.lua.
+-- job.lua and times.lua.
 
 local fresh = {} -- id -> state letter
-local records, ready, order = {}, {}, {}
+local records, ready, order = {}, {}, {} -- records: id, record, id, record…
 
 -- Writes what the call has inserted so far.
 local function flush_inserts()
   if #records > 0 then
-    redis.call('MSET', unpack(records))
+    redis.call('HSET', key.jobs, unpack(records))
     records = {}
   end
   for _, line in ipairs(order) do
@@ -21,11 +21,11 @@ local function state_of(id)
   if fresh[id] then
     return fresh[id]
   end
-  local state = redis.call('GETRANGE', job_key(id), head.state - 1, head.state - 1)
-  if state == '' then
+  local job = read_job(id)
+  if job == '' then
     return nil
   end
-  return lease_of(id) and 'L' or state
+  return lease_of(id) and 'L' or state_in(job)
 end
 
 -- A group's view: what its jobs will have done by the time the next one is decided. `states` and

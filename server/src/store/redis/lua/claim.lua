@@ -1,276 +1,196 @@
--- Takes ready jobs in order and leases them, as far as the queue's gates allow. Claims are served
--- one after another.
+-- Takes ready jobs in order and leases them, where no gate holds the queue back, no list holds stale
+-- entries and no two lines are of one priority: what most queues are. What it can't do it leaves
+-- alone, for claim_any.lua. Written as insert.lua is.
 --
 -- Arguments: events to keep, default lease in ms, default attempt timeout in ms, how long in ms to
---   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes, lease in ms or '',
---   lease (codec.rs), worker, request id or '', number of types, types.
--- Replies: {'paused'}, {'full'}, {'limited', moment} or nil; then per claim jobs as prelude's
---   answer() makes them.
--- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
-local kept, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
-local slack, claims = tonumber(take()), tonumber(take())
-
--- So many entries without a job to lease are dropped in one call.
-local most_dropped = 5000
-local dropped = 0
-
--- The leases of an earlier claim with the same request id that still live.
-local function replay(request)
-  local known = redis.call('GET', base .. 'c:' .. request)
-  local jobs = {}
-  if not known then
-    return jobs
+--   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes,
+--   lease in ms or '', lease (codec.rs), worker, request id or ''.
+-- Reply: 'any' if nothing was done; else per claim 1 if no job was left for it, else 0; the end of its
+--   leases; then jobs: id and record, or for one that is not as it was enqueued or has timeouts of its
+--   own a list of what job.lua's answer() makes.
+-- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, events.
+local raw, claims = redis.call('GET', KEYS[10]), tonumber(ARGV[11])
+local now = tonumber(ARGV[6])
+local want, room, largest, total = 0, 0, 0, 0
+if raw then
+  if string.byte(raw) % 4 ~= 0 then
+    return 'any'
   end
-  local secret = string.sub(known, 1, 8)
-  for id in string.gmatch(string.sub(known, 9), '[^,]+') do
-    local lease = redis.call('HGET', key.leases, id)
-    if lease and string.sub(lease, 1, 8) == secret then
-      local record = redis.call('GET', job_key(id))
-      jobs[#jobs + 1] = answer(id, record, redis.call('ZSCORE', key.leased, id), lease)
+  total = struct.unpack('>d', raw, 58)
+  largest = struct.unpack('>d', raw, 130)
+end
+for i = 12, 6 + 6 * claims, 6 do
+  want = want + ARGV[i]
+  room = room + ARGV[i + 1]
+  if ARGV[i + 5] ~= '' and redis.call('EXISTS', ARGV[1] .. 'c:' .. ARGV[i + 5]) == 1 then
+    return 'any'
+  end
+end
+-- So many lines are looked at in one call.
+local lines = redis.call('ZRANGE', KEYS[1], 0, 15, 'WITHSCORES')
+for i = 2, #lines - 2, 2 do
+  if lines[i] == lines[i + 2] then
+    return 'any'
+  end
+end
+
+local found, taken, segments, exhausted = {}, 0, {}, #lines < 32
+for i = 1, #lines, 2 do
+  local entries = redis.call('LPOP', ARGV[1] .. 'r:' .. lines[i], want - taken)
+  if entries then
+    for j = 1, #entries do
+      found[taken + j] = entries[j]
     end
+    taken = taken + #entries
+    segments[#segments + 1] = { lines[i], lines[i + 1], taken }
   end
-  return jobs
+  if taken == want then
+    exhausted = false
+    break
+  end
+  redis.call('ZREM', KEYS[1], lines[i])
 end
 
--- When a lease made now ends, for jobs with these timeouts (8 bytes of the head): as asked for or as
--- they say, but no later than an attempt may.
-local function lease_end(timeouts, asked)
-  local own, longest = struct.unpack('>I4I4', timeouts)
-  local span = asked or (own > 0 and own or default_lease)
-  return plain(tonumber(now) + math.min(span, longest > 0 and longest or default_timeout))
+-- Records may be large: where all could be too much, as many are read as fit.
+local ids, fit, size = {}, taken, 0
+for i = 1, taken do
+  ids[i] = string.sub(found[i], 13)
 end
-
--- The lines of the greatest priority among those of `types`.
-local function lines_of_types(types)
-  local page = 200
-  for from = 0, 50 * page, page do
-    local found = redis.call('ZRANGE', key.lines, from, from + page - 1, 'WITHSCORES')
-    local lines, score = {}, nil
-    for i = 1, #found, 2 do
-      if types[string.match(found[i], ':(.*)$')] and (not score or score == found[i + 1]) then
-        score = found[i + 1]
-        lines[#lines + 1] = found[i]
-      end
-    end
-    if score or #found < 2 * page then
-      return lines
-    end
-  end
-  return {}
-end
-
--- The lines from which the next job comes, of any type if `types` is nil.
-local function next_lines(types)
-  if types then
-    return lines_of_types(types)
-  end
-  local found = redis.call('ZRANGE', key.lines, 0, 1, 'WITHSCORES')
-  if found[4] and found[2] == found[4] then
-    return redis.call('ZRANGEBYSCORE', key.lines, found[2], found[2], 'LIMIT', 0, 1000)
-  end
-  return { found[1] }
-end
-
-local function peek(line, number)
-  local found = redis.call('LRANGE', list_key(line), 0, number - 1)
-  if #found == 0 then
-    redis.call('ZREM', key.lines, line)
-  end
-  return found
-end
-
--- Takes up to `most` entries of the greatest priority in use: the entries, and the line of all or of
--- each; nil when there are none.
-local function pop(most, types)
-  while true do
-    local lines = next_lines(types)
-    if #lines == 0 then
-      if not types and has_flag('stale') then
-        count('stale', -ledger()[field.stale])
-      end
-      return nil
-    elseif #lines == 1 then
-      local found = redis.call('LPOP', list_key(lines[1]), most)
-      if found then
-        return found, lines[1]
-      end
-      redis.call('ZREM', key.lines, lines[1])
-    else
-      local found, from, taken = {}, {}, {}
-      for i, one in ipairs(merge(lines, most, peek, 1)) do
-        found[i], from[i] = one.entry, one.line
-        taken[one.line] = (taken[one.line] or 0) + 1
-      end
-      for line, number in pairs(taken) do
-        redis.call('LPOP', list_key(line), number)
-      end
-      if #found > 0 then
-        return found, from
-      end
-    end
-  end
-end
-
-local function put_back(found, from, first)
-  for back = #found, first, -1 do
-    local line = type(from) == 'table' and from[back] or from
-    redis.call('LPUSH', list_key(line), found[back])
-    use_line(line)
-  end
-end
-
-local function size_of(job)
-  local size = #job[2] + 256
-  for _, part in ipairs(job[5]) do
-    size = size + #part
-  end
-  return size
-end
-
--- True when the entry gives a job to lease. One that does not is dropped: its job went another way,
--- or lapsed, and then the sweep finds it among the expiring.
-local function may_lease(entry, record, id, has_stale)
-  if not is_valid(entry, record) or (has_stale and redis.call('HEXISTS', key.leases, id) == 1) then
-    if has_stale then
-      count('stale', -1)
-    end
-    return false
-  end
-  return true
-end
-
--- Takes up to `limit` ready jobs of at most `bytes`, but one in any case.
-local function pick(limit, bytes, types)
-  local jobs, used, is_stale = {}, 0, has_flag('stale')
-  while #jobs < limit do
-    -- Records may be large: read few until their size is known.
-    local fit = #jobs == 0 and 16 or math.max(1, math.floor((bytes - used) * #jobs / used))
-    local found, from = pop(math.min(limit - #jobs, fit), types)
-    if not found then
+if total > room and largest * taken > room then
+  for i = 1, taken do
+    size = size + redis.call('HSTRLEN', KEYS[16], ids[i]) + 256
+    if size > room and i > 1 then
+      fit = i - 1
       break
     end
-    local names, ids = {}, {}
-    for i, entry in ipairs(found) do
-      ids[i] = string.sub(entry, entry_part.id)
-      names[i] = job_key(ids[i])
+  end
+end
+local records, courses = {}, {}
+if fit > 0 then
+  records = redis.call('HMGET', KEYS[16], unpack(ids, 1, fit))
+  courses = redis.call('HMGET', KEYS[17], unpack(ids, 1, fit))
+end
+
+-- A job that went another way or has lapsed gives its place to one behind it.
+local next_job, is_sound = 1, true
+for i = 1, fit do
+  local record, course = records[i], courses[i]
+  if not record or (course and string.byte(course, 2) or string.byte(record, 11)) ~= 82 then
+    is_sound = false
+  elseif string.byte(record) % 2 == 1 then
+    local at = 18 + string.byte(record, 8)
+    while string.sub(record, at, at) ~= 'x' do
+      at = at + 3 + struct.unpack('>I2', record, at + 1)
     end
-    for i, record in ipairs(redis.call('MGET', unpack(names))) do
-      local has_stale = is_stale and ledger()[field.stale] > 0
-      local expires = record and string.sub(record, head.expires, head.expires + 7) ~= never
-      if
-        may_lease(found[i], record, ids[i], has_stale) and not (expires and is_lapsed(record))
-      then
-        local job = answer(ids[i], record)
-        job.expires = expires
-        local size = size_of(job)
-        if #jobs > 0 and used + size > bytes then
-          put_back(found, from, i)
-          return jobs
+    is_sound = is_sound and struct.unpack('>I8', record, at + 3) > now
+  end
+end
+
+local replies, told, events, no_attempts = {}, {}, 0, '\0\0\0\0'
+local deadlines, leases, soonest = {}, {}, math.huge
+for p = 12, 6 + 6 * claims, 6 do
+  local limit, most, asked = tonumber(ARGV[p]), tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2])
+  local prefix, worker, request = ARGV[p + 3], ARGV[p + 4], ARGV[p + 5]
+  local usual = now + math.min(asked or ARGV[8], ARGV[9])
+  local usual_text = string.format('%.0f', usual)
+  local reply, number, used, longest = { 0, usual_text }, 0, 0, 0
+  local event = { ARGV[6], ';', string.char(#worker), worker }
+  local memory = request ~= '' and { string.sub(prefix, 1, 8) }
+  while is_sound and number < limit and next_job <= fit do
+    local id, record, course = ids[next_job], records[next_job], courses[next_job]
+    local details, bytes = nil, #record + 256
+    if course and string.byte(course) == 49 then
+      details = redis.call('HGETALL', ARGV[1] .. 'm:' .. id)
+      for n = 1, #details do
+        bytes = bytes + #details[n]
+      end
+    end
+    if number > 0 and used + bytes > most then
+      break
+    end
+    local ends, text, kind = usual, usual_text, string.byte(record)
+    if kind ~= 64 then
+      -- It expires, has timeouts of its own, or holds a dedup key only until now.
+      local at, high, low = 18 + string.byte(record, 8), string.byte(record, 9, 10)
+      local last = at + high * 256 + low
+      while at < last do
+        local what, length = string.sub(record, at, at), struct.unpack('>I2', record, at + 1)
+        if what == 'u' then
+          local key = ARGV[1] .. 'd:' .. string.sub(record, at + 3, at + 2 + length)
+          if redis.call('GET', key) == 'S' .. id then
+            redis.call('DEL', key)
+          end
+        elseif what == 'o' then
+          local own, timeout = struct.unpack('>I4I4', record, at + 3)
+          own, timeout = own > 0 and own or ARGV[8], timeout > 0 and timeout or ARGV[9]
+          ends = now + math.min(asked or own, timeout)
+          text = string.format('%.0f', ends)
         end
-        jobs[#jobs + 1] = job
-        used = used + size
-      else
-        dropped = dropped + 1
+        at = at + 3 + length
+      end
+      if kind % 2 == 1 then
+        redis.call('ZREM', KEYS[7], id)
       end
     end
-    if dropped > most_dropped then
-      -- The rest is for the next call, which somebody must make.
-      redis.call('PUBLISH', channel.ready, queue)
-      break
+    number, used = number + 1, used + bytes
+    local lease = prefix .. struct.pack('>I4', #record) .. worker
+    local n = #deadlines + 1
+    deadlines[n], deadlines[n + 1] = text, id
+    leases[n], leases[n + 1] = id, lease
+    soonest, longest = math.min(soonest, ends), math.max(longest, ends - now)
+    local entry = found[next_job]
+    n = #event + 1
+    event[n], event[n + 1] = string.char(#entry), entry
+    event[n + 2] = course and string.sub(course, 15, 18) or no_attempts
+    n = #reply + 1
+    if not course and text == usual_text then
+      reply[n], reply[n + 1] = id, record
+    else
+      reply[n] = { id, record, course, text, lease, details or {} }
+    end
+    if memory then
+      memory[number + 1] = string.char(#id) .. id
+    end
+    next_job = next_job + 1
+  end
+  if number > 0 then
+    told[#told + 1] = 'l'
+    told[#told + 1] = table.concat(event)
+    events = events + number
+    if memory then
+      -- Who asks again did not get the answer, so cannot have extended the leases.
+      local span = string.format('%.0f', longest + ARGV[10])
+      redis.call('SET', ARGV[1] .. 'c:' .. request, table.concat(memory), 'PX', span)
     end
   end
-  return jobs
+  if exhausted and next_job > taken then
+    reply[1] = 1
+  end
+  replies[#replies + 1] = reply
 end
 
--- Frees the dedup key that the job held until it was started; it would be the first of the extras.
-local function free_until_started(record, id)
-  local from = head.size + string.byte(record, head.type) + 1
-  if string.sub(record, from, from) == 'u' then
-    local length = struct.unpack('>I2', record, from + 1)
-    local name = base .. 'd:' .. string.sub(record, from + 3, from + 2 + length)
-    if redis.call('GET', name) == 'S' .. id then
-      redis.call('DEL', name)
-    end
+-- What did not fit, or all, goes back to where it was.
+for s = #segments, 1, -1 do
+  local line, score, last = unpack(segments[s])
+  local first = math.max(next_job, s > 1 and segments[s - 1][3] + 1 or 1)
+  for i = last, first, -1 do
+    redis.call('LPUSH', ARGV[1] .. 'r:' .. line, found[i])
+  end
+  if last >= first then
+    redis.call('ZADD', KEYS[1], score, line)
   end
 end
 
--- Writes the leases of `jobs` and what follows from them.
-local function lease_all(jobs, lease, asked, worker, request)
-  local deadlines, leases, ids, told = {}, {}, {}, { now, ';', string.char(#worker), worker }
-  local ends = {} -- timeouts -> end of a lease
-  for _, job in ipairs(jobs) do
-    local id, record = job[1], job[2]
-    local timeouts = string.sub(record, head.lease, head.lease + 7)
-    ends[timeouts] = ends[timeouts] or lease_end(timeouts, asked)
-    job[3] = ends[timeouts]
-    job[4] = lease
-    deadlines[#deadlines + 1] = job[3]
-    deadlines[#deadlines + 1] = id
-    leases[#leases + 1] = id
-    leases[#leases + 1] = lease
-    ids[#ids + 1] = id
-    told[#told + 1] = string.char(#id)
-    told[#told + 1] = id
-    told[#told + 1] = string.sub(record, head.at, head.counters + 7)
-    if job.expires then
-      redis.call('ZREM', key.expiring, id)
-    end
-    if string.sub(record, head.extras, head.extras + 1) ~= '\0\0' then
-      free_until_started(record, id)
-    end
+if events > 0 then
+  redis.call('HSET', KEYS[6], unpack(leases))
+  redis.call('ZADD', KEYS[5], unpack(deadlines))
+  local earliest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
+  if tonumber(earliest) == soonest then
+    redis.call('PUBLISH', ARGV[4], earliest .. ' ' .. ARGV[2])
   end
-  redis.call('HSET', key.leases, unpack(leases))
-  add_times(key.leased, deadlines)
-  if request ~= '' then
-    -- Who asks again did not get the answer, so cannot have extended the leases.
-    local longest = 0
-    for _, deadline in pairs(ends) do
-      longest = math.max(longest, tonumber(deadline) - tonumber(now))
-    end
-    local name, memory = base .. 'c:' .. request, plain(longest + slack)
-    redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids, ','), 'PX', memory)
-  end
-  tell('c', table.concat(told), #ids)
+  --@log
 end
-
-local gate, is_gated = nil, has_flag('gated')
-local replies = { false }
-for _ = 1, claims do
-  local limit, bytes, asked = tonumber(take()), tonumber(take()), tonumber(take())
-  local lease, worker, request = take(), take(), take()
-  local types = nil
-  for _ = 1, tonumber(take()) do
-    types = types or {}
-    types[take()] = true
-  end
-  local jobs = request ~= '' and replay(request) or {}
-  if #jobs == 0 and limit > 0 then
-    local allowed, why = limit, nil
-    if is_gated then
-      allowed, why = allowance(limit)
-    end
-    if allowed > 0 then
-      jobs = pick(allowed, bytes, types)
-    end
-    if #jobs > 0 then
-      lease_all(jobs, lease, asked, worker, request)
-      if is_gated then
-        spend(#jobs)
-      end
-    end
-    if why and #jobs == allowed then
-      gate = why
-    end
-  end
-  replies[#replies + 1] = jobs
+if is_sound then
+  return replies
 end
-if is_gated then
-  if claims == 0 then
-    -- Only a look at the gates: what would keep one job back.
-    gate = select(2, allowance(1))
-  end
-  replies[1] = gate_of(gate)
-end
-write_ledger()
-write_log(kept)
-return replies
+return 'any'

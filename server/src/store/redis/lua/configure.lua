@@ -28,6 +28,6 @@ tell_event(event)
 write_log(kept)
 redis.call('PUBLISH', channel_settings, queue)
 if paused == 0 and redis.call('EXISTS', key.lines) == 1 then
-  redis.call('PUBLISH', channel.ready, queue)
+  redis.call('PUBLISH', channel.ready, ' ' .. queue)
 end
 return { is_new, 'applied' }

@@ -1,4 +1,4 @@
--- Shared by insert.lua and commit.lua: jobs whose dedup key is held; comes before enqueue.lua and needs
+-- Shared by insert_any.lua and commit_any.lua: jobs whose dedup key is held; comes before enqueue.lua and needs
 -- standing.lua and batch.lua.
 
 -- The job that will hold a dedup key, or nil.
@@ -20,7 +20,7 @@ local function has_started(group, id)
   if group.states[id] or fresh[id] then
     return false
   end
-  return redis.call('GETRANGE', job_key(id), head.started - 1, head.started + 6) ~= never
+  return string.sub(read_job(id), head.started, head.started + 7) ~= never
 end
 
 -- The job that is blocked behind the holder, or nil.
@@ -57,7 +57,7 @@ end
 local function new_start(job, old, keeps_time)
   local state, at = state_in(old), time_in(old, head.at)
   -- A claim that met a lapsed job has taken it out of its line.
-  local moves = line_of(job.record) ~= line_of(old) or is_lapsed(old)
+  local moves = line_of(join(job.record)) ~= line_of(old) or is_lapsed(old)
   local wants = keeps_time and state or (job.due == '' and 'R' or 'S')
   if state == 'B' or (wants == 'R' and state == 'R' and not moves) then
     return nil
@@ -69,22 +69,18 @@ local function new_start(job, old, keeps_time)
   return 'S', tonumber(job.due)
 end
 
--- The record of `job` under the id of another one whose record is `old`: that one's create time,
--- counters and details stay.
-local function merged_record(job, old, keeps_time, to, at)
+-- The record of `job` under the id of another one, `old`: that one's create time stays.
+local function merged_record(job, old, keeps_time)
   local record = job.record
-  local from, into = extras_of(old).created_at, extras_of(record).created_at
+  local from = extras_of(old).created_at
+  local into = extras_of(join(record)).created_at - course_size
   local asked_for = keeps_time and string.sub(old, from + 8, from + 15)
     or string.sub(record, into + 8, into + 15)
+  local revision = head.revision - course_size
   return table.concat({
-    string.sub(record, 1, head.revision - 1),
+    string.sub(record, 1, revision - 1),
     struct.pack('>I4', struct.unpack('>I4', old, head.revision) + 1),
-    string.sub(record, head.type, head.flags - 1),
-    string.sub(old, head.flags, head.flags),
-    to or state_in(old),
-    at and struct.pack('>I8', at) or string.sub(old, head.at, head.at + 7),
-    string.sub(old, head.counters, head.size),
-    string.sub(record, head.size + 1, into - 1),
+    string.sub(record, revision + 4, into - 1),
     string.sub(old, from, from + 7),
     asked_for,
     string.sub(record, into + 16),
@@ -94,12 +90,18 @@ end
 -- Gives the job `id` the spec of `job`; it keeps its id, its create time and its counters.
 local function replace(job, id)
   flush_inserts()
-  local old = redis.call('GET', job_key(id))
+  local old = read_job(id)
   local state, keeps_time = state_in(old), string.sub(job.rule, 2) == 'A'
   local to, at = new_start(job, old, keeps_time)
-  local record = merged_record(job, old, keeps_time, to, at)
-  redis.call('SET', job_key(id), record)
-  count('bytes', #record - #old)
+  local record = merged_record(job, old, keeps_time)
+  local since = at and struct.pack('>I8', at) or string.sub(old, head.at, head.at + 7)
+  local course = string.sub(old, head.flags, head.flags) .. (to or state) .. since
+    .. string.sub(old, head.counters, course_size)
+  redis.call('HSET', key.jobs, id, record)
+  redis.call('HSET', key.courses, id, course)
+  count('bytes', #record - (#old - course_size))
+  count_size(#record)
+  local whole = join(record, course)
   if to then
     if state == 'R' then
       withdraw(old, id)
@@ -107,18 +109,18 @@ local function replace(job, id)
       leave(state == 'S' and key.scheduled or key.retrying, id)
     end
     if to == 'R' then
-      local since = string.sub(record, head.at, head.at + 7)
-      push_ready('RPUSH', line_of(record), { new_entry('back', since, id) })
+      push_ready('RPUSH', line_of(whole), { new_entry('back', since, id) })
     else
       enter(key.scheduled, id, plain(at))
     end
   end
   leave(key.expiring, id)
-  if string.sub(record, head.expires, head.expires + 7) ~= never then
-    enter(key.expiring, id, plain(time_in(record, head.expires)))
+  local expires = expiry_of(whole)
+  if expires then
+    enter(key.expiring, id, plain(expires))
   end
   unindex(id, extras_of(old))
-  index(id, extras_of(record))
+  index(id, extras_of(whole))
   local scope = string.sub(job.rule, 1, 1)
   if state == 'B' then
     local holder = string.sub(redis.call('GET', base .. 'd:' .. job.dedup), 2)
@@ -129,26 +131,34 @@ local function replace(job, id)
   tell('x', state .. (to or state) .. string.char(#id) .. id .. job.event)
 end
 
--- What extras mean for a job that is added.
-local function add_extras(job)
-  if job.dedup ~= '' then
-    hold(job.dedup, string.sub(job.rule, 1, 1), job.id, job.ttl)
-  end
-  index(job.id, extras_of(job.record))
-end
-
 -- Adds a job that is blocked behind the holder of its dedup key.
 local function add_blocked(job, holder)
-  local id, record, extras = job.id, job.record, extras_of(job.record)
+  local id, record = job.id, job.record
+  local extras = extras_of(join(record))
   fresh[id] = 'B'
   enter(key.blocked, id, extras.created)
   wait_for(job.dedup, holder, id, string.sub(job.rule, 1, 1), job.ttl)
   index(id, extras)
-  records[#records + 1] = job_key(id)
-  records[#records + 1] = string.sub(record, 1, head.state - 1) .. 'B'
-    .. string.sub(record, head.state + 1)
-  if string.sub(record, head.expires, head.expires + 7) ~= never then
-    enter(key.expiring, id, plain(time_in(record, head.expires)))
+  local begun = head.begun - course_size
+  records[#records + 1] = id
+  records[#records + 1] = string.sub(record, 1, begun - 1) .. 'B' .. string.sub(record, begun + 1)
+  if extras.expires then
+    enter(key.expiring, id, plain(extras.expires))
   end
   tell('k', job.event)
+end
+
+-- What the extras of a job mean that is added.
+local function add_extras(job, whole)
+  local extras = extras_of(whole)
+  if not extras then
+    return
+  end
+  if job.dedup ~= '' then
+    hold(job.dedup, string.sub(job.rule, 1, 1), job.id, job.ttl)
+  end
+  index(job.id, extras)
+  if extras.expires then
+    enter(key.expiring, job.id, plain(extras.expires))
+  end
 end

@@ -1,4 +1,4 @@
--- Shared by insert.lua and commit.lua: what becomes of jobs to insert; needs batch.lua and, for jobs
+-- Shared by insert_any.lua and commit_any.lua: what becomes of jobs to insert; needs batch.lua and, for jobs
 -- that have extras, dedup.lua.
 --
 -- Per job: id, '1' if the caller chose it, record, due time or '' when ready, request id or '',
@@ -27,8 +27,34 @@ local function request_key(request)
   return base .. 'q:' .. plain(ledger()[field.began]) .. ':' .. request
 end
 
--- What is to become of a job. Writes nothing: its group may be refused.
-local function decide(group, job)
+-- What a group's request did when it came before: `group.made` tells of each job whether it was made.
+local function recall(group, request, digest)
+  local known = request ~= '' and redis.call('GET', request_key(request))
+  if known then
+    group.made, group.reused = string.sub(known, 17), string.sub(known, 1, 16) ~= digest
+  end
+end
+
+-- Remembers which jobs of a group its request made.
+local function remember(group, request, digest, outcomes, memory)
+  if request == '' or group.reused then
+    return
+  end
+  local made = {}
+  for i, outcome in ipairs(outcomes) do
+    local word = outcome[1]
+    made[i] = (word == 'new' or word == 'behind' or word == 'replayed') and '1' or '0'
+  end
+  redis.call('SET', request_key(request), digest .. table.concat(made), 'PX', memory)
+end
+
+-- What is to become of the job at `place` of its group. Writes nothing: the group may be refused.
+local function decide(group, job, place)
+  if group.reused then
+    return { 'reused' }
+  elseif group.made and string.sub(group.made, place, place) == '1' then
+    return { 'replayed', job.id }
+  end
   local request = job.request
   if request ~= '' then
     local asked = group.asked[request]
@@ -71,13 +97,13 @@ end
 local function decide_group(group, jobs)
   local outcomes, refused = {}, nil
   for i, job in ipairs(jobs) do
-    outcomes[i] = decide(group, job)
+    outcomes[i] = decide(group, job, i)
     refused = refused or (refusals[outcomes[i][1]] and i)
   end
   return outcomes, refused
 end
 
--- Makes the decided outcomes of a group true.
+-- Makes the decided outcomes of a group true, but for those that are refused.
 local function apply_group(group, jobs, outcomes, memory)
   for i, job in ipairs(jobs) do
     local word, id = outcomes[i][1], outcomes[i][2]
@@ -90,32 +116,28 @@ local function apply_group(group, jobs, outcomes, memory)
       id = job.id
     elseif word == 'new' then
       id = job.id
-      local record = job.record
-      if string.sub(record, head.extras, head.extras + 1) ~= '\0\0' then
-        add_extras(job)
-      end
+      local whole = join(job.record)
+      add_extras(job, whole)
       if job.due == '' then
         fresh[id] = 'R'
-        local line = line_of(record)
+        local line = line_of(whole)
         local entries = ready[line]
         if not entries then
           entries = {}
           ready[line] = entries
           order[#order + 1] = line
         end
-        entries[#entries + 1] = new_entry('back', string.sub(record, head.at, head.at + 7), id)
+        entries[#entries + 1] = new_entry('back', string.sub(whole, head.at, head.at + 7), id)
       else
         fresh[id] = 'S'
         enter(key.scheduled, id, job.due)
       end
-      records[#records + 1] = job_key(id)
-      records[#records + 1] = record
-      if string.sub(record, head.expires, head.expires + 7) ~= never then
-        enter(key.expiring, id, plain((struct.unpack('>I8', record, head.expires))))
-      end
+      records[#records + 1] = id
+      records[#records + 1] = job.record
+      count_size(#job.record)
       tell('b', job.event)
     end
-    if job.request ~= '' and word ~= 'replayed' then
+    if job.request ~= '' and word ~= 'replayed' and not refusals[word] then
       redis.call('SET', request_key(job.request), job.digest .. id, 'PX', memory)
     end
   end

@@ -4,7 +4,7 @@
 --   '', checkpoint or '', latest end that a cancellation sets or '', the cancellation or '', event
 --   or ''.
 -- Replies, per lease: {end, cancellation or ''} or 'lost'.
--- Touches: leased, leases, job and details keys, events.
+-- Touches: leased, leases, courses, details, events.
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
@@ -23,7 +23,10 @@ local function write_details(id, fields)
   end
   if #given > 0 then
     redis.call('HSET', details_key(id), unpack(given))
-    redis.call('SETRANGE', job_key(id), head.flags - 1, '1')
+    local job = read_job(id)
+    if string.sub(job, 1, 1) == '0' then
+      redis.call('HSET', key.courses, id, '1' .. string.sub(job, 2, course_size))
+    end
   end
 end
 
@@ -35,7 +38,7 @@ local function mark(id, lease, by, cancel)
   end
   local marked = string.sub(lease, 1, lease_part.cancel - 1)
     .. struct.pack('>I8', tonumber(by))
-    .. string.sub(lease, lease_part.worker)
+    .. string.sub(lease, lease_part.size)
   redis.call('HSET', key.leases, id, marked)
   write_details(id, { x = cancel })
   return tonumber(by)

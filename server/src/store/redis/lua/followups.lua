@@ -1,4 +1,4 @@
--- The jobs that come with a move: a part of commit.lua; needs enqueue.lua and dedup.lua.
+-- The jobs that come with a move: a part of commit_any.lua; needs enqueue.lua and dedup.lua.
 
 -- What the follow-ups of `t` will find once it is applied.
 local function group_after(t)

@@ -1,26 +1,66 @@
--- Inserts groups of jobs, each group whole or not at all.
+-- Inserts jobs that are ready and have nothing special, in a queue that has room for all: what most
+-- calls are. What it can't do it leaves alone, for insert_any.lua.
 --
--- Arguments: events to keep, request memory in ms, number of groups; per group: how many unfinished
---   jobs and how many bytes of them the queue may hold or '', its number of jobs; per job as
---   enqueue.lua says.
--- Reply: 1 if the queue is new, then outcomes as enqueue.lua says.
--- Touches: job, request and dedup keys, ready lists, scheduled, blocked, expiring, terms, ledger,
---   events.
-local kept, memory, groups = take(), take(), tonumber(take())
-
-local replies = { redis.call('EXISTS', key.ledger) == 0 and 1 or 0 }
-for _ = 1, groups do
-  local group = new_group(take(), take())
-  local jobs = read_jobs(tonumber(take()))
-  local outcomes, refused = decide_group(group, jobs)
-  if not refused then
-    apply_group(group, jobs, outcomes, memory)
-  end
-  for _, outcome in ipairs(outcomes) do
-    replies[#replies + 1] = refused and not refusals[outcome[1]] and { 'withheld' } or outcome
+-- Written without functions, and with as little work per job as there can be: making and running them
+-- would cost more than all commands together.
+--
+-- Arguments: events to keep, request memory in ms, who inserts; how many jobs and how many bytes of
+--   them the queue may hold or ''; jobs, bytes of their records and the largest; number of events;
+--   number of forms and bodies of the log, these; number of requests, per request of a group its id
+--   and what is remembered; number of lines; per line its name, the negative of its priority, its
+--   number of jobs; then per job id and record, in the order of the lines.
+-- Reply: 1 if the queue is new, else 0; or 'any' if nothing was done.
+-- Touches: jobs, requests, ready lists, ledger, events.
+local raw, is_new = redis.call('GET', KEYS[10]), 0
+if not raw then
+  local time = redis.call('TIME')
+  raw = '\0' .. struct.pack(
+    '>ddddddddddddddddd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0,
+    time[1] * 1000000 + time[2], 0
+  ) .. string.rep('\0', 104)
+  is_new = 1
+end
+--@ledger
+local added, size = tonumber(ARGV[12]), tonumber(ARGV[13])
+if
+  (ARGV[10] ~= '' and jobs + added > tonumber(ARGV[10]))
+  or (ARGV[11] ~= '' and bytes + size > tonumber(ARGV[11]))
+then
+  return 'any'
+end
+local events = ARGV[15]
+local at = 16 + ARGV[16]
+local told = { unpack(ARGV, 17, at) }
+at = at + 1
+local requests = ARGV[1] .. 'q:' .. string.format('%.0f', began) .. ':'
+for i = at + 1, at + 2 * ARGV[at], 2 do
+  if redis.call('EXISTS', requests .. ARGV[i]) == 1 then
+    return 'any'
   end
 end
-flush_inserts()
-write_ledger()
-write_log(kept)
-return replies
+for i = at + 1, at + 2 * ARGV[at], 2 do
+  redis.call('SET', requests .. ARGV[i], ARGV[i + 1], 'PX', ARGV[8])
+end
+at = at + 2 * ARGV[at] + 1
+local first = at + 3 * ARGV[at] + 1
+redis.call('HSET', KEYS[16], unpack(ARGV, first, first + 2 * added - 1))
+local place = 140737488355328 + back
+for i = at + 1, first - 1, 3 do
+  local entries, number = {}, tonumber(ARGV[i + 2])
+  for j = 1, number do
+    place = place + 1
+    entries[j] = struct.pack('>I6', place) .. string.sub(ARGV[first + 1], 12, 17) .. ARGV[first]
+    first = first + 2
+  end
+  if redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[i], unpack(entries)) == number then
+    redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])
+    redis.call('PUBLISH', ARGV[3], ARGV[9] .. ' ' .. ARGV[2])
+  end
+end
+back, enqueued = back + added, enqueued + added
+jobs, bytes = jobs + added, bytes + size
+largest = math.max(largest, tonumber(ARGV[14]))
+local what, happened = 0, added
+--@write_ledger
+--@log
+return is_new

@@ -15,9 +15,10 @@ local field = {
   interval = 13, burst = 14, -- µs between two leases, 0: no limit; leases at once after a rest
   arrival = 15, -- µs: when the next lease would come at the full rate
   began = 16, -- µs by the server's clock: no two lives of a queue are the same
+  largest = 17, -- no record of an unfinished job is larger
 }
-local ledger_size = 16
-local ledger_form = '>dddddddddddddddd'
+local ledger_size = 17
+local ledger_form = '>ddddddddddddddddd'
 local flag = { gated = 1, stale = 2, indexed = 4 }
 
 local ledger_raw, ledger_read, ledger_changed = nil, nil, false
@@ -58,6 +59,14 @@ local function count(name, by)
   local numbers = ledger()
   numbers[field[name]] = numbers[field[name]] + by
   ledger_changed = true
+end
+
+-- A job was added whose record has `size` bytes.
+local function count_size(size)
+  local numbers = ledger()
+  if size > numbers[field.largest] then
+    count('largest', size - numbers[field.largest])
+  end
 end
 
 -- Counts in the last minute: jobs enqueued (`what` is 0) or finished (1).

@@ -1,11 +1,10 @@
 -- Shared by scripts that read ready lists; needs ready.lua and job.lua.
 
--- True when the entry tells of the job as it is: `record` is its record.
-local function is_valid(entry, record)
-  return record
-    and state_in(record) == 'R'
+-- True when the entry tells of the job as it is.
+local function is_valid(entry, job)
+  return state_in(job) == 'R'
     and string.sub(entry, entry_part.at, entry_part.at + 5)
-      == string.sub(record, head.at + 2, head.at + 7)
+      == string.sub(job, head.at + 2, head.at + 7)
 end
 
 -- The entries of several lines, next ones first: { place =, entry =, line = }. At most `most`, at

@@ -2,7 +2,7 @@
 --
 -- Arguments: what the index's key ends with, '1' to walk backward, how many jobs, bytes after which
 --   no more records are read, score and id of the mark or ''.
--- Reply: score and id of the last job, or '' at the end; then jobs as prelude's answer() makes them.
+-- Reply: score and id of the last job, or '' at the end; then jobs as job.lua's answer() makes them.
 -- Touches nothing.
 local zset, backward, limit, bytes = base .. take(), take() == '1', tonumber(take()), tonumber(take())
 local score, marked = take(), take()
@@ -46,12 +46,10 @@ for i = 1, math.min(#found, 2 * limit), 2 do
   end
   last = i
   local id = found[i]
-  local record = redis.call('GET', job_key(id))
-  if record then
-    bytes = bytes - #record
-    local lease = redis.call('HGET', key.leases, id)
-    local ends = lease and redis.call('ZSCORE', key.leased, id)
-    reply[#reply + 1] = answer(id, record, ends, lease)
+  local job = answer_of(id)
+  if job then
+    bytes = bytes - #job[2]
+    reply[#reply + 1] = job
   end
 end
 if last > 0 and last + 2 <= #found then

@@ -2,7 +2,7 @@
 --
 -- Arguments: '1' to walk backward, how many jobs, bytes after which no more records are read,
 --   priority and place of the mark or ''.
--- Reply: priority and place of the last entry looked at, or '' at the end; then jobs as prelude's
+-- Reply: priority and place of the last entry looked at, or '' at the end; then jobs as job.lua's
 --   answer() makes them.
 -- Touches nothing.
 local backward, limit, bytes = take() == '1', tonumber(take()), tonumber(take())
@@ -57,10 +57,10 @@ local function add(found, priority)
     marked.place = one.place
     reply[1] = priority .. ' ' .. plain(one.place)
     local id = string.sub(one.entry, entry_part.id)
-    local record = redis.call('GET', job_key(id))
-    if is_valid(one.entry, record) and redis.call('HEXISTS', key.leases, id) == 0 then
-      bytes = bytes - #record
-      reply[#reply + 1] = answer(id, record)
+    local job = answer_of(id)
+    if job and is_valid(one.entry, join(job[2], job[3])) and not job[5] then
+      bytes = bytes - #job[2]
+      reply[#reply + 1] = job
     end
   end
   return true

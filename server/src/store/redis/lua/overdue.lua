@@ -2,7 +2,7 @@
 -- kind earliest first.
 --
 -- Arguments: limit, bytes after which no more records are read.
--- Reply: jobs as prelude's answer() makes them.
+-- Reply: jobs as job.lua's answer() makes them.
 -- Touches nothing.
 local limit, bytes = tonumber(take()), tonumber(take())
 
@@ -15,11 +15,10 @@ for _, zset in ipairs({ key.leased, key.expiring }) do
       break
     end
     local id = found[i]
-    local record = redis.call('GET', job_key(id))
-    if record then
-      bytes = bytes - #record
-      local lease = redis.call('HGET', key.leases, id)
-      jobs[#jobs + 1] = answer(id, record, lease and found[i + 1], lease)
+    local job = answer_of(id)
+    if job then
+      bytes = bytes - #job[2]
+      jobs[#jobs + 1] = job
     end
   end
 end

@@ -14,8 +14,11 @@ local key = {
   ledger = KEYS[10], -- string: counters and gates; see ledger.lua
   settings = KEYS[11], -- string: settings; see configure.lua
   finished = { K = KEYS[12], D = KEYS[13], C = KEYS[14], E = KEYS[15] }, -- zsets: job id -> purge time
+  jobs = KEYS[16], -- hash: job id -> record; see codec.rs
+  courses = KEYS[17], -- hash: job id -> course, of jobs that are not as they were enqueued
 }
--- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond.
+-- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond. A ready
+-- message may name who inserts: that one knows already.
 local base, queue = ARGV[1], ARGV[2]
 local channel = { ready = ARGV[3], due = ARGV[4], logged = ARGV[5] }
 local now = ARGV[6]
@@ -27,21 +30,20 @@ local function take()
   return ARGV[argument]
 end
 
--- A job's record begins with a head of fixed width (codec.rs); positions count from 1.
+-- Scripts that are not on the hot path see a job as its course, then its record (codec.rs): where
+-- things stand there, counted from 1.
 local head = {
-  priority = 2, lease = 4, expires = 12, revision = 20, type = 24, extras = 25, flags = 27,
-  state = 28, at = 29, counters = 37, started = 49, size = 64,
+  flags = 1, state = 2, at = 3, counters = 11, started = 23, kind = 39, priority = 40,
+  revision = 42, type = 46, extras = 47, begun = 49, size = 55,
 }
+-- The length of a course without the attempt that may stand behind it.
+local course_size = 38
 
 -- Positions in a lease.
-local lease_part = { secret = 8, cancel = 21, worker = 29 }
+local lease_part = { cancel = 21, size = 29, worker = 33 }
 
 -- A time that is not set.
 local never = string.rep('\0', 8)
-
-local function job_key(id)
-  return base .. 'j:' .. id
-end
 
 local function details_key(id)
   return base .. 'm:' .. id

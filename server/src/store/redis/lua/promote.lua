@@ -2,7 +2,7 @@
 --
 -- Arguments: events to keep, limit.
 -- Reply: how many.
--- Touches: scheduled, retrying, job keys, ready lists, ledger, events.
+-- Touches: scheduled, retrying, courses, ready lists, ledger, events.
 local kept, limit = take(), tonumber(take())
 
 local due = {}
@@ -24,15 +24,16 @@ local ready, order, told = {}, {}, { now, ';' }
 for i = 1, number do
   local job = due[i]
   redis.call('ZREM', job.zset, job.id)
-  local record = redis.call('GETRANGE', job_key(job.id), 0, head.size + 254)
-  if record ~= '' then
-    redis.call('SETRANGE', job_key(job.id), head.state - 1, 'R')
-    local line = line_of(record)
+  local whole = read_job(job.id)
+  if whole ~= '' then
+    local since = string.sub(whole, head.at, head.at + 7)
+    write_state(job.id, whole, 'R', since)
+    local line = line_of(whole)
     if not ready[line] then
       ready[line] = {}
       order[#order + 1] = line
     end
-    table.insert(ready[line], new_entry('back', string.sub(record, head.at, head.at + 7), job.id))
+    table.insert(ready[line], new_entry('back', since, job.id))
     told[#told + 1] = job.state .. string.char(#job.id) .. job.id
   end
 end

@@ -21,7 +21,7 @@ if has_flag('stale') then
   for _, line in ipairs(redis.call('ZRANGE', key.lines, 0, 99)) do
     local stale = 0
     for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, left - 1)) do
-      if is_valid(entry, front_of(string.sub(entry, entry_part.id))) then
+      if is_valid(entry, read_job(string.sub(entry, entry_part.id))) then
         break
       end
       stale = stale + 1

@@ -1,17 +1,17 @@
 -- Shared by scripts that touch ready lists; needs ledger.lua.
 --
 -- An entry is the job's place (6 bytes), the moment since when it is ready (6) and its id. It is
--- valid if the record says that the job is ready since then.
+-- valid if the job is ready since then.
 local entry_part = { at = 7, id = 13 }
 
 local lines_known = {}
 
--- The line of a record: its priority in decimal, a colon, its type.
-local function line_of(record)
-  local name = string.sub(record, head.priority, head.priority + 1)
-  local length = string.byte(record, head.type)
+-- The line of a job: its priority in decimal, a colon, its type.
+local function line_of(job)
+  local name = string.sub(job, head.priority, head.priority + 1)
+  local length = string.byte(job, head.type)
   if length > 0 then
-    name = name .. string.sub(record, head.size + 1, head.size + length)
+    name = name .. string.sub(job, head.size + 1, head.size + length)
   end
   local line = lines_known[name]
   if not line then
@@ -52,6 +52,6 @@ local function push_ready(command, line, line_entries)
   local length = redis.call(command, list_key(line), unpack(line_entries))
   if length == #line_entries then
     use_line(line)
-    redis.call('PUBLISH', channel.ready, queue)
+    redis.call('PUBLISH', channel.ready, ' ' .. queue)
   end
 end

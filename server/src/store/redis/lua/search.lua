@@ -1,16 +1,35 @@
 -- Shared by scripts that look for a place in a ready list; needs ready.lua.
 
--- How many entries of a line have a smaller number at `position`, if they are sorted by it.
+-- How many entries of a line have a smaller number at `position`, if they are sorted by it. A look
+-- into the middle of a long list takes long, so the next one goes where the numbers seen so far let
+-- expect it; each third halves what is left, whatever they are.
 local function entries_below(line, position, number)
-  local low, high = 0, redis.call('LLEN', list_key(line))
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local entry = redis.call('LINDEX', list_key(line), middle)
-    if struct.unpack('>I6', entry, position) < number then
-      low = middle + 1
+  local name = list_key(line)
+  local function look(index)
+    return (struct.unpack('>I6', redis.call('LINDEX', name, index), position))
+  end
+  local low, high = 0, redis.call('LLEN', name) - 1
+  if high < 0 then
+    return 0
+  end
+  local least, most = look(0), look(high)
+  if least >= number then
+    return 0
+  elseif most < number then
+    return high + 1
+  end
+  local looks = 0
+  while high - low > 1 do
+    looks = looks + 1
+    local part = looks % 3 == 0 and 0.5 or (number - least) / (most - least)
+    local middle = low + math.floor(part * (high - low))
+    middle = math.max(low + 1, math.min(high - 1, middle))
+    local seen = look(middle)
+    if seen < number then
+      low, least = middle, seen
     else
-      high = middle
+      high, most = middle, seen
     end
   end
-  return low
+  return high
 end

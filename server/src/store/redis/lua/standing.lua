@@ -14,8 +14,8 @@ local searched = 1000
 local lists_seen = {}
 
 -- Takes a ready job out of its line.
-local function withdraw(record, id)
-  local line = line_of(record)
+local function withdraw(job, id)
+  local line = line_of(job)
   local length = redis.call('LLEN', list_key(line))
   if length > searched then
     count('stale', 1)
@@ -29,7 +29,7 @@ local function withdraw(record, id)
     end
     lists_seen[line] = seen
   end
-  local entry = seen[string.sub(record, head.at + 2, head.at + 7) .. id]
+  local entry = seen[string.sub(job, head.at + 2, head.at + 7) .. id]
   if entry and redis.call('LREM', list_key(line), 1, entry) == 1 and length == 1 then
     redis.call('ZREM', key.lines, line)
   end
@@ -51,8 +51,8 @@ local function holder_of(dedup)
     return nil
   end
   local holder = string.sub(held, 2)
-  local front = front_of(holder)
-  local extras = front ~= '' and extras_of(front)
+  local job = read_job(holder)
+  local extras = job ~= '' and extras_of(job)
   return extras and extras.dedup == dedup and holder or nil
 end
 
@@ -62,31 +62,35 @@ local function waiting_for(dedup, holder)
   if not value then
     return nil
   end
-  local id, scope, ttl = string.match(value, '^(%S+) (%a) (%d*)$')
-  return { id = id, scope = scope, ttl = ttl }
+  local length = string.byte(value)
+  return {
+    id = string.sub(value, 2, length + 1),
+    scope = string.sub(value, length + 2, length + 2),
+    ttl = string.sub(value, length + 3),
+  }
 end
 
 local function wait_for(dedup, holder, id, scope, ttl)
-  redis.call('HSET', base .. 'n:' .. dedup, holder, id .. ' ' .. scope .. ' ' .. ttl)
+  redis.call('HSET', base .. 'n:' .. dedup, holder, string.char(#id) .. id .. scope .. ttl)
 end
 
 -- A job need not wait for `ended` any more, and holds the key unless yet another one does.
 local function unblock(dedup, waiting, ended)
   local id = waiting.id
-  local record = front_of(id)
-  if record == '' or state_in(record) ~= 'B' then
+  local job = read_job(id)
+  if job == '' or state_in(job) ~= 'B' then
     return
   end
   leave(key.blocked, id)
-  local at = time_in(record, head.at)
+  local at = time_in(job, head.at)
   if at > tonumber(now) then
-    redis.call('SETRANGE', job_key(id), head.state - 1, 'S')
+    write_state(id, job, 'S', string.sub(job, head.at, head.at + 7))
     enter(key.scheduled, id, plain(at))
     tell('u', now .. ';S' .. string.char(#id) .. id)
   else
     local moment = struct.pack('>I8', tonumber(now))
-    redis.call('SETRANGE', job_key(id), head.state - 1, 'R' .. moment)
-    push_ready('RPUSH', line_of(record), { new_entry('back', moment, id) })
+    write_state(id, job, 'R', moment)
+    push_ready('RPUSH', line_of(job), { new_entry('back', moment, id) })
     tell('u', now .. ';R' .. string.char(#id) .. id)
   end
   local holder = holder_of(dedup)
@@ -118,7 +122,7 @@ local pending = { S = key.scheduled, T = key.retrying, B = key.blocked }
 
 -- True when the job of a transition is as its guard has it: state, time, leases, revision.
 local function is_standing(t, guard)
-  t.old, t.before = front_of(t.id), string.sub(guard, 1, 1)
+  t.old, t.before = read_job(t.id), string.sub(guard, 1, 1)
   return not lease_of(t.id)
     and string.sub(t.old, head.state, head.counters + 3) == string.sub(guard, 1, 13)
     and string.sub(t.old, head.revision, head.revision + 3) == string.sub(guard, 14)
@@ -146,11 +150,11 @@ end
 -- What a move of a standing job changes beside its record and the index of its new state.
 local function leave_standing(t)
   leave_index(t)
-  if string.sub(t.old, head.expires, head.expires + 7) ~= never then
+  if expiry_of(t.old) then
     leave(key.expiring, t.id)
   end
   if t.spec ~= '' then
-    local before, after = extras_of(t.old), extras_of(t.spec)
+    local before, after = extras_of(t.old), extras_of(join(t.spec))
     if before then
       unindex(t.id, before)
     end
@@ -158,11 +162,4 @@ local function leave_standing(t)
       index(t.id, after)
     end
   end
-end
-
--- The record of a standing job with another spec.
-local function respecified(t, has_details)
-  local flags = has_details and '1' or string.sub(t.old, head.flags, head.flags)
-  return string.sub(t.spec, 1, head.flags - 1) .. flags .. t.head
-    .. string.sub(t.spec, head.size + 1)
 end

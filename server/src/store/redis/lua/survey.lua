@@ -38,7 +38,7 @@ for _, line in ipairs(redis.call('ZRANGE', key.lines, 0, 99)) do
   local seen, first, last = 0, nil, nil
   for _, entry in ipairs(redis.call('LRANGE', list_key(line), 0, has_stale and 99 or 9)) do
     last = struct.unpack('>I6', entry, entry_part.at)
-    if not has_stale or is_valid(entry, front_of(string.sub(entry, entry_part.id))) then
+    if not has_stale or is_valid(entry, read_job(string.sub(entry, entry_part.id))) then
       first, seen = math.min(first or last, last), seen + 1
     end
     if seen == 10 then

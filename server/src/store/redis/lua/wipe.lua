@@ -37,8 +37,8 @@ for _ = 1, limit do
 end
 
 for _, id in ipairs(ids) do
-  local front = front_of(id)
-  local extras = front ~= '' and extras_of(front)
+  local job = read_job(id)
+  local extras = job ~= '' and extras_of(job)
   if extras and extras.dedup then
     local holder = redis.call('GET', base .. 'd:' .. extras.dedup)
     if holder and string.sub(holder, 2) == id then
@@ -46,9 +46,9 @@ for _, id in ipairs(ids) do
     end
     redis.call('DEL', base .. 'n:' .. extras.dedup)
   end
-  if front ~= '' and not key.finished[state_in(front)] then
+  if job ~= '' and not key.finished[state_in(job)] then
     count('jobs', -1)
-    count('bytes', -redis.call('STRLEN', job_key(id)))
+    count('bytes', course_size - #job)
   end
   -- A job may stand in two indexes: what is gone is not counted again.
   redis.call('ZREM', key.expiring, id)
@@ -57,7 +57,7 @@ end
 
 if #ids < limit then
   redis.call(
-    'UNLINK', key.ledger, key.settings, key.events, key.number, key.lines, key.leases
+    'UNLINK', key.ledger, key.settings, key.events, key.number, key.lines, key.leases, key.jobs, key.courses
   )
   redis.call('PUBLISH', channel_settings, queue)
   return 1

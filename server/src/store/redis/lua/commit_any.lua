@@ -1,7 +1,7 @@
--- Applies decided transitions, each only if its guard holds, with the jobs that come with it. Needs
--- standing.lua for those that guard no lease or free a dedup key, followups.lua for follow-ups.
+-- Applies decided transitions of any kind, each only if its guard holds, with the jobs that come with
+-- it.
 --
--- Arguments: events to keep, request memory in ms, number of transitions; per transition: job id;
+-- Arguments: events to keep, request memory in ms, attempts to keep, number of transitions; per transition: job id;
 --   guard ('L' leased, then the secret; 'O' leased and overdue, then the secret and the moment of
 --   the sweep; 'W' held by nobody, then state, time, leases and revision as in the head); the
 --   changing part of the head; its time; when it becomes ready 'F' front or 'B' back and its line,
@@ -15,7 +15,7 @@
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
-local kept, memory, number = take(), take(), tonumber(take())
+local kept, memory, history, number = take(), take(), tonumber(take()), tonumber(take())
 
 local function read_transition()
   local t = {
@@ -42,6 +42,7 @@ local function is_guarded(t)
     return false
   end
   t.lease, t.before = lease, 'L'
+  t.course = redis.call('HGET', key.courses, t.id)
   t.marked = string.sub(lease, lease_part.cancel, lease_part.cancel + 7) ~= never
   if t.marked and t.state ~= 'K' and t.state ~= 'C' then
     -- Decided without knowing that the job shall be cancelled.
@@ -78,21 +79,28 @@ local function write_details(t, worker)
   return false
 end
 
--- Writes the record and answers its size, before and now.
-local function write_record(t, has_details)
-  local name = job_key(t.id)
-  if t.spec ~= '' then
-    local record, before = respecified(t, has_details), redis.call('STRLEN', name)
-    redis.call('SET', name, record)
-    return before, #record
+-- Writes the course, and the record if its spec is a new one; answers the record's size, before and
+-- now.
+local function write_job(t, has_details)
+  local course = t.old or t.course or '0'
+  if not t.lease then
+    local before = redis.call('HGET', key.courses, t.id)
+    if before and #before > course_size then
+      -- The attempt that ended it goes where the others are.
+      local slot = 'a' .. struct.unpack('>I4', before, head.counters) % history
+      redis.call('HSET', details_key(t.id), slot, string.sub(before, course_size + 1))
+      has_details = true
+    end
   end
-  local size
-  if has_details then
-    size = redis.call('SETRANGE', name, head.flags - 1, '1' .. t.head)
-  else
-    size = redis.call('SETRANGE', name, head.state - 1, t.head)
+  local flag = has_details and '1' or string.sub(course, 1, 1)
+  redis.call('HSET', key.courses, t.id, flag .. t.head)
+  local size = redis.call('HSTRLEN', key.jobs, t.id)
+  if t.spec == '' then
+    return size, size
   end
-  return size, size
+  redis.call('HSET', key.jobs, t.id, t.spec)
+  count_size(#t.spec)
+  return size, #t.spec
 end
 
 -- state -> how many finished jobs of it are kept, where this call finishes some.
@@ -171,10 +179,10 @@ local function apply(t)
     leave_standing(t)
   end
   if t.keep == 'none' then
-    sum_up(t, redis.call('STRLEN', job_key(t.id)), 0)
+    sum_up(t, redis.call('HSTRLEN', key.jobs, t.id), 0)
     forget({ t.id })
   else
-    sum_up(t, write_record(t, write_details(t, worker)))
+    sum_up(t, write_job(t, write_details(t, worker)))
     if not t.stays then
       enter_index(t)
     end
@@ -235,7 +243,7 @@ if sums.succeeded + sums.dead > 0 then
 end
 -- A lease fewer lets another job run where their number is limited.
 if #gone > 0 and ledger()[field.max_leased] >= 0 and redis.call('EXISTS', key.lines) == 1 then
-  redis.call('PUBLISH', channel.ready, queue)
+  redis.call('PUBLISH', channel.ready, ' ' .. queue)
 end
 write_ledger()
 write_log(kept)

@@ -1,0 +1,227 @@
+//! Calls of the scripts for what most jobs need. Each may decline, having done nothing, and then the
+//! script for any kind of job does the work.
+
+use std::collections::HashSet;
+
+use redis::Value;
+
+use super::scripts::{Ran, is_declined};
+use super::{CLAIM_SLACK, RedisStore, codec, log, reply};
+use crate::clock::{Timestamp, millis};
+use crate::job::{
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Guard, QueueName, State, Transition,
+};
+use crate::store::{
+    Claim, Claimed, Commit, EVENTS_KEPT, Group, Guarded, Insert, Inserted, REQUEST_MEMORY, Result,
+    record,
+};
+
+/// Jobs of one line, in order.
+struct Line<'a> {
+    priority: i16,
+    job_type: &'a str,
+    jobs: Vec<&'a Insert>,
+}
+
+/// True for what insert.lua can do.
+pub(super) fn is_plain(groups: &[Group]) -> bool {
+    let mut inserts = groups.iter().flat_map(|group| &group.inserts).peekable();
+    inserts.peek().is_some()
+        && inserts.all(|insert| {
+            insert.job.state == State::Ready
+                && !insert.chosen_id
+                && insert.request.is_none()
+                && !codec::is_indexed(&insert.job.spec)
+        })
+}
+
+/// True for what claim.lua can do.
+pub(super) fn are_plain(claims: &[Claim]) -> bool {
+    // One that repeats another of the same call must find what that one did.
+    let mut requests = HashSet::new();
+    !claims.is_empty()
+        && claims.iter().all(|claim| {
+            claim.types.is_empty()
+                && claim.limit > 0
+                && claim.request.is_none_or(|request| requests.insert(request))
+        })
+}
+
+/// True for what finish.lua can do.
+fn is_plain_end(commits: &[Commit]) -> bool {
+    let keep = commits.first().map(|commit| keep(&commit.transition));
+    let mut seen = HashSet::with_capacity(commits.len());
+    commits.iter().all(|Commit { transition, then }| {
+        matches!(transition.guard, Guard::Leased(_))
+            && transition.to == State::Succeeded
+            && transition.free_dedup.is_none()
+            && transition.checkpoint.is_none()
+            && transition.attempt.as_ref().is_some_and(|attempt| attempt.worker.is_some())
+            && then.is_empty()
+            && Some(self::keep(transition)) == keep
+            && seen.insert(&transition.name.id)
+    })
+}
+
+/// How many finished jobs are kept with this one, or that it is forgotten at once.
+fn keep(transition: &Transition) -> (bool, Option<u32>) {
+    (transition.forgets(), transition.keep.count)
+}
+
+impl RedisStore {
+    /// Inserts jobs that have nothing special; `None` when that can't be done this way.
+    pub(super) async fn insert_plain(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        now: Timestamp,
+    ) -> Result<Option<Vec<Vec<Inserted>>>> {
+        let inserts = || groups.iter().flat_map(|group| &group.inserts);
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        for insert in inserts() {
+            let spec = &insert.job.spec;
+            let (priority, job_type) = (spec.priority, spec.job_type.as_str());
+            let known = lines
+                .iter_mut()
+                .rev()
+                .find(|line| line.priority == priority && line.job_type == job_type);
+            match known {
+                Some(line) => line.jobs.push(insert),
+                None => lines.push(Line { priority, job_type, jobs: vec![insert] }),
+            }
+        }
+        let records: Vec<_> = lines
+            .iter()
+            .flat_map(|line| &line.jobs)
+            .map(|insert| (codec::id_bytes(&insert.job.name.id), codec::new_record(&insert.job)))
+            .collect();
+        let sizes = || records.iter().map(|(_, record)| record.len());
+        let room = |room: fn(&Group) -> Option<u64>| groups.iter().filter_map(room).min();
+        let mut call = self.call(&self.scripts.insert, queue, now);
+        call.text(EVENTS_KEPT).text(millis(REQUEST_MEMORY)).text(&self.origin);
+        call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
+        call.text(records.len()).text(sizes().sum::<usize>());
+        call.text(sizes().max().unwrap_or(0)).text(records.len());
+        log::created(inserts()).add(&mut call);
+        let requests = || groups.iter().filter_map(|group| Some((group, group.request?)));
+        call.text(requests().count());
+        for (group, request) in requests() {
+            let made = "1".repeat(group.inserts.len());
+            call.text(request.id.to_string()).text(format!("{:016x}{made}", request.digest));
+        }
+        call.text(lines.len());
+        for Line { priority, job_type, jobs } in &lines {
+            call.text(format!("{priority}:{job_type}")).text(-priority).text(jobs.len());
+        }
+        for (id, record) in &records {
+            call.bytes(id).bytes(record);
+        }
+        let Ran { answer, again } = call.run(&self.link).await?;
+        if is_declined(&answer) {
+            return Ok(None);
+        }
+        if again {
+            self.wake(queue);
+        }
+        self.register_new(queue, Some(&answer)).await?;
+        let all_new = |group: &Group| vec![Inserted::New; group.inserts.len()];
+        Ok(Some(groups.iter().map(all_new).collect()))
+    }
+
+    /// Claims for workers that take jobs of any type; `None` when that can't be done this way.
+    pub(super) async fn claim_plain(
+        &self,
+        queue: &QueueName,
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<Claimed>> {
+        let mut call = self.call(&self.scripts.claim, queue, now);
+        call.text(EVENTS_KEPT);
+        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
+        call.text(millis(CLAIM_SLACK)).text(claims.len());
+        let leases: Vec<_> = claims.iter().map(|claim| codec::new_lease(claim, now)).collect();
+        for (claim, lease) in claims.iter().zip(&leases) {
+            call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
+            call.bytes(lease).text(claim.worker.as_str());
+            call.text(claim.request.map_or(String::new(), |request| request.to_string()));
+        }
+        let answer = call.run(&self.link).await?.answer;
+        if is_declined(&answer) {
+            return Ok(None);
+        }
+        let leases = claims.iter().zip(&leases).map(|(claim, lease)| {
+            // Its record's size matters to scripts only.
+            [&lease[..], &[0; 4], claim.worker.as_str().as_bytes()].concat().into()
+        });
+        reply::claimed_plain(queue, answer, leases).map(Some)
+    }
+
+    /// Ends jobs by acks; `None` when that can't be done this way.
+    pub(super) async fn finish(
+        &self,
+        queue: &QueueName,
+        commits: &[Commit],
+        now: Timestamp,
+    ) -> Result<Option<Vec<Guarded>>> {
+        if !is_plain_end(commits) {
+            return Ok(None);
+        }
+        let mut outcomes = vec![Guarded::Applied; commits.len()];
+        let mut left: Vec<usize> = (0..commits.len()).collect();
+        while !left.is_empty() {
+            let transitions = || left.iter().map(|index| &commits[*index].transition);
+            let answer = self.ask_finish(queue, transitions, now).await?;
+            if is_declined(&answer) {
+                self.habits.note_end(queue);
+                return Ok(None);
+            }
+            let lost = reply::places(answer)?;
+            if lost.is_empty() {
+                break;
+            }
+            // Nothing was done: the others are ended without them.
+            for place in &lost {
+                if let Some(index) = left.get(*place) {
+                    outcomes[*index] = Guarded::Lost;
+                }
+            }
+            left.retain(|index| outcomes[*index] == Guarded::Applied);
+        }
+        Ok(Some(outcomes))
+    }
+
+    async fn ask_finish<'a, I>(
+        &self,
+        queue: &QueueName,
+        transitions: impl Fn() -> I,
+        now: Timestamp,
+    ) -> Result<Value>
+    where
+        I: Iterator<Item = &'a Transition>,
+    {
+        let mut call = self.call(&self.scripts.finish, queue, now);
+        call.text(EVENTS_KEPT);
+        match transitions().next().map(keep) {
+            Some((true, _)) => call.text("none"),
+            Some((false, count)) => call.number(count.map(u64::from)),
+            None => call.text(""),
+        };
+        let number = transitions().count();
+        call.text(number).text(number);
+        log::succeeded(transitions()).add(&mut call);
+        for transition in transitions() {
+            let Transition { name, guard, at, result, attempt, .. } = transition;
+            let secret = match guard {
+                Guard::Leased(secret) | Guard::Overdue { secret, .. } => secret.0,
+                Guard::Standing(_) => 0,
+            };
+            call.bytes(codec::id_bytes(&name.id)).bytes(secret.to_be_bytes());
+            match attempt {
+                Some(attempt) => call.bytes(codec::last_course(transition, attempt)),
+                None => call.text(""),
+            };
+            call.text(at.as_millis()).maybe(result.as_ref().map(record::encode_payload));
+        }
+        Ok(call.run(&self.link).await?.answer)
+    }
+}

@@ -1,0 +1,17 @@
+-- Writes the stream entry, as prelude.lua does: `told` is form, body, form, body…, `events` how many
+-- events that is.
+local number = redis.call('INCR', KEYS[9])
+redis.call(
+  'XADD', KEYS[8], 'MAXLEN', '~', ARGV[7], '*', 'n', number, 'v', events, unpack(told)
+)
+if number % 64 == 0 then
+  local entries, found = 0, 0
+  for _, walk in ipairs({ { 'XRANGE', '-', '+' }, { 'XREVRANGE', '+', '-' } }) do
+    for _, entry in ipairs(redis.call(walk[1], KEYS[8], walk[2], walk[3], 'COUNT', 4)) do
+      entries = entries + 1
+      found = found + (entry[2][3] == 'v' and tonumber(entry[2][4]) or 1)
+    end
+  end
+  redis.call('XTRIM', KEYS[8], 'MAXLEN', '~', math.ceil(ARGV[7] * entries / found))
+end
+redis.call('PUBLISH', ARGV[5], ARGV[2])
