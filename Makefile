@@ -17,12 +17,14 @@ cargo_deny_version := 0.20.2
 # The demo's settings. They reach it through the environment: a folder's name may hold anything.
 export DIR ?= .
 export STORE ?= sqlite
+# The brokers that Lessor is measured beside: also rabbitmq, faktory and asynq.
+PEERS ?= bullmq beanstalkd jetstream
 # Compiled files that appear while the demo hashes this folder would only confuse it.
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Compile the broker, its command line and the Rust client
@@ -48,7 +50,7 @@ test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and i
 	$(demo_python) -m pytest demo
 
 .PHONY: lint
-lint: lint-rust lint-proto lint-python lint-node lint-shell lint-docs ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-node lint-shell lint-docs ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -59,6 +61,13 @@ lint-rust:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package lessor-proto --package lessor
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps \
 	  --document-private-items --workspace --exclude lessor-proto --exclude lessor
+
+# What drives other brokers is no part of the workspace. Go is there only where they are measured.
+.PHONY: lint-drivers
+lint-drivers:
+	cargo fmt --manifest-path bench/drivers/rust/Cargo.toml --check
+	CARGO_TARGET_DIR=$(target) cargo clippy --locked --manifest-path bench/drivers/rust/Cargo.toml -- -D warnings
+	cd bench/drivers/go && if command -v go >/dev/null; then test -z "$$(gofmt -l .)" && go vet ./...; fi
 
 .PHONY: lint-proto
 lint-proto: $(tools)/.npm
@@ -75,6 +84,7 @@ lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
 .PHONY: lint-node
 lint-node: $(tools)/.npm
 	cd $(node_worker) && $(tools)/node_modules/.bin/biome ci --colors=off
+	cd bench/drivers/bullmq && $(tools)/node_modules/.bin/biome ci --colors=off
 
 .PHONY: lint-shell
 lint-shell:
@@ -84,14 +94,53 @@ lint-shell:
 lint-docs:
 	scripts/check-docs
 
+# Its own folder, so that nothing of it is mistaken for the project's.
+peers := $(target)/peers
+bench_binaries = --binary $(target)/release/lessor
+
 .PHONY: bench
-bench: redis ## Measure the promises of docs/performance.md (ROUNDS=3, OUT=file for JSON lines)
+bench: $(addprefix bench-,$(PEERS)) bench-lessor ## Measure Lessor beside PEERS (ROUNDS=3, OUT=file, WORKLOADS=, LESSOR=)
+	$(target)/release/lessor-bench peers $(bench_binaries) --drivers $(target)/release/lessor-bench-drivers \
+	  --unpacked $(peers)/debian --go $(peers)/go --rounds $(or $(ROUNDS),3) --peers $(PEERS) \
+	  $(if $(LESSOR),--lessor $(filter-out none,$(LESSOR))) $(if $(WORKLOADS),--workloads $(WORKLOADS)) \
+	  $(if $(OUT),--out "$(OUT)")
+
+.PHONY: bench-promises
+bench-promises: bench-lessor ## Measure the promises of docs/performance.md (ROUNDS=3, OUT=file, WHAT=)
+	$(target)/release/lessor-bench promises $(bench_binaries) --rounds $(or $(ROUNDS),3) \
+	  $(if $(OUT),--out "$(OUT)") $(WHAT)
+
+.PHONY: bench-lessor
+bench-lessor: redis
 	cargo build --locked --release --package lessor-cli --package lessor-bench
-	$(target)/release/lessor-bench --binary $(target)/release/lessor --rounds $(or $(ROUNDS),3) $(if $(OUT),--out "$(OUT)")
+
+.PHONY: bench-bullmq
+bench-bullmq: bench/drivers/bullmq/node_modules/.ready
+
+.PHONY: bench-beanstalkd bench-jetstream bench-rabbitmq
+bench-beanstalkd: bench-drivers
+	scripts/unpack-debian.sh $(peers)/debian beanstalkd
+bench-jetstream: bench-drivers
+	scripts/unpack-debian.sh $(peers)/debian nats-server
+bench-rabbitmq: bench-drivers
+	scripts/unpack-debian.sh $(peers)/debian rabbitmq-server
+
+.PHONY: bench-drivers
+bench-drivers:
+	CARGO_TARGET_DIR=$(target) cargo build --locked --release --manifest-path bench/drivers/rust/Cargo.toml
+
+.PHONY: bench-faktory bench-asynq
+bench-faktory:
+	cd bench/drivers/go && go build -o $(peers)/go/ ./faktory && \
+	  go build -o $(peers)/go/faktory-server github.com/contribsys/faktory/cmd/faktory
+bench-asynq:
+	cd bench/drivers/go && go build -o $(peers)/go/ ./asynq
 
 .PHONY: deny
 deny: $(tools)/bin/cargo-deny ## Check licences and origins of the dependencies
 	$(tools)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	$(tools)/bin/cargo-deny --locked --manifest-path bench/drivers/rust/Cargo.toml --config deny.toml \
+	  check --hide-inclusion-graph bans licenses sources
 
 .PHONY: advisories
 advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSec advisories
@@ -100,7 +149,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(demo_venv) $(node_worker)/gen $(node_worker)/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(node_worker)/gen $(node_worker)/node_modules bench/drivers/bullmq/node_modules
 
 .PHONY: redis
 redis:
@@ -120,8 +169,8 @@ $(demo_venv)/.stubs: $(demo_venv)/.ready $(protos)
 	scripts/python-stubs.sh $(demo_venv) proto
 	touch $@
 
-$(node_worker)/node_modules/.ready: $(node_worker)/package-lock.json
-	npm ci --prefix $(node_worker) --no-audit --no-fund
+%/node_modules/.ready: %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund
 	touch $@
 
 $(node_worker)/gen/.stubs: $(node_worker)/node_modules/.ready $(node_worker)/buf.gen.yaml $(tools)/.npm $(protos)

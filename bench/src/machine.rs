@@ -10,26 +10,37 @@ use lessor::Client;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+
+use crate::process::Process;
 
 /// How long a process may take to serve.
-const START_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where brokers come from.
 pub(crate) struct Machine {
     binary: PathBuf,
 }
 
-/// A Redis of our own, without persistence.
+/// A Redis of our own.
 pub(crate) struct Redis {
-    _process: Child,
+    pub process: Process,
     _folder: TempDir,
     port: u16,
 }
 
+/// What a Redis writes to its disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// Nothing.
+    No,
+    /// Every command, synced once a second.
+    Everysec,
+}
+
 /// A broker of our own.
 pub(crate) struct Broker {
-    _process: Child,
+    pub process: Process,
     url: String,
 }
 
@@ -81,46 +92,27 @@ impl Machine {
 
     /// Starts a broker and waits until it says that it serves.
     pub(crate) async fn broker(&self, store: &str) -> anyhow::Result<Broker> {
-        let mut process = Command::new(&self.binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
-            .stdout(Stdio::piped())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| self.binary.display().to_string())?;
-        let stdout = process.stdout.take().context("a broker's stdout")?;
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+        let mut process = Process::start(command.stdout(Stdio::piped()))?;
+        let stdout = process.child.stdout.take().context("a broker's stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_WITHIN, lines.next_line()).await??;
         let line = line.context("the broker ended at once")?;
         let (_, rest) = line.split_once("serving on ").context("the broker's first line")?;
         let address = rest.split(',').next().context("the broker's address")?;
-        Ok(Broker { _process: process, url: format!("http://{address}") })
+        Ok(Broker { process, url: format!("http://{address}") })
     }
 
-    /// Starts a Redis server and waits until it answers.
+    /// Starts a Redis server that keeps nothing.
     pub(crate) async fn redis(&self) -> anyhow::Result<Redis> {
-        // Free a moment ago, so almost surely free now.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let folder = tempfile::tempdir()?;
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
-            .arg(port.to_string())
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("redis-server is not installed")?;
-        let redis = Redis { _process: process, _folder: folder, port };
-        tokio::time::timeout(START_WITHIN, async {
-            while redis.connect().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .context("redis-server does not answer")?;
-        Ok(redis)
+        Redis::start(Persistence::No).await
     }
+}
+
+/// A port that was free a moment ago, so almost surely still is.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Broker {
@@ -134,6 +126,38 @@ impl Broker {
 }
 
 impl Redis {
+    /// Starts a Redis server and waits until it answers.
+    pub(crate) async fn start(persistence: Persistence) -> anyhow::Result<Self> {
+        let (port, folder) = (free_port()?, tempfile::tempdir()?);
+        let appendonly = match persistence {
+            Persistence::No => "no",
+            Persistence::Everysec => "yes",
+        };
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendfsync", "everysec"])
+            // Whether a rewrite falls into a measurement would be chance.
+            .args(["--auto-aof-rewrite-percentage", "0"])
+            .args(["--appendonly", appendonly, "--port"])
+            .arg(port.to_string())
+            .current_dir(folder.path())
+            .stdout(Stdio::null());
+        let process = Process::start(&mut command).context("redis-server is not installed")?;
+        let redis = Self { process, _folder: folder, port };
+        tokio::time::timeout(START_WITHIN, async {
+            while redis.connect().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .context("redis-server does not answer")?;
+        Ok(redis)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -147,7 +171,7 @@ impl Redis {
     }
 
     /// Bytes in use.
-    async fn memory(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn memory(&self) -> anyhow::Result<u64> {
         let mut connection = self.connect().await?;
         let text: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
         let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a figure is of.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Figure {
     /// What was measured: `lessor`, or what bounds it.
     pub system: &'static str,
@@ -30,13 +30,27 @@ pub(crate) struct Report {
     values: BTreeMap<Figure, Vec<f64>>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    figure: &'a Figure,
-    median: f64,
-    min: f64,
-    max: f64,
+/// A figure over all rounds, as it stands in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub system: String,
+    pub setting: String,
+    pub workload: String,
+    pub metric: String,
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+    pub unit: String,
+}
+
+impl Line {
+    /// The lines of a file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(name)?;
+        let lines = text.lines().filter(|line| !line.is_empty()).map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().with_context(name)
+    }
 }
 
 impl Report {
@@ -44,12 +58,21 @@ impl Report {
         self.values.entry(figure).or_default().push(value);
     }
 
-    fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+    /// All figures, in order.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
         self.values.iter().map(|(figure, values)| {
             let mut sorted = values.clone();
             sorted.sort_by(f64::total_cmp);
-            let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
-            Line { figure, median: sorted[sorted.len() / 2], min, max }
+            Line {
+                system: figure.system.to_owned(),
+                setting: figure.setting.clone(),
+                workload: figure.workload.to_owned(),
+                metric: figure.metric.to_owned(),
+                median: f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]),
+                min: sorted[0],
+                max: sorted[sorted.len() - 1],
+                unit: figure.unit.to_owned(),
+            }
         })
     }
 
@@ -58,16 +81,11 @@ impl Report {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
         table.set_header(["workload", "system", "setting", "metric", "median", "range", "unit"]);
-        for Line { figure, median, min, max } in self.lines() {
-            table.add_row([
-                figure.workload.to_owned(),
-                figure.system.to_owned(),
-                figure.setting.clone(),
-                figure.metric.to_owned(),
-                short(median),
-                format!("{} - {}", short(min), short(max)),
-                figure.unit.to_owned(),
-            ]);
+        for line in self.lines() {
+            let range = format!("{} - {}", short(line.min), short(line.max));
+            let (median, Line { workload, system, setting, metric, unit, .. }) =
+                (short(line.median), line);
+            table.add_row([workload, system, setting, metric, median, range, unit]);
         }
         println!("{table}");
     }
