@@ -1,24 +1,31 @@
 //! The one dispatcher: matches workers that want jobs with queues that have them.
 //!
-//! One task holds all waiting workers. A new one *looks*: its queues are probed one after another,
-//! so it never holds jobs of two. If all are empty it is *parked* in each, and a parked worker
-//! costs nothing until a queue is told ready; then one claim serves as many of its workers as
-//! there are jobs for, first come first served. While a claim of a queue is under way, new wishes
-//! wait and share the next one.
+//! One task holds all waiting workers. One that has come *looks*: it stands in the line of one of
+//! its queues after another, so it never holds jobs of two. If all are empty it is *parked* in each,
+//! and a parked worker costs nothing until a queue is told ready; then one claim serves as many of
+//! its workers as there may be jobs for, first come first served. While a claim of a queue is under
+//! way, new wishes wait and share the next one.
+//!
+//! A wish ends with its first answer, or it *stands*: then its worker looks again once it was served,
+//! behind those who wait, as long as it may have more jobs. That is all the difference.
 //!
 //! A queue that is paused, full or at its rate is taken for empty until the store tells otherwise
 //! or the moment comes that it named. A worker that wants several jobs at once *lingers*: it keeps
 //! what it got and waits in that queue for the rest.
 
 mod answer;
+mod door;
 mod line;
+mod look;
+mod returns;
+mod route;
 mod taken;
 mod timers;
 mod told;
 mod waiter;
 mod why;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,21 +34,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use self::answer::{Message, Returns, Ticket};
-use self::line::Line;
+use self::answer::Outlet;
+use self::door::{Message, Ticket};
+use self::line::{Line, Stand, Turn};
+use self::returns::Returns;
 use self::timers::{Timer, Timers};
 use self::waiter::{Phase, Waiter};
 use super::Result;
 use super::fold::Folder;
-use super::lease::{Leased, QueuePattern};
+use super::lease::Leased;
 use crate::clock::Clock;
 use crate::job::{Job, QueueName};
 use crate::store::{self, Claim, Claimed, Signal, Store};
 
-pub use self::answer::{Answer, Dispatcher};
-
-/// Jobs taken by one store call at most.
-const BATCH: usize = 256;
+pub use self::answer::{Answer, Subscription};
+pub use self::door::Dispatcher;
+pub use self::route::Route;
 
 /// Messages that may wait for the task.
 const BACKLOG: usize = 16_384;
@@ -49,16 +57,22 @@ const BACKLOG: usize = 16_384;
 /// What a worker wants.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The queues to look into, in this order.
-    pub queues: Vec<QueueName>,
-    /// Queues that come to be later and are meant too.
-    pub patterns: Vec<QueuePattern>,
+    /// Where it is served.
+    pub route: Route,
     /// How it wants jobs.
     pub claim: Claim,
     /// Waits when there are none; else one look is all.
     pub patient: bool,
     /// Waits for more once there are some.
     pub linger: Option<Linger>,
+}
+
+impl Wish {
+    /// A wish that is served again and again.
+    fn standing(self) -> Self {
+        let claim = Claim { request: None, ..self.claim };
+        Self { claim, patient: true, linger: None, ..self }
+    }
 }
 
 /// A wish for several jobs at once.
@@ -87,13 +101,24 @@ pub struct Dispatching {
     /// Who waits until nothing is under way.
     resting: Vec<oneshot::Sender<()>>,
     timers: Timers,
+    /// The place in line of the next one who comes.
+    next_turn: Turn,
     draining: bool,
 }
 
 /// A store call that came back.
 enum Done {
-    Claimed { queue: QueueName, tickets: Vec<Ticket>, taken: store::Result<Claimed> },
+    Claimed(Claiming, store::Result<Claimed>),
     Listed(store::Result<Vec<QueueName>>),
+}
+
+/// What is known of a claim under way.
+struct Claiming {
+    queue: QueueName,
+    /// For whom it is, and how many jobs each wants.
+    stands: Vec<(Stand, usize)>,
+    /// What its line had been told when it was started.
+    told: u64,
 }
 
 /// A dispatching task and the way in to it.
@@ -112,6 +137,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
         calls: FuturesUnordered::new(),
         resting: Vec::new(),
         timers: Timers::default(),
+        next_turn: 0,
         draining: false,
     };
     (Dispatcher::new(sender, returns), dispatching)
@@ -133,7 +159,7 @@ impl Dispatching {
                 Some(done) = self.calls.next() => self.finish(done),
                 signal = signals.recv() => match signal {
                     // New settings may have opened a gate.
-                    Ok(Signal::Ready(queue) | Signal::Settings(queue)) => self.told_ready(&queue),
+                    Ok(Signal::Ready(queue) | Signal::Settings(queue)) => self.told_ready(&queue, None),
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => self.reset(),
                     Ok(_) => {}
                     Err(RecvError::Closed) => break,
@@ -157,67 +183,46 @@ impl Dispatching {
 
     fn read(&mut self, message: Message) {
         match message {
-            Message::Ask(ticket, wish, reply) => self.welcome(ticket, wish, reply),
+            Message::Ask(ticket, wish, outlet) => self.welcome(ticket, *wish, outlet),
+            Message::Credit(ticket, more) => self.allow(ticket, more),
             Message::Hurry(ticket) => self.hurry(ticket),
             Message::Rest(rested) => self.resting.push(rested),
             Message::Forget(ticket) => {
-                // A claim under way finds the closed answer when it comes back.
+                // A claim under way finds the closed outlet when it comes back.
                 if self.waiters.get(&ticket).is_some_and(|waiter| !waiter.is_busy()) {
                     self.answer(ticket, Ok(Vec::new()));
                 }
             }
             Message::Drain => {
                 self.draining = true;
-                let idle: Vec<Ticket> = self
-                    .waiters
-                    .iter()
-                    .filter(|(_, waiter)| !waiter.is_busy())
-                    .map(|(ticket, _)| *ticket)
-                    .collect();
-                for ticket in idle {
-                    self.answer(ticket, Ok(Vec::new()));
-                }
+                self.answer_all(|_| true);
             }
         }
     }
 
-    fn welcome(&mut self, ticket: Ticket, wish: Wish, reply: oneshot::Sender<Result<Leased>>) {
-        let mut queues = wish.queues;
-        let known: HashSet<QueueName> = queues.iter().cloned().collect();
-        queues.extend(
-            self.heard
-                .iter()
-                .filter(|queue| {
-                    !known.contains(*queue)
-                        && wish.patterns.iter().any(|pattern| pattern.matches(queue))
-                })
-                .cloned(),
-        );
-        // A queue known to be empty need not be looked into by a worker that waits anyway: it
-        // tells when that changes.
-        let probes: VecDeque<QueueName> = queues
-            .iter()
-            .filter(|queue| !(wish.patient && self.is_dry(queue, &wish.claim.types)))
-            .cloned()
-            .collect();
-        if !wish.patterns.is_empty() {
+    fn welcome(&mut self, ticket: Ticket, wish: Wish, outlet: Outlet) {
+        let mut waiter = Waiter::new(wish, outlet);
+        if waiter.route.is_open() {
             self.roaming.insert(ticket);
+            for queue in &self.heard {
+                waiter.join(queue);
+            }
         }
-        let waiter = Waiter {
-            queues,
-            patterns: wish.patterns,
-            claim: wish.claim,
-            patient: wish.patient,
-            linger: wish.linger,
-            held: Vec::new(),
-            gates: HashMap::new(),
-            reply,
-            phase: Phase::Probing(probes),
-        };
+        for queue in waiter.route.queues() {
+            self.lines.entry(queue.clone()).or_default().members += 1;
+        }
+        if !waiter.patient {
+            waiter.route.round(&mut waiter.round, |_| true);
+        }
         self.waiters.insert(ticket, waiter);
-        if self.draining {
-            self.answer(ticket, Ok(Vec::new()));
-        } else {
+        self.go_on(ticket);
+    }
+
+    /// A standing wish may have so many jobs more.
+    fn allow(&mut self, ticket: Ticket, more: usize) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        waiter.claim.limit = waiter.claim.limit.saturating_add(more);
+        if waiter.phase == Phase::Idle {
             self.go_on(ticket);
         }
     }
@@ -226,91 +231,46 @@ impl Dispatching {
         let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
         waiter.patient = false;
         waiter.linger = None;
+        waiter.round.clear();
         if !waiter.is_busy() {
             self.answer(ticket, Ok(Vec::new()));
         }
     }
 
-    fn is_dry(&self, queue: &QueueName, types: &[String]) -> bool {
-        self.lines.get(queue).is_some_and(|line| line.is_dry(types))
-    }
-
-    /// Sends a waiter to the next queue it has not looked into, or parks it, or answers it empty.
-    fn go_on(&mut self, ticket: Ticket) {
-        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
-        let Phase::Probing(probes) = &mut waiter.phase else { return };
-        if let Some(queue) = probes.front().cloned() {
-            self.lines.entry(queue.clone()).or_default().probing.insert(ticket);
-            self.pump(&queue);
-        } else if waiter.patient {
-            waiter.phase = Phase::Parked;
-            let (queues, types) = (waiter.queues.clone(), waiter.claim.types.clone());
-            for queue in &queues {
-                self.lines.entry(queue.clone()).or_default().parked.insert(ticket);
-            }
-            self.pump_wet(&queues, &types);
-        } else {
-            self.answer(ticket, Ok(Vec::new()));
-        }
-    }
-
-    /// Claims for those of `queues` that may have jobs: a signal may have come while their waiter
-    /// was busy elsewhere.
-    fn pump_wet(&mut self, queues: &[QueueName], types: &[String]) {
-        for queue in queues {
-            if !self.is_dry(queue, types) {
-                self.pump(queue);
-            }
-        }
-    }
-
-    /// Starts a claim for those who want jobs of `queue`, if none is under way.
-    fn pump(&mut self, queue: &QueueName) {
-        let Some(line) = self.lines.get_mut(queue) else { return };
-        if line.under_way {
+    /// Jobs for a waiter: one answer is all that a wish of [`Dispatcher::ask`] gets.
+    fn deliver(&mut self, ticket: Ticket, index: usize, jobs: Vec<Job>) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else {
+            self.returns.give_back(&jobs);
+            return;
+        };
+        let Outlet::Standing(sender) = &waiter.outlet else {
+            self.answer(ticket, Ok(jobs));
+            return;
+        };
+        let count = jobs.len();
+        if let Err(undelivered) = sender.send(Leased { jobs, ..Leased::default() }) {
+            self.returns.give_back(&undelivered.0.jobs);
+            self.dismiss(ticket);
             return;
         }
-        let (mut tickets, mut claims, mut wanted) = (Vec::new(), Vec::new(), 0);
-        for ticket in line.all() {
-            let Some(waiter) = self.waiters.get_mut(&ticket) else { continue };
-            // A worker that looks is served even if the queue is thought empty.
-            if line.parked.contains(&ticket) && line.is_dry(&waiter.claim.types) {
-                continue;
-            }
-            if waiter.reply.is_closed() || !waiter.may_claim_in(queue) {
-                continue;
-            }
-            if wanted + waiter.claim.limit > BATCH && wanted > 0 {
-                break;
-            }
-            wanted += waiter.claim.limit;
-            claims.push(waiter.claim.clone());
-            tickets.push(ticket);
-            waiter.become_busy();
-        }
-        if tickets.is_empty() {
-            return;
-        }
-        line.under_way = true;
-        line.told = false;
-        let (store, queue, now) = (Arc::clone(&self.store), queue.clone(), self.clock.now());
-        self.calls.push(Box::pin(async move {
-            let taken = store.claim(&queue, claims, now).await;
-            Done::Claimed { queue, tickets, taken }
-        }));
+        waiter.claim.limit = waiter.claim.limit.saturating_sub(count);
+        waiter.phase = Phase::Idle;
+        waiter.requeue(index);
+        waiter.route.served(index);
+        waiter.round.clear();
+        self.go_on(ticket);
     }
 
-    /// Answers a waiter, with what it holds already before `jobs`, and forgets it; jobs that find
-    /// it gone go back.
+    /// Ends a wish: with what it holds already before `jobs`. Jobs that find nobody go back.
     fn answer(&mut self, ticket: Ticket, jobs: Result<Vec<Job>>) {
         let empty = self.why_empty(ticket);
-        let Some(mut waiter) = self.dismiss(ticket) else {
+        let Some(waiter) = self.dismiss(ticket) else {
             if let Ok(jobs) = jobs {
                 self.returns.give_back(&jobs);
             }
             return;
         };
-        let mut all = std::mem::take(&mut waiter.held);
+        let mut all = waiter.held;
         let answer = match jobs {
             Ok(jobs) => {
                 all.extend(jobs);
@@ -320,8 +280,22 @@ impl Dispatching {
             Err(_) if !all.is_empty() => Ok(Leased { jobs: all, empty }),
             Err(error) => Err(error),
         };
-        if let Err(Ok(undelivered)) = waiter.reply.send(answer) {
-            self.returns.give_back(&undelivered.jobs);
+        let undelivered = match (waiter.outlet, answer) {
+            (Outlet::Once(reply), answer) => reply.send(answer).err().and_then(Result::ok),
+            (Outlet::Standing(sender), Ok(leased)) => sender.send(leased).err().map(|it| it.0),
+            (Outlet::Standing(_), Err(_)) => None,
+        };
+        if let Some(leased) = undelivered {
+            self.returns.give_back(&leased.jobs);
+        }
+    }
+
+    /// Answers those waiters, empty, who are not served just now.
+    fn answer_all(&mut self, which: impl Fn(&Waiter) -> bool) {
+        let idle = self.waiters.iter().filter(|(_, waiter)| !waiter.is_busy() && which(waiter));
+        let idle: Vec<Ticket> = idle.map(|(ticket, _)| *ticket).collect();
+        for ticket in idle {
+            self.answer(ticket, Ok(Vec::new()));
         }
     }
 
@@ -329,18 +303,25 @@ impl Dispatching {
         let waiter = self.waiters.remove(&ticket)?;
         self.roaming.remove(&ticket);
         self.timers.cancel(&Timer::Linger(ticket));
-        for queue in &waiter.queues {
-            if let Some(line) = self.lines.get_mut(queue) {
-                line.probing.remove(&ticket);
-                line.parked.remove(&ticket);
-            }
-            self.close_line(queue);
-        }
+        self.leave_lines(&waiter);
         Some(waiter)
     }
 
+    /// Lets a waiter out of all its lines.
+    fn leave_lines(&mut self, waiter: &Waiter) {
+        for (queue, turn) in waiter.turns() {
+            if let Some(line) = self.lines.get_mut(queue) {
+                line.members -= 1;
+                if let Some(turn) = turn {
+                    line.leave(turn, &waiter.claim.types);
+                }
+            }
+            self.close_line(queue);
+        }
+    }
+
     fn close_line(&mut self, queue: &QueueName) {
-        if self.lines.get(queue).is_some_and(Line::is_empty) {
+        if self.lines.get(queue).is_some_and(|line| line.members == 0 && line.under_way == 0) {
             self.lines.remove(queue);
         }
     }

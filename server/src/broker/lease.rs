@@ -1,10 +1,9 @@
 //! Lease: a worker asks for jobs and may wait for them.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::dispatch::{Linger, Wish};
+use super::dispatch::{Linger, Route, Wish};
 use super::workers::Profile;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
@@ -155,16 +154,14 @@ impl Broker {
             request: request.request,
         };
         let deadline = self.clock.now().after(wait);
-        let queues = self.resolve(&request.queues, &request.order).await?;
-        let repeated = self.replay(&queues, &claim, request.linger).await?;
+        let route = self.resolve(&request.queues, request.order).await?;
+        let repeated = self.replay(&route, &claim, request.linger).await?;
         if !repeated.is_empty() {
             return Ok(Leased { jobs: repeated, empty: Empty::NoJobs });
         }
-        let patterns = request.queues.into_iter();
-        let patterns = patterns.filter(|one| matches!(one, QueuePattern::Prefix(_))).collect();
         let patient = !wait.is_zero();
         let linger = request.linger;
-        let mut answer = self.dispatcher.ask(Wish { queues, patterns, claim, patient, linger })?;
+        let mut answer = self.dispatcher.ask(Wish { route, claim, patient, linger })?;
         let timeout = async {
             if wait.is_zero() {
                 std::future::pending::<()>().await;
@@ -183,61 +180,31 @@ impl Broker {
         Ok(if drained { Leased { empty: Empty::Draining, ..leased } } else { leased })
     }
 
-    /// The queues meant, each once, in the order in which to look.
-    pub(super) async fn resolve(
-        &self,
-        patterns: &[QueuePattern],
-        order: &Order,
-    ) -> Result<Vec<QueueName>> {
+    /// The queues meant, and those that may come to be.
+    pub(super) async fn resolve(&self, patterns: &[QueuePattern], order: Order) -> Result<Route> {
         let has_prefix = patterns.iter().any(|one| matches!(one, QueuePattern::Prefix(_)));
         let known = if has_prefix { self.store.queues().await? } else { Vec::new() };
-        let mut entries: Vec<Vec<QueueName>> = patterns
-            .iter()
-            .map(|pattern| match pattern {
-                QueuePattern::Name(name) => vec![name.clone()],
-                QueuePattern::Prefix(_) => {
-                    known.iter().filter(|queue| pattern.matches(queue)).cloned().collect()
-                }
-            })
-            .collect();
-        if let Order::Weighted(weights) = order {
-            entries = lots(entries, weights);
-        }
-        let mut queues = Vec::new();
-        for mut entry in entries {
-            if *order != Order::Strict && !entry.is_empty() {
-                let first = fastrand::usize(..entry.len());
-                entry.rotate_left(first);
-            }
-            queues.append(&mut entry);
-        }
-        let mut seen = HashSet::new();
-        queues.retain(|queue| seen.insert(queue.clone()));
-        if *order == Order::Fair && !queues.is_empty() {
-            // A fixed beginning would starve the last one.
-            queues.sort_unstable();
-            let first = fastrand::usize(..queues.len());
-            queues.rotate_left(first);
-        }
-        Ok(queues)
+        Ok(Route::new(patterns, &known, order))
     }
 
     /// Leases that the same request made before and that still live. One queue needs no extra
     /// look: its claim replays by itself, unless the request made several claims.
     async fn replay(
         &self,
-        queues: &[QueueName],
+        route: &Route,
         claim: &Claim,
         linger: Option<Linger>,
     ) -> Result<Vec<Job>> {
-        let (Some(request), true) = (claim.request, queues.len() > 1 || linger.is_some()) else {
+        let (Some(request), true) = (claim.request, route.queues().len() > 1 || linger.is_some())
+        else {
             return Ok(Vec::new());
         };
         let mut look = Claim { limit: 0, request: Some(request), ..claim.clone() };
         let mut jobs = Vec::new();
         loop {
             let now = self.clock.now();
-            let looks = queues.iter().map(|queue| self.store.claim(queue, vec![look.clone()], now));
+            let looks =
+                route.queues().map(|queue| self.store.claim(queue, vec![look.clone()], now));
             let before = jobs.len();
             for found in futures_util::future::join_all(looks).await {
                 jobs.extend(found.map_err(Error::from)?.jobs.into_iter().flatten());
@@ -247,37 +214,5 @@ impl Broker {
             }
             look.request = look.request.map(|request| request.next());
         }
-    }
-}
-
-/// The entries in an order by lot, in which one with twice the weight is twice as likely to come
-/// first: each draws a number that is exponential with its weight, and the smallest goes first.
-fn lots<T>(entries: Vec<T>, weights: &[u32]) -> Vec<T> {
-    let mut drawn: Vec<(f64, T)> = entries
-        .into_iter()
-        .enumerate()
-        .map(|(index, entry)| {
-            let weight = f64::from(weights.get(index).copied().unwrap_or(1).max(1));
-            // 1 - x is never zero, of which there is no logarithm.
-            (-(1.0 - fastrand::f64()).ln() / weight, entry)
-        })
-        .collect();
-    drawn.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    drawn.into_iter().map(|(_, entry)| entry).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_heavier_entry_comes_first_more_often() {
-        let mut firsts = [0; 3];
-        for _ in 0..4000 {
-            firsts[lots(vec![0, 1, 2], &[1, 6, 1])[0]] += 1;
-        }
-        // Expected are 3000 of 4000; this is more than ten standard deviations away.
-        assert!((2600..3400).contains(&firsts[1]), "{firsts:?}");
-        assert!(firsts[0] > 0 && firsts[2] > 0);
     }
 }

@@ -151,9 +151,13 @@ mod tests {
         let store = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
         store.fail_next(Operation::Settings, Fault::After);
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
-        let cache = SettingsCache::new(store, clock);
+        let cache = SettingsCache::new(Arc::clone(&store) as Arc<dyn Store>, clock);
         let queue = QueueName::parse("mail").unwrap();
-        for answer in join_all((0..9).map(|_| cache.of(&queue))).await {
+        // All have asked before there is an answer.
+        store.hold(Some(Operation::Settings));
+        let asking = join_all((0..9).map(|_| cache.of(&queue)));
+        let (answers, ()) = tokio::join!(asking, async { store.hold(None) });
+        for answer in answers {
             assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
         }
         assert!(cache.of(&queue).await.is_ok(), "a failed reading is not kept");

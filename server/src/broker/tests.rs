@@ -124,6 +124,7 @@ const LONG: Duration = Duration::from_mins(1);
 mod gates;
 mod linger;
 mod settle;
+mod subscription;
 mod wait;
 mod workers;
 

@@ -1,14 +1,16 @@
 //! A store that fails as it is told, for tests: before the inner call, or after it.
 //!
 //! The second is the lost reply: the move was made and nobody knows. It is where brokers break.
-//! It also lets others move first, between a read and the write that follows it.
+//! It also lets others move first, between a read and the write that follows it, holds its answers
+//! back, and counts the calls.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
@@ -29,7 +31,7 @@ pub enum Fault {
 }
 
 /// A method that can fail: that of [`Store`] with the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Insert,
     Claim,
@@ -63,6 +65,10 @@ type Move = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: Mutex<Plan>,
+    /// The operation whose answers are held back.
+    held: watch::Sender<Option<Operation>>,
+    /// The calls so far.
+    calls: watch::Sender<HashMap<Operation, usize>>,
 }
 
 #[derive(Default)]
@@ -76,7 +82,30 @@ struct Plan {
 impl Faulty {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, plan: Mutex::default() }
+        Self {
+            inner,
+            plan: Mutex::default(),
+            held: watch::Sender::default(),
+            calls: watch::Sender::default(),
+        }
+    }
+
+    /// Holds back the answers of `operation` until told otherwise; the work is done.
+    pub fn hold(&self, operation: Option<Operation>) {
+        self.held.send_replace(operation);
+    }
+
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: Operation) -> usize {
+        self.calls.borrow().get(&operation).copied().unwrap_or_default()
+    }
+
+    /// Waits until `operation` was called so often.
+    pub async fn until_called(&self, operation: Operation, times: usize) {
+        let called = |calls: &HashMap<_, _>| calls.get(&operation).is_some_and(|it| *it >= times);
+        // The sender lives as long as the store.
+        let mut calls = self.calls.subscribe();
+        let _called = calls.wait_for(called).await;
     }
 
     /// Fails the next call of `operation`; said twice, the next two.
@@ -115,8 +144,12 @@ impl Faulty {
             first.await;
         }
         let fault = self.plan.lock().choose(operation);
+        self.calls.send_modify(|calls| *calls.entry(operation).or_default() += 1);
         if fault != Some(Fault::Before) {
             let answer = inner.await;
+            // The sender lives as long as the store.
+            let mut held = self.held.subscribe();
+            let _free = held.wait_for(|held| *held != Some(operation)).await;
             if fault.is_none() || answer.is_err() {
                 return answer;
             }

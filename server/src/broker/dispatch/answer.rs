@@ -1,98 +1,56 @@
-//! The way in to the dispatching task, and the answer that comes back out.
+//! What comes back out of the dispatching task: one answer, or jobs for as long as they are wanted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Wish;
-use crate::broker::fold::Folder;
+use super::door::{Message, Ticket};
+use super::returns::Returns;
 use crate::broker::lease::Leased;
 use crate::broker::{Error, Result};
-use crate::clock::Clock;
-use crate::job::{Job, transition};
 
-/// Names a waiting worker; a smaller one came earlier.
-pub(super) type Ticket = u64;
-
-/// What is said to the task.
-pub(super) enum Message {
-    Ask(Ticket, Wish, oneshot::Sender<Result<Leased>>),
-    Hurry(Ticket),
-    Forget(Ticket),
-    Drain,
-    /// Answered once no claim is under way and no signal is unread.
-    Rest(oneshot::Sender<()>),
+/// Where the jobs of a waiter go.
+#[derive(Debug)]
+pub(super) enum Outlet {
+    /// To one who wants one answer.
+    Once(oneshot::Sender<Result<Leased>>),
+    /// To one who wants jobs as they come. No more than were allowed are in there unread.
+    Standing(mpsc::UnboundedSender<Leased>),
 }
 
-/// The way in to the dispatching task.
-#[derive(Clone)]
-pub struct Dispatcher {
-    mailbox: mpsc::Sender<Message>,
-    returns: Returns,
-}
-
-/// The answer to a [`Wish`], to come. Dropping it withdraws the wish; jobs that were taken for it
-/// already go back, uncounted.
+/// The answer to a [`Wish`](super::Wish), to come. Dropping it withdraws the wish; jobs that were
+/// taken for it already go back, uncounted.
 pub struct Answer {
-    receiver: oneshot::Receiver<Result<Leased>>,
+    pub(super) receiver: oneshot::Receiver<Result<Leased>>,
+    pub(super) ticket: Ticket,
     /// Tells the task by which waiter to hurry; sent once the wish is in.
-    hurry: mpsc::Sender<Message>,
-    ticket: Ticket,
-    returns: Returns,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) returns: Returns,
 }
 
-/// Gives back what was taken for a worker that is gone.
-#[derive(Clone)]
-pub(super) struct Returns {
-    folder: Folder,
-    clock: Clock,
-    tickets: Arc<AtomicU64>,
+/// A [`Wish`](super::Wish) that stands: it is served again and again, as many jobs as were allowed.
+/// Dropping it withdraws the wish; jobs that were taken for it and not received go back, uncounted.
+pub struct Subscription {
+    pub(super) receiver: mpsc::UnboundedReceiver<Leased>,
+    pub(super) ticket: Ticket,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) returns: Returns,
+    /// Allowed, but not told to the task yet: its mailbox was full.
+    pub(super) untold: AtomicUsize,
 }
 
-impl Returns {
-    pub(super) fn new(folder: Folder, clock: Clock) -> Self {
-        Self { folder, clock, tickets: Arc::default() }
-    }
-
-    /// Each job goes in front of its line, so the last one first keeps their order.
-    pub(super) fn give_back(&self, jobs: &[Job]) {
-        let now = self.clock.now();
-        for job in jobs.iter().rev() {
-            if let Some(decided) = transition::give_back(job, now) {
-                self.folder.commit_later(decided);
-            }
+impl Outlet {
+    /// True when nobody will receive what is sent.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Once(reply) => reply.is_closed(),
+            Self::Standing(sender) => sender.is_closed(),
         }
     }
-}
 
-impl Dispatcher {
-    pub(super) fn new(mailbox: mpsc::Sender<Message>, returns: Returns) -> Self {
-        Self { mailbox, returns }
-    }
-
-    /// Puts a wish in.
-    pub fn ask(&self, wish: Wish) -> Result<Answer> {
-        let ticket = self.returns.tickets.fetch_add(1, Ordering::Relaxed);
-        let (reply, receiver) = oneshot::channel();
-        self.mailbox.try_send(Message::Ask(ticket, wish, reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Error::Draining,
-        })?;
-        let (hurry, returns) = (self.mailbox.clone(), self.returns.clone());
-        Ok(Answer { receiver, hurry, ticket, returns })
-    }
-
-    /// Waits until all that the store has told so far is dealt with.
-    pub async fn rest(&self) -> Result<()> {
-        let (reply, rested) = oneshot::channel();
-        self.mailbox.send(Message::Rest(reply)).await.map_err(|_| Error::Draining)?;
-        rested.await.map_err(|_| Error::Draining)
-    }
-
-    /// Answers all waiting workers, empty, and takes no job from now on.
-    pub fn drain(&self) {
-        let _full = self.mailbox.try_send(Message::Drain);
+    /// True for one who wants jobs as they come.
+    pub(super) fn is_standing(&self) -> bool {
+        matches!(self, Self::Standing(_))
     }
 }
 
@@ -105,7 +63,7 @@ impl Answer {
 
     /// The patience is over: what is not under way already is not waited for.
     pub fn hurry(&self) {
-        let _full = self.hurry.try_send(Message::Hurry(self.ticket));
+        let _full = self.mailbox.try_send(Message::Hurry(self.ticket));
     }
 }
 
@@ -117,6 +75,52 @@ impl Drop for Answer {
             self.returns.give_back(&leased.jobs);
         }
         // When the mailbox is full the task finds the closed answer by itself.
-        let _full = self.hurry.try_send(Message::Forget(self.ticket));
+        let _full = self.mailbox.try_send(Message::Forget(self.ticket));
+    }
+}
+
+impl Subscription {
+    /// Allows so many jobs more.
+    pub fn credit(&self, more: usize) {
+        self.untold.fetch_add(more, Ordering::Relaxed);
+        if let Ok(permit) = self.mailbox.try_reserve() {
+            self.tell(permit);
+        }
+    }
+
+    /// Waits for jobs. Trouble with the store is waited out. Cancel-safe: nothing is lost when the
+    /// future is dropped. Fails once the broker takes no jobs any more.
+    pub async fn next(&mut self) -> Result<Leased> {
+        while *self.untold.get_mut() > 0 {
+            tokio::select! {
+                biased;
+                // Both are cancel-safe: a message stays where it is, a place is given to another.
+                leased = self.receiver.recv() => return leased.ok_or(Error::Draining),
+                permit = self.mailbox.reserve() => match permit {
+                    Ok(permit) => self.tell(permit),
+                    Err(_) => return Err(Error::Draining),
+                },
+            }
+        }
+        self.receiver.recv().await.ok_or(Error::Draining)
+    }
+
+    fn tell(&self, permit: mpsc::Permit<'_, Message>) {
+        let more = self.untold.swap(0, Ordering::Relaxed);
+        if more > 0 {
+            permit.send(Message::Credit(self.ticket, more));
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(leased) = self.receiver.try_recv() {
+            // Taken, sent, and never received.
+            self.returns.give_back(&leased.jobs);
+        }
+        // When the mailbox is full the task finds the closed outlet by itself.
+        let _full = self.mailbox.try_send(Message::Forget(self.ticket));
     }
 }

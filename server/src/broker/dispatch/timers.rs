@@ -1,17 +1,17 @@
-//! What the dispatching task waits for besides messages: a rate that allows the next lease, a
+//! What the dispatching task waits for besides messages: a queue that is worth a look again, a
 //! worker that has lingered long enough.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Ticket;
+use super::door::Ticket;
 use crate::clock::Timestamp;
 use crate::job::QueueName;
 
 /// What an alarm is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The rate of this queue allows a lease again.
-    Rate(QueueName),
+    /// This queue is worth a look again: its rate allows a lease, or the store may be back.
+    Look(QueueName),
     /// This worker waits no longer for more jobs.
     Linger(Ticket),
 }

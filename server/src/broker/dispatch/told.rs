@@ -2,40 +2,50 @@
 
 use std::sync::Arc;
 
-use super::{Dispatching, Done, Timer};
+use super::timers::Timer;
+use super::waiter::Phase;
+use super::{Dispatching, Done};
 use crate::job::QueueName;
 
 impl Dispatching {
-    /// `queue` may have jobs.
-    pub(super) fn told_ready(&mut self, queue: &QueueName) {
+    /// `queue` may have jobs: `count` more, if that is known.
+    pub(super) fn told_ready(&mut self, queue: &QueueName, count: Option<usize>) {
         if self.heard.insert(queue.clone()) {
             self.join_roamers(queue);
         }
         if let Some(line) = self.lines.get_mut(queue) {
-            line.wet();
+            line.wet(count);
             self.pump(queue);
         }
     }
 
     /// Roaming waiters that mean a queue which they did not know wait there too.
     fn join_roamers(&mut self, queue: &QueueName) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        let mut parked = Vec::new();
         for ticket in &self.roaming {
             let Some(waiter) = self.waiters.get_mut(ticket) else { continue };
-            let meant = waiter.patterns.iter().any(|pattern| pattern.matches(queue));
-            if meant && !waiter.queues.contains(queue) {
-                waiter.queues.push(queue.clone());
-                if waiter.is_waiting() {
-                    self.lines.entry(queue.clone()).or_default().parked.insert(*ticket);
+            if waiter.join(queue).is_some() {
+                self.lines.entry(queue.clone()).or_default().members += 1;
+                if waiter.phase == Phase::Parked {
+                    parked.push(*ticket);
                 }
             }
+        }
+        for (ticket, turn) in parked.into_iter().zip(turn..) {
+            self.next_turn = turn + 1;
+            self.go_in(ticket, turn);
         }
     }
 
     /// Signals may have been lost: every queue may have jobs, and new queues may be there.
     pub(super) fn reset(&mut self) {
+        // Also who left while the mailbox was full.
+        self.answer_all(|waiter| waiter.outlet.is_closed());
         let queues: Vec<QueueName> = self.lines.keys().cloned().collect();
         for queue in &queues {
-            self.told_ready(queue);
+            self.told_ready(queue, None);
         }
         self.heard.clear();
         if !self.roaming.is_empty() {
@@ -49,9 +59,9 @@ impl Dispatching {
         let now = self.clock.now();
         while let Some(timer) = self.timers.take(now) {
             match timer {
-                Timer::Rate(queue) => {
+                Timer::Look(queue) => {
                     if let Some(line) = self.lines.get_mut(&queue) {
-                        line.wet();
+                        line.wet(None);
                         self.pump(&queue);
                     }
                 }

@@ -1,6 +1,7 @@
 //! Why a worker got nothing.
 
-use super::{Dispatching, Ticket};
+use super::Dispatching;
+use super::door::Ticket;
 use crate::broker::lease::Empty;
 use crate::clock::Timestamp;
 use crate::store::Gate;
@@ -12,7 +13,7 @@ impl Dispatching {
             return Empty::Draining;
         }
         let Some(waiter) = self.waiters.get(&ticket) else { return Empty::NoJobs };
-        why(waiter.queues.iter().map(|queue| match self.lines.get(queue) {
+        why(waiter.route.queues().map(|queue| match self.lines.get(queue) {
             Some(line) if line.gate.is_some() => line.gate,
             _ => waiter.gates.get(queue).copied(),
         }))

@@ -12,7 +12,6 @@ mod greeting;
 mod held;
 mod outbox;
 mod session;
-mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,10 +17,9 @@ use super::desk::{Move, Notes};
 use super::greeting::greet;
 use super::held::{Held, Lease};
 use super::outbox::{ENOUGH, End, Outbox};
-use super::subscription::Subscription;
 use super::{Body, Delivery, Directive, Frame, Hello, Lost, Reply};
-use crate::broker::dispatch::Wish;
-use crate::broker::lease::{Leased, QueuePattern};
+use crate::broker::dispatch::{Subscription, Wish};
+use crate::broker::lease::Leased;
 use crate::broker::settle::{Answer, Extend, Nack, Settle};
 use crate::broker::workers::Presence;
 use crate::broker::{Broker, Error, Result};
@@ -510,8 +509,7 @@ impl<W: Send + 'static> Session<W> {
 /// Puts in the worker's wish, with a first credit.
 async fn subscribe(broker: &Broker, hello: &Hello, limit: usize) -> Result<Subscription> {
     let Hello { worker, queues, order, types, lease_duration, max_bytes, .. } = hello;
-    let resolved = broker.resolve(queues, order).await?;
-    let patterns = queues.iter().filter(|one| matches!(one, QueuePattern::Prefix(_)));
+    let route = broker.resolve(queues, order.clone()).await?;
     let mut types = types.clone();
     types.sort_unstable();
     types.dedup();
@@ -524,14 +522,7 @@ async fn subscribe(broker: &Broker, hello: &Hello, limit: usize) -> Result<Subsc
         secret: LeaseSecret(fastrand::u64(1..)),
         request: None,
     };
-    let wish = Wish {
-        queues: resolved,
-        patterns: patterns.cloned().collect(),
-        claim,
-        patient: true,
-        linger: None,
-    };
-    Ok(Subscription::new(broker.dispatcher.clone(), wish))
+    broker.dispatcher.subscribe(Wish { route, claim, patient: true, linger: None })
 }
 
 /// True when a settle that failed so is not to be tried again.
