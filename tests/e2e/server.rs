@@ -126,6 +126,11 @@ impl Server {
         self.channel.clone()
     }
 
+    /// A connection besides the usual one.
+    pub(crate) fn connection(&self) -> Channel {
+        connect(self.address)
+    }
+
     pub(crate) fn broker(&self) -> JobBrokerClient<Channel> {
         JobBrokerClient::new(self.channel())
     }

@@ -17,7 +17,7 @@ async fn travelling(case: impl AsyncFnOnce(&mut Server)) {
     crate::server::manual_case(case).await;
 }
 
-async fn advance(server: &Server, span: i64) -> prost_types::Timestamp {
+pub(crate) async fn advance(server: &Server, span: i64) -> prost_types::Timestamp {
     let request = v1::AdvanceClockRequest { duration: Some(seconds(span)) };
     let mut clock = TestClockClient::new(server.channel());
     clock.advance_clock(request).await.unwrap().into_inner().now.unwrap()

@@ -1,5 +1,7 @@
 //! Work delivers jobs on a stream as far as its worker's credit goes, and takes settles on it.
 
+mod directives;
+mod faults;
 mod stream;
 
 use lessor_proto::v1;

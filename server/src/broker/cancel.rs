@@ -46,7 +46,10 @@ impl Broker {
                 let extension = ask(&job, lease, cancel, now);
                 let queue = name.queue.clone();
                 match self.folder.extend(queue, extension).await? {
-                    Extended::Held { .. } => return self.get(&name).await,
+                    Extended::Held { .. } => {
+                        self.call_off(&name).await;
+                        return self.get(&name).await;
+                    }
                     // Settled, or lost, since it was read.
                     Extended::Lost => continue,
                 }
@@ -60,6 +63,14 @@ impl Broker {
             }
         }
         Err(Error::Unavailable(format!("{name} keeps moving")))
+    }
+
+    /// The worker of a job shall hear at once that its lease was called off. If it does not, its
+    /// next heartbeat tells it.
+    pub(super) async fn call_off(&self, name: &JobName) {
+        if let Err(error) = self.store.call_off(name).await {
+            tracing::debug!(%error, "can't tell that a lease was called off");
+        }
     }
 }
 

@@ -53,7 +53,10 @@ impl Broker {
 
     /// Takes a leased job from its worker.
     pub async fn revoke_lease(&self, name: &JobName, asked: &Asked) -> Result<Job> {
-        self.operate(name, asked, |job, now| operate::revoke(job, &asked.reason, now)).await
+        let revoke = |job: &Job, now| operate::revoke(job, &asked.reason, now);
+        let revoked = self.operate(name, asked, revoke).await?;
+        self.call_off(name).await;
+        Ok(revoked)
     }
 
     /// Makes the move that `decide` decides, and answers the job after it.

@@ -86,7 +86,8 @@ impl Sweeping {
                         Signal::Ready(_)
                         | Signal::Logged(_)
                         | Signal::Settings(_)
-                        | Signal::Documents(_),
+                        | Signal::Documents(_)
+                        | Signal::CalledOff(_),
                     ) => {}
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => {
                         look_at_all = self.clock.now();

@@ -44,6 +44,7 @@ fn running_on(store: Arc<dyn Store>) -> Running {
         tokio::spawn(tasks.dispatching.run()),
         tokio::spawn(tasks.sweeping.run(stop.clone())),
         tokio::spawn(tasks.watching.run(stop.clone())),
+        tokio::spawn(tasks.working.run(stop.clone())),
     ];
     Running { broker, store, clock, stop, tasks }
 }
@@ -126,6 +127,7 @@ mod linger;
 mod settle;
 mod subscription;
 mod wait;
+mod work;
 mod workers;
 
 #[tokio::test]

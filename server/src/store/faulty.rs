@@ -314,6 +314,10 @@ impl Store for Faulty {
         self.call(Operation::Status, self.inner.status()).await
     }
 
+    async fn call_off(&self, job: &JobName) -> Result<()> {
+        self.inner.call_off(job).await
+    }
+
     fn signals(&self) -> broadcast::Receiver<Signal> {
         self.inner.signals()
     }

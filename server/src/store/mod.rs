@@ -74,6 +74,8 @@ pub enum Signal {
     Settings(QueueName),
     /// A document of this kind was written.
     Documents(Kind),
+    /// The lease of this job was called off: its cancellation was asked for, or it was revoked.
+    CalledOff(JobName),
     /// Signals may have been lost: look at everything again.
     Reset,
 }
@@ -212,6 +214,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the store is and how it does. Fails when it can't take writes.
     async fn status(&self) -> Result<Status>;
+
+    /// Tells all brokers that the lease of a job was called off ([`Signal::CalledOff`]), so that the
+    /// one that has its worker on a stream can pass it on. As all signals it may be lost.
+    async fn call_off(&self, job: &JobName) -> Result<()>;
 
     /// Signals from now on.
     fn signals(&self) -> broadcast::Receiver<Signal>;

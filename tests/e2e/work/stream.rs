@@ -2,9 +2,11 @@
 
 use futures_util::stream::poll_fn;
 use lessor_proto::v1;
+use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::work_request::{Frame, Hello};
 use lessor_proto::v1::work_response::{Delivery, Frame as Reply, Welcome};
 use tokio::sync::mpsc;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::server::Server;
@@ -28,16 +30,28 @@ pub(crate) fn hello(queue: &str) -> Hello {
 /// Sends `frames` as they come, and answers what comes back.
 pub(crate) async fn open(
     server: &Server,
+    frames: mpsc::UnboundedReceiver<v1::WorkRequest>,
+) -> Streaming<v1::WorkResponse> {
+    open_on(server.channel(), frames).await
+}
+
+async fn open_on(
+    channel: Channel,
     mut frames: mpsc::UnboundedReceiver<v1::WorkRequest>,
 ) -> Streaming<v1::WorkResponse> {
     let frames = poll_fn(move |context| frames.poll_recv(context));
-    server.broker().work(frames).await.unwrap().into_inner()
+    JobBrokerClient::new(channel).work(frames).await.unwrap().into_inner()
 }
 
 impl WorkStream {
     pub(crate) async fn open(server: &Server, hello: Hello) -> Self {
+        Self::on(server.channel(), hello).await
+    }
+
+    /// Opens a stream on a connection of its own choice.
+    pub(crate) async fn on(channel: Channel, hello: Hello) -> Self {
         let (frames, receiver) = mpsc::unbounded_channel();
-        let replies = open(server, receiver).await;
+        let replies = open_on(channel, receiver).await;
         let mut stream =
             Self { welcome: Welcome::default(), frames, replies, seq: 0, received_through: 0 };
         let seq = stream.send(Frame::Hello(hello));

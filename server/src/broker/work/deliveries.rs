@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::job::{Job, LeaseToken};
+use crate::job::{Job, JobName, LeaseToken};
 
 /// How long a delivery may take to arrive.
 const GRACE: Duration = Duration::from_secs(5);
@@ -110,6 +110,12 @@ impl Deliveries {
         let is_meant =
             |open: &&Open| open.token.secret == token.secret && open.token.name == token.name;
         self.open.iter().find(is_meant).map(|open| open.number)
+    }
+
+    /// The lease of this job, if it is on its way.
+    pub(super) fn of_job(&self, name: &JobName) -> Option<&Arc<LeaseToken>> {
+        let is_meant = |open: &&Open| open.token.name == *name && open.job.is_some();
+        self.open.iter().find(is_meant).map(|open| &open.token)
     }
 
     /// No delivery is given up before this moment.

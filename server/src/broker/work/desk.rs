@@ -2,14 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::clock::Clock;
 use crate::crew::Guests;
-use crate::job::{LeaseToken, WorkerId};
+use crate::job::{JobName, LeaseToken, WorkerId};
+use crate::store::Signal;
+
+/// When the broker shuts down, workers have so long, in real time, to settle what they hold.
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Calls that a stream is told of in one go; of more, its worker hears with its next heartbeat.
+const MOST_CALLS: usize = 256;
 
 /// The open streams; cheap to clone, all clones are one.
 #[derive(Clone, Default)]
@@ -39,6 +50,10 @@ pub(super) struct News {
     pub(super) drained: bool,
     /// The broker shuts down.
     pub(super) closing: bool,
+    /// It waits no longer for what the worker holds.
+    pub(super) closed: bool,
+    /// Jobs whose lease was called off; whoever holds one shall look.
+    pub(super) called_off: Vec<JobName>,
 }
 
 /// A worker opened a new stream, on which it says to hold these leases.
@@ -103,18 +118,39 @@ impl Working {
     pub async fn run(self, stop: CancellationToken) {
         let Self { broker } = self;
         let mut drains = broker.workers.drains();
+        let mut signals = broker.store.signals();
+        let mut farewell: Option<BoxFuture<'static, ()>> = None;
         let mut closing = false;
         loop {
             tokio::select! {
+                // All are cancel-safe: what is not taken now is taken in the next round.
                 () = stop.cancelled() => break,
                 () = broker.draining.cancelled(), if !closing => {
                     closing = true;
+                    farewell = Some(Box::pin(Clock::pause(FAREWELL)));
                     broker.desk.tell_all(|_, news| {
                         news.closing = true;
                         true
                     });
                 }
-                // Cancel-safe: what is not seen now is seen in the next round.
+                () = ring(&mut farewell) => {
+                    farewell = None;
+                    broker.desk.tell_all(|_, news| {
+                        news.closed = true;
+                        true
+                    });
+                }
+                signal = signals.recv() => match signal {
+                    Ok(Signal::CalledOff(job)) => broker.desk.tell_all(|_, news| {
+                        let has_room = news.called_off.len() < MOST_CALLS;
+                        if has_room {
+                            news.called_off.push(job.clone());
+                        }
+                        has_room
+                    }),
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => break,
+                },
                 changed = drains.changed() => {
                     if changed.is_err() {
                         break;
@@ -126,8 +162,20 @@ impl Working {
                 }
             }
         }
+        broker.desk.tell_all(|_, news| {
+            news.closed = true;
+            true
+        });
         let desk = broker.desk.clone();
         drop(broker);
         desk.guests.leave().await;
+    }
+}
+
+/// Waits for an alarm; for ever if there is none.
+async fn ring(alarm: &mut Option<BoxFuture<'static, ()>>) {
+    match alarm {
+        Some(alarm) => alarm.await,
+        None => std::future::pending().await,
     }
 }

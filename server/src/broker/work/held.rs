@@ -15,7 +15,11 @@ pub(super) struct Held {
     pace: Duration,
     /// No lease wants to be extended before this moment.
     look_at: Timestamp,
+    /// No lease ends before this moment.
+    ends_at: Timestamp,
 }
+
+const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// One lease.
 pub(super) struct Lease {
@@ -31,16 +35,14 @@ pub(super) struct Lease {
 impl Held {
     /// For a worker that sends a frame at least once per `ping_interval`.
     pub(super) fn new(ping_interval: Duration) -> Self {
-        let look_at = Timestamp::from_millis(u64::MAX);
-        Self { leases: HashMap::new(), pace: ping_interval / 4, look_at }
+        let pace = ping_interval / 4;
+        Self { leases: HashMap::new(), pace, look_at: NEVER, ends_at: NEVER }
     }
 
     /// The worker has it now.
     pub(super) fn insert(&mut self, arrived: Arrived) {
         let Arrived { token, until } = arrived;
-        self.look_at = self.look_at.min(fresh_until(&token, until));
-        let lease = Lease { token, until, asking: false, told: false };
-        self.leases.insert(lease.token.name.clone(), lease);
+        self.put_back(Lease { token, until, asking: false, told: false });
     }
 
     /// Takes out the lease with this token.
@@ -52,6 +54,7 @@ impl Held {
     /// A lease that was taken out is still held.
     pub(super) fn put_back(&mut self, lease: Lease) {
         self.look_at = self.look_at.min(fresh_until(&lease.token, lease.until));
+        self.ends_at = self.ends_at.min(lease.until);
         self.leases.insert(lease.token.name.clone(), lease);
     }
 
@@ -67,7 +70,7 @@ impl Held {
             return Vec::new();
         }
         let mut due = Vec::new();
-        let mut next = Timestamp::from_millis(u64::MAX);
+        let mut next = NEVER;
         for lease in self.leases.values_mut() {
             let at = fresh_until(&lease.token, lease.until);
             // The attempt may not become longer, so nothing would be gained.
@@ -94,12 +97,35 @@ impl Held {
     ) -> Option<&mut Lease> {
         let lease = self.get_mut(token)?;
         lease.asking = false;
-        if let Some(until) = until {
-            lease.until = until;
-        }
-        let at = fresh_until(token, lease.until);
-        self.look_at = self.look_at.min(at);
+        lease.until = until.unwrap_or(lease.until);
+        let until = lease.until;
+        self.look_at = self.look_at.min(fresh_until(token, until));
+        self.ends_at = self.ends_at.min(until);
         self.get_mut(token)
+    }
+
+    /// The lease of this job.
+    pub(super) fn of_job(&self, name: &JobName) -> Option<&Arc<LeaseToken>> {
+        self.leases.get(name).map(|lease| &lease.token)
+    }
+
+    /// No lease ends before this moment, if none is extended.
+    pub(super) fn next_end(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// The leases that have ended, as far as is known. They are looked at again after `pause`.
+    pub(super) fn ended(&mut self, now: Timestamp, pause: Duration) -> Vec<Arc<LeaseToken>> {
+        let mut ended = Vec::new();
+        self.ends_at = NEVER;
+        for lease in self.leases.values_mut() {
+            if lease.until <= now {
+                lease.until = now.after(pause);
+                ended.push(Arc::clone(&lease.token));
+            }
+            self.ends_at = self.ends_at.min(lease.until);
+        }
+        ended
     }
 
     /// All of them.

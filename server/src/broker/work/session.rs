@@ -13,7 +13,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 
 use super::alarm::Alarm;
 use super::deliveries::Deliveries;
-use super::desk::{Move, Notes};
+use super::desk::{FAREWELL, Move, Notes};
 use super::greeting::greet;
 use super::held::{Held, Lease};
 use super::outbox::{ENOUGH, End, Outbox};
@@ -26,7 +26,7 @@ use crate::broker::{Broker, Error, Result};
 use crate::clock::Timestamp;
 use crate::job::transition::Disposition;
 use crate::job::{DEFAULT_LEASE_DURATION, LeaseSecret, LeaseToken};
-use crate::store::Claim;
+use crate::store::{Claim, Extended};
 
 /// A worker that was silent for so many ping intervals is given up.
 const SILENCE: u32 = 3;
@@ -36,9 +36,6 @@ const AGE: Duration = Duration::from_mins(30);
 
 /// The stream ends so long after the worker was told to open a new one.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
-
-/// When the broker shuts down, a worker has so long to settle what it holds on this stream.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Jobs that a claim takes at most.
 const BATCH: usize = 256;
@@ -84,8 +81,8 @@ enum Phase {
     Open,
     /// None any more, but settles are taken.
     Drained,
-    /// As drained; it ends when nothing is held, or then.
-    Closing(Timestamp),
+    /// As drained; it ends when nothing is held.
+    Closing,
     /// As drained; it ends then.
     Leaving(Timestamp),
     /// It ends when the settles under way are answered.
@@ -100,6 +97,8 @@ enum Done {
     Settled { seq: u64, lease: Option<Lease>, token: Option<LeaseToken>, answer: Result<Answer> },
     /// An extension that no frame asked for.
     Extended(Arc<LeaseToken>, Result<Answer>),
+    /// A lease that was looked at.
+    Checked(Arc<LeaseToken>, Result<Extended>),
     /// A lease that was given back.
     Released,
 }
@@ -222,7 +221,7 @@ impl<W: Send + 'static> Session<W> {
             Phase::Over(Some(error)) => Some(End::Failed(error.clone())),
             Phase::Over(None) => Some(End::Done),
             Phase::Ending if is_idle => Some(End::Done),
-            Phase::Closing(_) if is_idle && self.held.is_empty() && self.deliveries.is_empty() => {
+            Phase::Closing if is_idle && self.held.is_empty() && self.deliveries.is_empty() => {
                 Some(End::Done)
             }
             _ => None,
@@ -363,8 +362,43 @@ impl<W: Send + 'static> Session<W> {
                 });
             }
             Done::Extended(token, answer) => self.extended(&token, answer),
-            Done::Released => {}
+            Done::Checked(token, Ok(Extended::Held { until, cancel })) => {
+                let within = until.since(self.broker.clock.now());
+                self.held.extended(&token, Some(until));
+                if let Some(cancel) = cancel {
+                    self.tell_cancelled(&token, cancel.reason, within);
+                }
+            }
+            Done::Checked(token, Ok(Extended::Lost)) => self.tell_lost(&token),
+            Done::Checked(_, Err(_)) | Done::Released => {}
         }
+    }
+
+    fn tell_cancelled(&mut self, token: &Arc<LeaseToken>, reason: String, within: Duration) {
+        let lease = self.held.get_mut(token);
+        if lease.is_some_and(|lease| std::mem::replace(&mut lease.told, true)) {
+            return;
+        }
+        let directive = Directive::Cancel(Arc::clone(token), reason, within);
+        self.replies.push(Reply::Directive(directive));
+    }
+
+    fn tell_lost(&mut self, token: &Arc<LeaseToken>) {
+        // One that was settled meanwhile is no news.
+        if self.held.remove(token).is_some() || self.deliveries.number_of(token).is_some() {
+            let reason = "the lease is not held any more".to_owned();
+            let directive = Directive::LeaseLost(Arc::clone(token), reason);
+            self.replies.push(Reply::Directive(directive));
+        }
+    }
+
+    /// Looks what became of a lease.
+    fn check(&mut self, token: Arc<LeaseToken>) {
+        let broker = Arc::clone(&self.broker);
+        self.settles.push(Box::pin(async move {
+            let verdict = broker.check(&token).await;
+            Done::Checked(token, verdict)
+        }));
     }
 
     /// Extends what a frame should extend, if the worker wants that.
@@ -385,22 +419,12 @@ impl<W: Send + 'static> Session<W> {
     fn extended(&mut self, token: &Arc<LeaseToken>, answer: Result<Answer>) {
         match answer {
             Ok(Answer::Extended(extended)) => {
-                let Some(lease) = self.held.extended(token, Some(extended.until)) else { return };
-                if let Some(reason) = extended.cancel
-                    && !lease.told
-                {
-                    lease.told = true;
-                    let within = extended.until.since(extended.now);
-                    let token = Arc::clone(&lease.token);
-                    self.replies.push(Reply::Directive(Directive::Cancel(token, reason, within)));
+                self.held.extended(token, Some(extended.until));
+                if let Some(reason) = extended.cancel {
+                    self.tell_cancelled(token, reason, extended.until.since(extended.now));
                 }
             }
-            Err(Error::LeaseLost { .. }) => {
-                if let Some(lease) = self.held.remove(token) {
-                    let reason = "the lease is not held any more".to_owned();
-                    self.replies.push(Reply::Directive(Directive::LeaseLost(lease.token, reason)));
-                }
-            }
+            Err(Error::LeaseLost { .. }) => self.tell_lost(token),
             // Tried again with the next frame.
             Ok(_) | Err(_) => {
                 self.held.extended(token, None);
@@ -438,18 +462,26 @@ impl<W: Send + 'static> Session<W> {
 
     fn read_notes(&mut self) {
         let news = self.notes.read();
-        let now = self.broker.clock.now();
+        for job in &news.called_off {
+            let token = self.held.of_job(job).or_else(|| self.deliveries.of_job(job)).cloned();
+            if let Some(token) = token {
+                self.check(token);
+            }
+        }
         if news.drained && matches!(self.phase, Phase::Open) {
             self.phase = Phase::Drained;
             let reason = "an operator drains this worker".to_owned();
             self.replies.push(Reply::Directive(Directive::Drain(reason, None)));
         }
         if news.closing && matches!(self.phase, Phase::Open | Phase::Drained | Phase::Leaving(_)) {
-            self.phase = Phase::Closing(now.after(FAREWELL));
+            self.phase = Phase::Closing;
             let reason = "the broker is shutting down".to_owned();
             self.replies.push(Reply::Directive(Directive::Drain(reason, Some(FAREWELL))));
             self.stop_delivering();
             self.give_back();
+        }
+        if news.closed {
+            self.phase = Phase::Ending;
         }
         if let Some(Move { held, done }) = news.moved {
             self.stop_delivering();
@@ -470,14 +502,14 @@ impl<W: Send + 'static> Session<W> {
 
     /// The next moment at which something is to be done.
     fn next_alarm(&self) -> Timestamp {
-        let mut next = self.heard.after(self.ping_interval * SILENCE);
+        let mut next = self.heard.after(self.ping_interval * SILENCE).min(self.held.next_end());
         if let Some(grace) = self.deliveries.next_grace() {
             next = next.min(grace);
         }
         match &self.phase {
             Phase::Open => next = next.min(self.reconnect_at),
-            Phase::Closing(at) | Phase::Leaving(at) => next = next.min(*at),
-            Phase::Drained | Phase::Ending | Phase::Over(_) => {}
+            Phase::Leaving(at) => next = next.min(*at),
+            Phase::Drained | Phase::Closing | Phase::Ending | Phase::Over(_) => {}
         }
         if self.subscription.is_none() && self.deliveries.wanted() > 0 {
             next = next.min(self.subscribe_at);
@@ -492,6 +524,9 @@ impl<W: Send + 'static> Session<W> {
             let reason = "the delivery was not received in time".to_owned();
             self.replies.push(Reply::Directive(Directive::LeaseLost(token, reason)));
         }
+        for token in self.held.ended(now, RETRY) {
+            self.check(token);
+        }
         match self.phase {
             _ if self.heard.after(self.ping_interval * SILENCE) <= now => {
                 self.phase = Phase::Over(Some(Error::Silent));
@@ -500,7 +535,7 @@ impl<W: Send + 'static> Session<W> {
                 self.replies.push(Reply::Directive(Directive::Reconnect(RECONNECT_WITHIN)));
                 self.phase = Phase::Leaving(now.after(RECONNECT_WITHIN));
             }
-            Phase::Closing(at) | Phase::Leaving(at) if at <= now => self.phase = Phase::Ending,
+            Phase::Leaving(at) if at <= now => self.phase = Phase::Ending,
             _ => {}
         }
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::scripts::unavailable;
 use super::{RedisStore, documents};
 use crate::clock::{Clock, Timestamp};
-use crate::job::QueueName;
+use crate::job::{JobName, QueueName};
 use crate::store::{Error, Result, Signal};
 
 /// Pause before listening is tried again.
@@ -120,6 +120,10 @@ fn signal(channels: &[String; 5], message: &Msg) -> Option<Signal> {
         }
         2 => Some(Signal::Logged(queue(payload)?)),
         3 => Some(Signal::Settings(queue(payload)?)),
+        // What is about one job names it.
+        _ if payload.starts_with("queues/") => {
+            Some(Signal::CalledOff(JobName::parse(payload).ok()?))
+        }
         _ => Some(Signal::Documents(documents::kind(payload)?)),
     }
 }

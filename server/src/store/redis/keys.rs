@@ -84,7 +84,7 @@ impl Namespace {
         format!("{}:settings", self.name)
     }
 
-    /// Channel: a document of a kind was written.
+    /// Channel: a document of a kind was written, or the lease of a job was called off.
     pub(super) fn documents_channel(&self) -> String {
         format!("{}:documents", self.name)
     }

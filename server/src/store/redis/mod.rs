@@ -453,6 +453,12 @@ impl Store for RedisStore {
         })
     }
 
+    async fn call_off(&self, job: &JobName) -> Result<()> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.namespace.documents_channel()).arg(job.to_string());
+        self.ask(&publish).await.map(drop)
+    }
+
     fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
     }

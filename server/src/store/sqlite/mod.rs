@@ -252,6 +252,11 @@ impl Store for SqliteStore {
         Ok(self.status.clone())
     }
 
+    async fn call_off(&self, job: &JobName) -> Result<()> {
+        self.writer.tell(Signal::CalledOff(job.clone()));
+        Ok(())
+    }
+
     fn signals(&self) -> broadcast::Receiver<Signal> {
         self.writer.signals()
     }

@@ -102,6 +102,12 @@ impl Writer {
         answer.await.map_err(|_| closed())?
     }
 
+    /// Tells what no transaction does.
+    pub(super) fn tell(&self, signal: Signal) {
+        // Nobody may be listening.
+        drop(self.signals.send(signal));
+    }
+
     /// Signals from now on.
     pub(super) fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
