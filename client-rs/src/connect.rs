@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -57,6 +58,9 @@ struct Shared {
     timeout: Duration,
     worker_id: String,
     joiner: Joiner,
+    endpoint: Endpoint,
+    /// Work streams opened so far.
+    streams: AtomicU64,
 }
 
 impl Client {
@@ -84,6 +88,27 @@ impl Client {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.shared.timeout
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A connection of its own, to whatever the address leads to now.
+    pub(crate) fn new_channel(&self) -> Channel {
+        self.shared.endpoint.connect_lazy()
+    }
+
+    /// A worker of its own for each stream: a broker lets a worker have only one.
+    pub(crate) fn stream_worker_id(&self) -> String {
+        match self.shared.streams.fetch_add(1, Ordering::Relaxed) {
+            0 => self.worker_id().to_owned(),
+            earlier => format!("{}-{}", self.worker_id(), earlier + 1),
+        }
+    }
+
+    pub(crate) fn late_error(&self) -> Error {
+        self.late(self.timeout())
     }
 
     pub(crate) fn joiner(&self) -> &Joiner {
@@ -239,7 +264,7 @@ impl Builder {
             Some("https") => return Err(bad("this client is built without TLS")),
             _ => return Err(bad("it must begin with http://")),
         }
-        let channel = endpoint
+        let endpoint = endpoint
             .user_agent(concat!("lessor-rust/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| bad("it does not fit a header"))?
             .connect_timeout(self.connect_timeout)
@@ -247,11 +272,12 @@ impl Builder {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .connect_lazy();
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let channel = endpoint.connect_lazy();
         let joiner = Joiner::new(channel.clone(), self.url.clone(), self.timeout);
         let worker_id = self.worker_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-        let shared = Shared { url: self.url, timeout: self.timeout, worker_id, joiner };
+        let (url, timeout, streams) = (self.url, self.timeout, AtomicU64::default());
+        let shared = Shared { url, timeout, worker_id, joiner, endpoint, streams };
         Ok(Client { channel, shared: Arc::new(shared) })
     }
 }

@@ -46,6 +46,7 @@ mod error;
 mod jobs;
 mod join;
 mod lease;
+mod pause;
 pub mod payload;
 mod policy;
 mod producer;
@@ -54,6 +55,7 @@ mod schedules;
 mod settle;
 pub mod span;
 mod watch;
+mod work;
 mod workers;
 
 pub use action::Action;
@@ -68,6 +70,7 @@ pub use queues::QueueUpdate;
 pub use schedules::{NewSchedule, ScheduleUpdate};
 pub use settle::{Extend, Nack, Settle, Settled};
 pub use watch::{Watch, WatchOptions};
+pub use work::{Delivery, WorkEvent, WorkOptions, WorkStream};
 
 /// Every message of the protocol.
 pub use lessor_proto::v1 as proto;
@@ -79,8 +82,8 @@ pub use lessor_proto::v1::lease_response::EmptyReason;
 pub use lessor_proto::v1::schedule::Overlap;
 pub use lessor_proto::v1::{
     AckResponse, BulkJobsResponse, Event, ExplainJobResponse, ExtendLeaseResponse, Failure,
-    HealthThresholds, Job, JobView, LeasedJob, ListJobsResponse, NackResponse, Payload, Progress,
-    Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
+    HealthThresholds, Job, JobView, LeasedJob, ListJobsResponse, NackResponse, Order, Payload,
+    Progress, Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
     WatchEventsResponse, Worker,
 };
 pub use tonic::Code;

@@ -7,8 +7,8 @@ use lessor_proto::v1::batch_settle_request::item::Op;
 use lessor_proto::v1::batch_settle_response::result::Response;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
 use lessor_proto::v1::{
-    AckRequest, AckResponse, BatchSettleRequest, ExtendLeaseRequest, ExtendLeaseResponse, Failure,
-    NackRequest, NackResponse, Payload, Progress,
+    AckRequest, AckResponse, BatchSettleRequest, EnqueueRequest, ExtendLeaseRequest,
+    ExtendLeaseResponse, Failure, NackRequest, NackResponse, Payload, Progress,
 };
 
 use crate::{Client, Error, NewJob, Result, span};
@@ -34,8 +34,7 @@ impl Client {
         result: Option<Payload>,
         then: Vec<NewJob>,
     ) -> Result<AckResponse> {
-        let then = then.into_iter().map(NewJob::into_request).collect();
-        let request = AckRequest { then, ..ack(lease_token, result) };
+        let request = AckRequest { then: followers(then), ..ack(lease_token, result) };
         self.call(request, |mut broker, request| async move { broker.ack(request).await }).await
     }
 
@@ -133,7 +132,7 @@ impl Nack {
         Self(NackRequest { disposition: Some(disposition), ..NackRequest::default() })
     }
 
-    fn into_request(self, lease_token: impl Into<String>) -> NackRequest {
+    pub(crate) fn into_request(self, lease_token: impl Into<String>) -> NackRequest {
         NackRequest { lease_token: lease_token.into(), ..self.0 }
     }
 }
@@ -167,7 +166,7 @@ impl Extend {
         self
     }
 
-    fn into_request(self, lease_token: impl Into<String>) -> ExtendLeaseRequest {
+    pub(crate) fn into_request(self, lease_token: impl Into<String>) -> ExtendLeaseRequest {
         ExtendLeaseRequest { lease_token: lease_token.into(), ..self.0 }
     }
 }
@@ -206,6 +205,11 @@ pub enum Settled {
     Extend(ExtendLeaseResponse),
 }
 
-fn ack(lease_token: impl Into<String>, result: Option<Payload>) -> AckRequest {
+pub(crate) fn ack(lease_token: impl Into<String>, result: Option<Payload>) -> AckRequest {
     AckRequest { lease_token: lease_token.into(), result, then: Vec::new() }
+}
+
+/// Follow-up jobs that are made only once, however often the ack is repeated.
+pub(crate) fn followers(jobs: Vec<NewJob>) -> Vec<EnqueueRequest> {
+    jobs.into_iter().map(NewJob::into_request).collect()
 }

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::{Stream, stream};
 use lessor_proto::v1::event::Type;
 use lessor_proto::v1::watch_events_request::Start;
@@ -12,14 +11,8 @@ use lessor_proto::v1::{WatchEventsRequest, WatchEventsResponse};
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::{Client, Error, Result, connect, span};
-
-/// The bounds of the pauses before a broken watch is opened again; each pause is random below.
-const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_millis(250))
-    .with_max_delay(Duration::from_secs(20))
-    .with_factor(2.0)
-    .without_max_times();
+use crate::pause::Pauses;
+use crate::{Client, Result, connect, span};
 
 impl Client {
     /// Begins to watch. Fails when the broker refuses, or cannot be reached in a few tries.
@@ -31,7 +24,7 @@ impl Client {
             client: self.clone(),
             request,
             resume,
-            pauses: PAUSES.build(),
+            pauses: Pauses::new(),
             state: State::Open(pages),
         })
     }
@@ -55,7 +48,7 @@ pub struct Watch {
     client: Client,
     request: WatchEventsRequest,
     resume: bool,
-    pauses: ExponentialBackoff,
+    pauses: Pauses,
     state: State,
 }
 
@@ -99,7 +92,7 @@ impl Watch {
                 }
                 Err(error) if self.resume && error.is_unavailable() => {
                     self.state = State::Cut;
-                    tokio::time::sleep(self.pause(&error)).await;
+                    tokio::time::sleep(self.pauses.next(&error)).await;
                 }
                 Err(error) => {
                     self.state = State::Ended;
@@ -127,16 +120,10 @@ impl Watch {
 
     /// A page came: go on after it, and be quick again after the next break.
     fn note(&mut self, page: &WatchEventsResponse) {
-        self.pauses = PAUSES.build();
+        self.pauses = Pauses::new();
         if !page.cursor.is_empty() {
             self.request.start = Some(Start::Cursor(page.cursor.clone()));
         }
-    }
-
-    /// Full jitter, so that the watchers of a broker that restarts do not all come at once.
-    fn pause(&mut self, error: &Error) -> Duration {
-        let bound = self.pauses.next().unwrap_or_default();
-        bound.mul_f64(fastrand::f64()).max(error.retry_after().unwrap_or_default())
     }
 }
 

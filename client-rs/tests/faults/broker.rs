@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use lessor::proto::batch_enqueue_response::Result as EnqueueResult;
 use lessor::proto::{
     BatchEnqueueRequest, BatchEnqueueResponse, EnqueueRequest, EnqueueResponse, Job, LeaseRequest,
     LeaseResponse, WaitJobRequest, WaitJobResponse, WatchEventsRequest, WatchEventsResponse,
+    WorkRequest, WorkResponse,
 };
 use lessor::{EmptyReason, EnqueueOutcome};
 use tokio::net::TcpListener;
@@ -25,12 +26,14 @@ use tonic::body::Body;
 use tonic::server::{Grpc, NamedService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+use crate::stream::WorkStream;
+
 /// Far more than anything takes: a test that waits for what does not come fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What becomes of each job of a batch, or of all of it.
 type Results = Result<Vec<Result<EnqueueOutcome, Status>>, Status>;
@@ -50,6 +53,7 @@ struct Script {
     batch: VecDeque<Results>,
     wait: VecDeque<bool>,
     watch: VecDeque<Pages>,
+    streams: VecDeque<WorkStream>,
     enqueued: Vec<EnqueueRequest>,
     batches: Vec<BatchEnqueueRequest>,
     leased: Vec<(LeaseRequest, Duration)>,
@@ -107,6 +111,12 @@ impl Broker {
         };
         let waiting = self.shared.until(|script| was(script));
         tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    }
+
+    /// The next work stream.
+    pub(crate) async fn stream(&self) -> WorkStream {
+        let next = self.shared.until(|script| script.streams.pop_front());
+        tokio::time::timeout(PATIENCE, next).await.unwrap()
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -207,6 +217,15 @@ impl Scripted {
         Ok(Response::new(BatchEnqueueResponse { results: results.collect() }))
     }
 
+    fn work(
+        self,
+        frames: Streaming<WorkRequest>,
+    ) -> impl Stream<Item = Result<WorkResponse, Status>> {
+        let (stream, mut replies) = WorkStream::new(frames);
+        self.0.note(|script| script.streams.push_back(stream));
+        stream::poll_fn(move |context| replies.poll_recv(context))
+    }
+
     fn lease(self, request: Request<LeaseRequest>) -> LeaseResponse {
         let timeout = request.metadata().get("grpc-timeout").unwrap().to_str().unwrap();
         let (number, unit) = timeout.split_at(timeout.len() - 1);
@@ -278,6 +297,13 @@ impl tower::Service<http::Request<Body>> for Scripted {
                         std::future::ready(Ok::<_, Status>(reply))
                     });
                     Grpc::new(ProstCodec::default()).unary(answer, request).await
+                }
+                "/lessor.v1.JobBroker/Work" => {
+                    let answer = service_fn(move |request: Request<Streaming<WorkRequest>>| {
+                        let replies = script.clone().work(request.into_inner());
+                        std::future::ready(Ok::<_, Status>(Response::new(replies)))
+                    });
+                    Grpc::new(ProstCodec::default()).streaming(answer, request).await
                 }
                 "/lessor.v1.JobBroker/WatchEvents" => {
                     let answer = service_fn(move |request: Request<WatchEventsRequest>| {

@@ -4,6 +4,8 @@
 
 mod broker;
 mod join;
+mod stream;
+mod work;
 
 use std::time::Duration;
 

@@ -1,0 +1,360 @@
+//! Working on a stream: jobs come as long as there is room for them, and are settled where they came.
+
+mod ledger;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use lessor_proto::v1::work_request::{Frame, Hello};
+use lessor_proto::v1::{
+    AckRequest, AckResponse, ExtendLeaseResponse, Job, LeasedJob, NackResponse, Order, Payload,
+    Worker,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use crate::{Client, Error, Extend, Nack, NewJob, Reason, Result, Settled, settle, span};
+
+use session::{Ends, Session};
+
+impl Client {
+    /// Opens a stream on which the broker hands over jobs as they become ready, so many at a time
+    /// as `options` have room for. Fails when the broker refuses, or cannot be reached in a few
+    /// tries.
+    ///
+    /// The stream is served by a task of its own, which shows the broker that the worker is alive,
+    /// and opens a new stream when this one breaks, with the leases that are held.
+    pub async fn work(&self, options: &WorkOptions) -> Result<WorkStream> {
+        let WorkOptions { mut hello, concurrency } = options.clone();
+        let worker = hello.worker.get_or_insert_default();
+        if worker.worker_id.is_empty() {
+            worker.worker_id = self.stream_worker_id();
+        }
+        if worker.concurrency == 0 {
+            worker.concurrency = i32::try_from(concurrency).unwrap_or(i32::MAX);
+        }
+        if worker.sdk.is_empty() {
+            concat!("rust/", env!("CARGO_PKG_VERSION")).clone_into(&mut worker.sdk);
+        }
+        let worker_id = worker.worker_id.clone();
+        let (orders, commands) = mpsc::unbounded_channel();
+        let (tell, events) = mpsc::unbounded_channel();
+        let connected = Arc::new(AtomicBool::new(true));
+        let ends = Ends { commands, events: tell, connected: connected.clone() };
+        let (session, link) = Session::open(self.clone(), hello, concurrency, ends).await?;
+        #[expect(clippy::disallowed_methods, reason = "it is ended when the stream is dropped")]
+        let task = tokio::spawn(session.run(link));
+        Ok(WorkStream { worker_id, orders, events, connected, task })
+    }
+}
+
+/// Jobs for this worker, and what there is to tell about those that it holds.
+///
+/// Dropped, it ends at once: the leases that are held run out, unless they are settled by
+/// [`Client::ack`] and its like. [`close`](Self::close) ends it in good order.
+#[derive(Debug)]
+pub struct WorkStream {
+    worker_id: String,
+    orders: mpsc::UnboundedSender<Command>,
+    events: mpsc::UnboundedReceiver<Result<Event>>,
+    connected: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl WorkStream {
+    /// The next job or message, or `None` when the stream is over: the broker ended it, or an
+    /// error was returned.
+    ///
+    /// May be dropped while it waits: nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<WorkEvent>> {
+        let event = self.events.recv().await?;
+        Some(event.map(|event| match event {
+            Event::Job(leased, id) => {
+                let orders = self.orders.clone();
+                WorkEvent::Job(Delivery { leased, id, orders, is_open: true })
+            }
+            Event::Other(event) => event,
+        }))
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<WorkEvent>> + Send + 'static {
+        stream::unfold(self, |mut work| async move { work.next().await.map(|it| (it, work)) })
+    }
+
+    /// The name under which this stream leases.
+    pub fn worker_id(&self) -> &str {
+        &self.worker_id
+    }
+
+    /// Whether the stream is open. It is not while it is opened again after a break.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Asks for no more jobs. A few that are on their way may still come.
+    pub fn stop(&self) {
+        self.orders.send(Command::Stop).ok();
+    }
+
+    /// Ends the stream in good order, after what was settled so far. The leases that are still
+    /// held go back at once when `release` is set, and else run out. The worker gets no more.
+    pub async fn close(mut self, release: bool) {
+        self.events.close();
+        while let Ok(event) = self.events.try_recv() {
+            // It was never taken from here.
+            if let Ok(Event::Job(leased, id)) = event {
+                let frame = Frame::Nack(Nack::release().into_request(leased.lease_token));
+                self.orders.send(Command::Ask { settles: Some(id), frame, reply: None }).ok();
+            }
+        }
+        let (done, closed) = oneshot::channel();
+        self.orders.send(Command::Close { release, done }).ok();
+        // An error means that the stream was over.
+        closed.await.ok();
+    }
+}
+
+impl Drop for WorkStream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What comes on a [`WorkStream`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WorkEvent {
+    /// A job to be done.
+    Job(Delivery),
+    /// A job that is held shall be stopped and settled.
+    Cancel {
+        /// Its lease: see [`Delivery::lease_token`].
+        lease_token: String,
+        /// Why.
+        reason: String,
+        /// How long there is.
+        within: Option<Duration>,
+    },
+    /// A job that was held is not ours any more: drop the work.
+    LeaseLost {
+        /// What was its lease: see [`Delivery::lease_token`].
+        lease_token: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator drains this worker: finish what is held, nothing more comes.
+    Drain {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A job that is this worker's until it is settled or its lease ends.
+///
+/// Each answer of the broker is awaited; a word that is lost with the stream is repeated on the next
+/// one. A delivery that is dropped without being settled, by a panic say, is nacked to be tried
+/// again.
+#[derive(Debug)]
+pub struct Delivery {
+    leased: Box<LeasedJob>,
+    id: u64,
+    orders: mpsc::UnboundedSender<Command>,
+    is_open: bool,
+}
+
+impl Delivery {
+    /// The job, with its payload.
+    pub fn job(&self) -> Option<&Job> {
+        self.leased.job.as_ref()
+    }
+
+    /// The job and its lease.
+    pub fn leased(&self) -> &LeasedJob {
+        &self.leased
+    }
+
+    /// What names the lease.
+    pub fn lease_token(&self) -> &str {
+        &self.leased.lease_token
+    }
+
+    /// The job is done. A result is kept with it.
+    pub async fn ack(&mut self, result: Option<Payload>) -> Result<AckResponse> {
+        self.ack_then(result, Vec::new()).await
+    }
+
+    /// As [`ack`](Self::ack), and enqueues follow-up jobs in the same step: see
+    /// [`Client::ack_then`].
+    pub async fn ack_then(
+        &mut self,
+        result: Option<Payload>,
+        then: Vec<NewJob>,
+    ) -> Result<AckResponse> {
+        let then = settle::followers(then);
+        let request = AckRequest { then, ..settle::ack(self.lease_token(), result) };
+        match self.settle(Frame::Ack(request)).await? {
+            Settled::Ack(reply) => Ok(reply),
+            _ => Err(Error::incomplete("the answer to the ack")),
+        }
+    }
+
+    /// The job is not done: try it again, later, or never.
+    pub async fn nack(&mut self, nack: Nack) -> Result<NackResponse> {
+        let request = nack.into_request(self.lease_token());
+        match self.settle(Frame::Nack(request)).await? {
+            Settled::Nack(reply) => Ok(reply),
+            _ => Err(Error::incomplete("the answer to the nack")),
+        }
+    }
+
+    /// More time, progress, a checkpoint. The stream extends its leases by itself unless
+    /// [`auto_extend`](WorkOptions::auto_extend) is off.
+    pub async fn extend(&self, extend: Extend) -> Result<ExtendLeaseResponse> {
+        let request = extend.into_request(self.lease_token());
+        match self.ask(None, Frame::Extend(request)).await? {
+            Settled::Extend(reply) => Ok(reply),
+            _ => Err(Error::incomplete("the answer to the extension")),
+        }
+    }
+
+    async fn settle(&mut self, frame: Frame) -> Result<Settled> {
+        self.is_open = false;
+        let settled = self.ask(Some(self.id), frame).await;
+        // Who was refused may settle in another way.
+        self.is_open = settled.as_ref().is_err_and(|error| !is_final(error));
+        settled
+    }
+
+    async fn ask(&self, settles: Option<u64>, frame: Frame) -> Result<Settled> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Command::Ask { settles, frame, reply: Some(reply) }).ok();
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::local(Code::Unavailable, "the work stream was closed before an answer came"))
+        })
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.is_open {
+            let why = "the worker dropped the job without settling it";
+            let nack = Nack::retry().failure("ABANDONED", why);
+            let token = std::mem::take(&mut self.leased.lease_token);
+            let frame = Frame::Nack(nack.into_request(token));
+            self.orders.send(Command::Ask { settles: Some(self.id), frame, reply: None }).ok();
+        }
+    }
+}
+
+/// What the task of a stream tells its owner.
+#[derive(Debug)]
+enum Event {
+    /// A job, and the number of its delivery.
+    Job(Box<LeasedJob>, u64),
+    Other(WorkEvent),
+}
+
+/// The lease is gone for good, or settled: there is nothing more to say about it.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), Some(Reason::LeaseLost | Reason::LeaseSettled))
+}
+
+/// What the task of a stream is told by its owner.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the largest")]
+enum Command {
+    /// A word to the broker, of which the answer is wanted; it may settle a delivery.
+    Ask {
+        settles: Option<u64>,
+        frame: Frame,
+        reply: Option<Reply>,
+    },
+    Stop,
+    Close {
+        release: bool,
+        done: oneshot::Sender<()>,
+    },
+}
+
+type Reply = oneshot::Sender<Result<Settled>>;
+
+/// What to work on, and how. May be used for any number of streams.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "options do nothing until `work`"]
+pub struct WorkOptions {
+    hello: Hello,
+    concurrency: u32,
+}
+
+impl WorkOptions {
+    /// One job at a time from any of these queues. A queue may be a name, a prefix such as
+    /// `mail-*`, or `*` for all.
+    pub fn new<S: Into<String>>(queues: impl IntoIterator<Item = S>) -> Self {
+        let queues = queues.into_iter().map(Into::into).collect();
+        let hello = Hello { queues, auto_extend: true, ..Hello::default() };
+        Self { hello, concurrency: 1 }
+    }
+
+    /// The most jobs that are held unsettled. Default 1.
+    pub fn concurrency(mut self, jobs: u32) -> Self {
+        self.concurrency = jobs;
+        self
+    }
+
+    /// Only jobs of these types. Default: all.
+    pub fn types<S: Into<String>>(mut self, types: impl IntoIterator<Item = S>) -> Self {
+        self.hello.types = types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How to choose between the queues. Default: they take turns.
+    pub fn order(mut self, order: Order) -> Self {
+        self.hello.order = order.into();
+        self
+    }
+
+    /// For [`Order::Weighted`]: the weight of each entry of the queues.
+    pub fn weights(mut self, weights: HashMap<String, i32>) -> Self {
+        self.hello.weights = weights;
+        self
+    }
+
+    /// For how long a job is ours after the last sign of life. Default: as job and queue say.
+    pub fn lease_duration(mut self, duration: Duration) -> Self {
+        self.hello.lease_duration = Some(span::to_wire(duration));
+        self
+    }
+
+    /// Whether the leases that are held go on while the worker shows signs of life, which the
+    /// stream does by itself. Default true; else each is extended by [`Delivery::extend`].
+    pub fn auto_extend(mut self, auto_extend: bool) -> Self {
+        self.hello.auto_extend = auto_extend;
+        self
+    }
+
+    /// What an operator sees of the worker.
+    pub fn worker(mut self, worker: Worker) -> Self {
+        self.hello.worker = Some(worker);
+        self
+    }
+
+    /// The worker's name, unique per process start and open stream. Default: made from the
+    /// client's.
+    pub fn worker_id(mut self, id: impl Into<String>) -> Self {
+        self.hello.worker.get_or_insert_default().worker_id = id.into();
+        self
+    }
+}
+
+/// A first frame of one's own making, for what the builder has no method for.
+impl From<Hello> for WorkOptions {
+    fn from(hello: Hello) -> Self {
+        Self { hello, concurrency: 1 }
+    }
+}
