@@ -161,7 +161,7 @@ impl Bench {
         plan: &Arc<Plan>,
     ) -> anyhow::Result<Figures> {
         let producer = produce::Producer::new(client, stub::connect(connection.server())?, plan);
-        let worker = work::Worker::new(stub::connect(connection.server())?, plan);
+        let worker = work::Worker::new(client, stub::connect(connection.server())?, plan);
         if self.role == Role::All && plan.workload.is_drain() {
             let total = plan.scale.delayed + plan.scale.backlog + plan.jobs;
             watched("enqueued", total, &producer.done, producer.fill()).await?;

@@ -94,18 +94,21 @@ impl Producer {
     }
 
     async fn paced(&self) -> anyhow::Result<Latencies> {
+        let mut latencies = Latencies::new()?;
         let mut callers = JoinSet::new();
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.plan.rate);
         for number in 0..self.plan.jobs {
             ticks.tick().await;
             let producer = self.clone();
-            callers.spawn(async move {
-                let mut latencies = Latencies::new()?;
-                latencies.note(producer.one(number).await?);
-                Ok(latencies)
-            });
+            callers.spawn(async move { producer.one(number).await });
+            while let Some(ended) = callers.try_join_next() {
+                latencies.note(ended??);
+            }
         }
-        all(callers).await
+        while let Some(ended) = callers.join_next().await {
+            latencies.note(ended??);
+        }
+        Ok(latencies)
     }
 
     /// Enqueues one job; the time that it took.
