@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -126,6 +126,11 @@ impl Folder {
         let (reply, answer) = oneshot::channel();
         self.settle(Command::Commit(Box::new(commit.into()), Some(reply))).await?;
         receive(answer).await
+    }
+
+    /// Applies each of many transitions if its guard holds; each stands for itself.
+    pub async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Guarded>> {
+        join_all(commits.into_iter().map(|commit| self.commit(commit))).await
     }
 
     /// Applies a transition if its guard holds; nobody waits for the answer. When the broker is

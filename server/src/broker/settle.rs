@@ -133,7 +133,7 @@ impl Broker {
             None
         };
         let transition = transition::ack(&token, result.clone(), dedup, now);
-        let job = after(&bare(&token), &transition);
+        let job = moved(bare(&token), &transition);
         match self.folder.commit(Commit { transition, then: then.clone() }).await? {
             Guarded::Applied => Ok(Settled { outcome: Outcome::Settled, job }),
             Guarded::Lost => {
@@ -142,6 +142,34 @@ impl Broker {
             }
             Guarded::Refused { index, why } => Err(refused(&then, index, why)),
         }
+    }
+
+    /// Acks of leases that hold no dedup key, without follow-ups: as so many calls of
+    /// [`ack`](Self::ack), for less. Each stands for itself.
+    pub(super) async fn ack_all(
+        &self,
+        acks: Vec<(LeaseToken, Option<Payload>)>,
+    ) -> Vec<Result<Settled>> {
+        let now = self.clock.now();
+        let (mut jobs, mut commits) = (Vec::new(), Vec::new());
+        for (token, result) in &acks {
+            let transition = transition::ack(token, result.clone(), None, now);
+            jobs.push(moved(bare(token), &transition));
+            commits.push(Commit::from(transition));
+        }
+        let answers = self.folder.commit_all(commits).await;
+        let mut settled = Vec::with_capacity(answers.len());
+        for ((answer, job), (token, result)) in answers.into_iter().zip(jobs).zip(acks) {
+            settled.push(match answer {
+                Ok(Guarded::Applied) => Ok(Settled { outcome: Outcome::Settled, job }),
+                Ok(Guarded::Lost | Guarded::Refused { .. }) => {
+                    let again = Again { verb: Verb::Ack, result, then: Vec::new(), now };
+                    self.settle_again(&token, again).await
+                }
+                Err(error) => Err(error),
+            });
+        }
+        settled
     }
 
     /// What the store is asked to insert together with an ack.
@@ -300,7 +328,10 @@ fn bare(token: &LeaseToken) -> Job {
 
 /// The job as a transition makes it.
 pub(super) fn after(job: &Job, decided: &Transition) -> Job {
-    let mut job = job.clone();
+    moved(job.clone(), decided)
+}
+
+fn moved(mut job: Job, decided: &Transition) -> Job {
     job.state = decided.to;
     job.at = decided.at;
     job.counters = decided.counters;
