@@ -8,35 +8,28 @@
 #![expect(clippy::disallowed_methods, reason = "a call's deadline is the client's own")]
 
 use std::collections::{HashSet, VecDeque};
-use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use bytes::{BufMut, Bytes};
-use lessor_proto::v1::{BatchEnqueueResponse, EnqueueRequest, EnqueueResponse};
-use prost::Message;
+use bytes::Bytes;
+use lessor_proto::v1::{EnqueueRequest, EnqueueResponse};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstDecoder;
+use tonic::{Code, Request};
 use uuid::Uuid;
 
-use crate::producer::{Enqueued, batch, results};
-use crate::{Error, Result, connect};
+use crate::batch::{self, BATCH_ENQUEUE, ENQUEUE, Encoded};
+use crate::producer::Enqueued;
+use crate::{Error, Result, connect, raw};
 
 /// Calls under way at most. With one the broker would be idle while the client reads its answer.
 const MOST_CALLS: usize = 2;
 const MOST_JOBS: usize = 256;
 const MOST_BYTES: usize = 1 << 20;
-
-const ENQUEUE: &str = "/lessor.v1.JobBroker/Enqueue";
-const BATCH_ENQUEUE: &str = "/lessor.v1.JobBroker/BatchEnqueue";
 
 /// What the clones of a client share to let their enqueues join. Dropped, it ends its calls.
 pub(crate) struct Joiner(Arc<Shared>);
@@ -60,8 +53,9 @@ struct Line {
 }
 
 struct Waiting {
-    job: EnqueueRequest,
-    size: usize,
+    job: Encoded,
+    /// The ids that its caller chose.
+    chosen: Vec<Chosen>,
     seat: Seat,
 }
 
@@ -69,7 +63,7 @@ struct Waiting {
 struct Seat {
     deadline: Instant,
     /// Taken when answered.
-    reply: Option<oneshot::Sender<Result<Enqueued>>>,
+    reply: Option<oneshot::Sender<Result<Bytes>>>,
     /// What the broker said last, where that is no answer yet.
     refusal: Option<Error>,
 }
@@ -83,11 +77,13 @@ impl Joiner {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.0.timeout;
         let seat = Seat { deadline, reply: Some(reply), refusal: None };
-        self.0.admit(Waiting { size: job.encoded_len(), job, seat });
-        answer.await.unwrap_or_else(|_| {
+        self.0.admit(Waiting { job: Encoded::of(&job), chosen: Chosen::of(&job), seat });
+        drop(job);
+        let answer = answer.await.unwrap_or_else(|_| {
             let why = "the runtime that carried the call ended";
             Err(Error::local(Code::Unavailable, why))
-        })
+        });
+        raw::read::<EnqueueResponse>(answer?)?.try_into()
     }
 }
 
@@ -121,40 +117,19 @@ impl Shared {
     }
 
     /// One try. The deadline is told to the broker.
-    async fn send(&self, call: &Call, deadline: Instant) -> Result<Vec<Result<Enqueued>>> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let replied = match call {
-            Call::One(job) => self
-                .unary::<EnqueueResponse>(ENQUEUE, job, left)
-                .await
-                .map(|reply| Ok(vec![Enqueued::try_from(reply)])),
-            Call::Many { jobs, count } => self
-                .unary::<BatchEnqueueResponse>(BATCH_ENQUEUE, jobs, left)
-                .await
-                .map(|reply| results(reply, *count)),
+    async fn send(&self, call: &Call, deadline: Instant) -> Result<Vec<Result<Bytes>>> {
+        let (path, message) = match call {
+            Call::One(job) => (ENQUEUE, job),
+            Call::Many { jobs, .. } => (BATCH_ENQUEUE, jobs),
         };
-        match replied {
-            Err(status) if connect::is_deadline(&status) => Err(self.late()),
-            Err(status) => Err(Error::from_call(&status, &self.url)),
-            Ok(results) => results,
-        }
-    }
-
-    async fn unary<R>(
-        &self,
-        path: &'static str,
-        message: &Bytes,
-        left: Duration,
-    ) -> Result<R, Status>
-    where
-        R: Message + Default + Send + Sync + 'static,
-    {
-        let mut stub = connect::stub(self.channel.clone());
-        stub.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
         let mut request = Request::new(message.clone());
-        request.set_timeout(left);
-        let path = PathAndQuery::from_static(path);
-        Ok(stub.unary(request, path, Encoded(PhantomData)).await?.into_inner())
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        match (raw::unary(self.channel.clone(), path, request).await, call) {
+            (Ok(reply), Call::One(_)) => Ok(vec![Ok(reply.into_inner())]),
+            (Ok(reply), Call::Many { count, .. }) => batch::replies(reply.into_inner(), *count),
+            (Err(status), _) if connect::is_deadline(&status) => Err(self.late()),
+            (Err(status), _) => Err(Error::from_call(&status, &self.url)),
+        }
     }
 
     fn late(&self) -> Error {
@@ -224,21 +199,23 @@ impl Drop for Shift {
 impl Line {
     /// The longest run of jobs from the front that one call carries. Those whose callers are gone
     /// are left out.
-    fn take(&mut self) -> (Vec<EnqueueRequest>, Vec<Seat>) {
+    fn take(&mut self) -> (Vec<Encoded>, Vec<Seat>) {
         let (mut jobs, mut seats, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut chosen = Chosen::default();
+        let mut chosen = HashSet::new();
         while jobs.len() < MOST_JOBS
             && let Some(next) = self.waiting.pop_front()
         {
             if next.seat.is_left() {
                 continue;
             }
-            bytes += next.size;
-            if !jobs.is_empty() && (bytes > MOST_BYTES || chosen.has(&next.job)) {
+            bytes += next.job.len();
+            // A batch refuses an id that stands in it twice.
+            let is_twice = next.chosen.iter().any(|id| chosen.contains(id));
+            if !jobs.is_empty() && (bytes > MOST_BYTES || is_twice) {
                 self.waiting.push_front(next);
                 break;
             }
-            chosen.add(&next.job);
+            chosen.extend(next.chosen);
             jobs.push(next.job);
             seats.push(next.seat);
         }
@@ -246,26 +223,26 @@ impl Line {
     }
 }
 
-/// The ids that callers chose: a batch refuses one that stands in it twice.
-#[derive(Default)]
-struct Chosen(HashSet<(String, String)>);
+/// An id that a caller chose: it names one thing in its queue.
+#[derive(PartialEq, Eq, Hash)]
+enum Chosen {
+    Request(String, Uuid),
+    Job(String, String),
+}
 
 impl Chosen {
-    fn has(&self, job: &EnqueueRequest) -> bool {
-        !self.0.is_empty() && Self::ids(job).any(|id| self.0.contains(&id))
-    }
-
-    fn add(&mut self, job: &EnqueueRequest) {
-        self.0.extend(Self::ids(job));
-    }
-
-    fn ids(job: &EnqueueRequest) -> impl Iterator<Item = (String, String)> {
-        let call = Some(&job.request_id).filter(|id| !id.is_empty()).map(|id| {
-            // One UUID may be written in several ways.
-            Uuid::parse_str(id).map_or_else(|_| id.clone(), |id| id.to_string())
-        });
-        let id = Some(&job.job_id).filter(|id| !id.is_empty()).map(|id| format!("jobs/{id}"));
-        call.into_iter().chain(id).map(|id| (job.queue.clone(), id))
+    fn of(job: &EnqueueRequest) -> Vec<Self> {
+        let mut ids = Vec::new();
+        // One UUID may be written in several ways; what is none is refused anyway.
+        if !job.request_id.is_empty()
+            && let Ok(id) = Uuid::parse_str(&job.request_id)
+        {
+            ids.push(Self::Request(job.queue.clone(), id));
+        }
+        if !job.job_id.is_empty() {
+            ids.push(Self::Job(job.queue.clone(), job.job_id.clone()));
+        }
+        ids
     }
 }
 
@@ -276,17 +253,12 @@ enum Call {
 }
 
 impl Call {
-    fn of(mut jobs: Vec<EnqueueRequest>) -> Option<Self> {
+    fn of(mut jobs: Vec<Encoded>) -> Option<Self> {
         if jobs.len() > 1 {
             let count = jobs.len();
-            let batch = batch(jobs, true);
-            return Some(Self::Many { jobs: batch.encode_to_vec().into(), count });
+            return Some(Self::Many { jobs: batch::together(jobs, true), count });
         }
-        let mut job = jobs.pop()?;
-        if job.request_id.is_empty() {
-            job.request_id = Uuid::new_v4().to_string();
-        }
-        Some(Self::One(job.encode_to_vec().into()))
+        jobs.pop().map(|job| Self::One(job.alone()))
     }
 }
 
@@ -344,7 +316,7 @@ async fn patiently<T>(
 ///
 /// A job that was made is told at once. What else the broker said is kept back until nothing in the
 /// call is open, because the repetition decides it anew.
-fn answer(seats: &mut [Seat], outcome: Result<Vec<Result<Enqueued>>>) -> Option<Error> {
+fn answer(seats: &mut [Seat], outcome: Result<Vec<Result<Bytes>>>) -> Option<Error> {
     let mut passing = None;
     match outcome {
         Err(fault) if fault.is_unavailable() => return Some(fault),
@@ -352,7 +324,7 @@ fn answer(seats: &mut [Seat], outcome: Result<Vec<Result<Enqueued>>>) -> Option<
         Ok(results) => {
             for (seat, result) in seats.iter_mut().zip(results) {
                 match result {
-                    Ok(enqueued) => seat.tell(Ok(enqueued)),
+                    Ok(reply) => seat.tell(Ok(reply)),
                     Err(refusal) => {
                         if refusal.is_unavailable() {
                             passing = Some(refusal.clone());
@@ -382,7 +354,7 @@ fn resign(seats: &mut [Seat], fault: &Error) {
 }
 
 impl Seat {
-    fn tell(&mut self, answer: Result<Enqueued>) {
+    fn tell(&mut self, answer: Result<Bytes>) {
         if let Some(reply) = self.reply.take() {
             // Whoever left does not want to know.
             reply.send(answer).ok();
@@ -392,35 +364,5 @@ impl Seat {
     /// Answered, or its caller went away.
     fn is_left(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-}
-
-/// The codec of messages that are bytes already.
-struct Encoded<R>(PhantomData<fn() -> R>);
-
-impl<R: Message + Default + Send + 'static> Codec for Encoded<R> {
-    type Encode = Bytes;
-    type Decode = R;
-    type Encoder = Verbatim;
-    type Decoder = ProstDecoder<R>;
-
-    fn encoder(&mut self) -> Verbatim {
-        Verbatim
-    }
-
-    fn decoder(&mut self) -> ProstDecoder<R> {
-        ProstDecoder::default()
-    }
-}
-
-struct Verbatim;
-
-impl Encoder for Verbatim {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
     }
 }

@@ -39,6 +39,7 @@
 #![deny(missing_docs)]
 
 mod action;
+mod batch;
 mod bulk;
 mod clock;
 mod connect;
@@ -51,6 +52,7 @@ pub mod payload;
 mod policy;
 mod producer;
 mod queues;
+mod raw;
 mod schedules;
 mod settle;
 pub mod span;

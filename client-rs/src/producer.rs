@@ -5,13 +5,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use lessor_proto::v1::enqueue_request::{Expiry, Start};
 use lessor_proto::v1::enqueue_response::Outcome;
-use lessor_proto::v1::{
-    BatchEnqueueRequest, BatchEnqueueResponse, EnqueueRequest, EnqueueResponse, GetJobRequest, Job,
-    JobView, Payload,
-};
+use lessor_proto::v1::{EnqueueRequest, EnqueueResponse, GetJobRequest, Job, JobView, Payload};
 use uuid::Uuid;
 
-use crate::{Client, Dedup, Error, Result, Retention, Retry, payload, span};
+use crate::batch::{self, BATCH_ENQUEUE, Encoded};
+use crate::{Client, Dedup, Error, Result, Retention, Retry, payload, raw, span};
 
 impl Client {
     /// Hands one job to the broker.
@@ -51,33 +49,18 @@ impl Client {
         partial: bool,
     ) -> Result<Vec<Result<Enqueued>>> {
         let count = jobs.len();
-        let request = batch(jobs.into_iter().map(|job| job.0).collect(), partial);
+        let jobs = jobs.iter().map(|job| Encoded::of(&job.0)).collect();
         let reply = self
-            .call(request, |mut broker, request| async move { broker.batch_enqueue(request).await })
+            .call_within(self.timeout(), batch::together(jobs, partial), |channel, request| {
+                raw::unary(channel, BATCH_ENQUEUE, request)
+            })
             .await?;
-        results(reply, count)
+        let each = batch::replies(reply, count)?.into_iter().map(|reply| {
+            let response: EnqueueResponse = raw::read(reply?)?;
+            response.try_into()
+        });
+        Ok(each.collect())
     }
-}
-
-/// A batch that is safe to repeat.
-pub(crate) fn batch(mut requests: Vec<EnqueueRequest>, allow_partial: bool) -> BatchEnqueueRequest {
-    for request in requests.iter_mut().filter(|request| request.request_id.is_empty()) {
-        request.request_id = Uuid::new_v4().to_string();
-    }
-    BatchEnqueueRequest { requests, allow_partial }
-}
-
-/// What became of each of so many jobs.
-pub(crate) fn results(reply: BatchEnqueueResponse, count: usize) -> Result<Vec<Result<Enqueued>>> {
-    if reply.results.len() != count {
-        return Err(Error::incomplete("some of the results"));
-    }
-    let each = reply.results.into_iter().map(|result| match (result.response, result.status) {
-        (Some(response), _) => Enqueued::try_from(response),
-        (None, Some(status)) => Err(status.into()),
-        (None, None) => Err(Error::incomplete("a result")),
-    });
-    Ok(each.collect())
 }
 
 /// A job that the broker has.

@@ -1,16 +1,10 @@
 //! What a run comes to.
 
 use comfy_table::Table;
-use hdrhistogram::Histogram;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::Serialize;
 
 use super::plan::{Plan, Role, Scale, Workload};
-
-/// The widest latency that is told apart, in nanoseconds: ten minutes.
-const WIDEST: u64 = 600_000_000_000;
-/// Significant digits of a latency.
-const DIGITS: u8 = 3;
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.
 pub(super) fn now() -> u64 {
@@ -28,25 +22,27 @@ fn nanoseconds(time: Timespec) -> u64 {
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
-/// Latencies in nanoseconds.
-pub(super) struct Latencies(Histogram<u64>);
+/// Latencies in nanoseconds: all of them, as that costs the least while the clock runs.
+#[derive(Default)]
+pub(super) struct Latencies(Vec<u64>);
 
 impl Latencies {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        Ok(Self(Histogram::new_with_bounds(1, WIDEST, DIGITS)?))
-    }
-
     pub(super) fn note(&mut self, nanoseconds: u64) {
-        self.0.saturating_record(nanoseconds);
+        self.0.push(nanoseconds);
     }
 
-    pub(super) fn add(&mut self, other: &Self) -> anyhow::Result<()> {
-        Ok(self.0.add(&other.0)?)
+    pub(super) fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of minutes fit")]
-    fn milliseconds(&self, quantile: f64) -> f64 {
-        self.0.value_at_quantile(quantile) as f64 / 1e6
+    /// In milliseconds: the median, that of 99 of 100, and the longest.
+    fn quantiles(mut self) -> [f64; 3] {
+        self.0.sort_unstable();
+        let last = self.0.len().saturating_sub(1);
+        [last / 2, last * 99 / 100, last].map(|index| {
+            #[expect(clippy::cast_precision_loss, reason = "nanoseconds of minutes fit")]
+            self.0.get(index).map_or(0.0, |&nanoseconds| nanoseconds as f64 / 1e6)
+        })
     }
 }
 
@@ -80,7 +76,8 @@ impl Figures {
         let began = input.as_ref().or(output.as_ref()).map_or(0, |side| side.start);
         let side = output.or(input);
         let ended = side.as_ref().map_or(began, |side| side.end);
-        let quantile = |it| side.as_ref().map_or(0.0, |side| side.latencies.milliseconds(it));
+        let [p50_ms, p99_ms, max_ms] =
+            side.map(|side| side.latencies).unwrap_or_default().quantiles();
         Self {
             workload: plan.workload,
             role: plan.role,
@@ -89,9 +86,9 @@ impl Figures {
             start_ns: began,
             end_ns: ended,
             rate: plan.jobs as f64 / (ended.saturating_sub(began).max(1) as f64 / 1e9),
-            p50_ms: quantile(0.5),
-            p99_ms: quantile(0.99),
-            max_ms: quantile(1.0),
+            p50_ms,
+            p99_ms,
+            max_ms,
             cpu_s: cpu,
         }
     }

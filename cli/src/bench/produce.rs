@@ -60,7 +60,7 @@ impl Producer {
         for _ in 0..self.plan.in_flight {
             let producer = self.clone();
             callers.spawn(async move {
-                let mut latencies = Latencies::new()?;
+                let mut latencies = Latencies::default();
                 loop {
                     let number = producer.next.fetch_add(1, Ordering::Relaxed);
                     if number >= producer.plan.jobs {
@@ -79,7 +79,7 @@ impl Producer {
         for _ in 0..BATCHES {
             let producer = self.clone();
             callers.spawn(async move {
-                let mut latencies = Latencies::new()?;
+                let mut latencies = Latencies::default();
                 let size = u64::from(producer.plan.batch);
                 loop {
                     let first = producer.next.fetch_add(size, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl Producer {
     }
 
     async fn paced(&self) -> anyhow::Result<Latencies> {
-        let mut latencies = Latencies::new()?;
+        let mut latencies = Latencies::default();
         let mut callers = JoinSet::new();
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.plan.rate);
         for number in 0..self.plan.jobs {
@@ -157,9 +157,9 @@ impl Producer {
 
 /// Waits for all callers, or for the first that fails.
 async fn all(mut callers: JoinSet<anyhow::Result<Latencies>>) -> anyhow::Result<Latencies> {
-    let mut latencies = Latencies::new()?;
+    let mut latencies = Latencies::default();
     while let Some(ended) = callers.join_next().await {
-        latencies.add(&ended??)?;
+        latencies.add(ended??);
     }
     Ok(latencies)
 }

@@ -71,7 +71,7 @@ impl Worker {
 
     /// A stream for each queue.
     async fn on_streams(&self) -> anyhow::Result<Side> {
-        let latencies = Arc::new(Mutex::new(Latencies::new()?));
+        let latencies = Arc::<Mutex<Latencies>>::default();
         let room = (self.plan.in_flight / self.plan.queues).max(1);
         let open = self.plan.names().map(|queue| async {
             self.client.work(&WorkOptions::new([queue]).concurrency(room)).await
@@ -88,7 +88,7 @@ impl Worker {
             start = seen.start.map_or(start, |first| start.min(first));
             end = end.max(seen.end);
         }
-        let latencies = std::mem::replace(&mut *lock(&latencies), Latencies::new()?);
+        let latencies = std::mem::take(&mut *lock(&latencies));
         Ok(Side { start, end, latencies })
     }
 
@@ -146,7 +146,7 @@ impl Worker {
     async fn by_calls(&self) -> anyhow::Result<Side> {
         let in_flight = u64::from(self.plan.in_flight);
         let (mut leased, mut done, mut held) = (0, 0, 0);
-        let mut latencies = Latencies::new()?;
+        let mut latencies = Latencies::default();
         let mut start = None;
         let mut leasing = None;
         let mut acks = FuturesUnordered::new();
