@@ -2,12 +2,14 @@
 
 mod ledger;
 mod session;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use lessor_proto::v1::work_request::{Frame, Hello};
 use lessor_proto::v1::{
@@ -18,9 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use crate::{Client, Error, Extend, Nack, NewJob, Reason, Result, Settled, settle, span};
+use crate::{Client, Error, Extend, Nack, NewJob, Reason, Result, raw, settle, span};
 
 use session::{Ends, Session};
+use wire::encode;
 
 impl Client {
     /// Opens a stream on which the broker hands over jobs as they become ready, so many at a time
@@ -73,12 +76,12 @@ impl WorkStream {
     /// May be dropped while it waits: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<WorkEvent>> {
         let event = self.events.recv().await?;
-        Some(event.map(|event| match event {
+        Some(event.and_then(|event| match event {
             Event::Job(leased, id) => {
-                let orders = self.orders.clone();
-                WorkEvent::Job(Delivery { leased, id, orders, is_open: true })
+                let (leased, orders) = (Box::new(raw::read(leased)?), self.orders.clone());
+                Ok(WorkEvent::Job(Delivery { leased, id, orders, is_open: true }))
             }
-            Event::Other(event) => event,
+            Event::Other(event) => Ok(event),
         }))
     }
 
@@ -108,8 +111,9 @@ impl WorkStream {
         self.events.close();
         while let Ok(event) = self.events.try_recv() {
             // It was never taken from here.
-            if let Ok(Event::Job(leased, id)) = event {
-                let frame = Frame::Nack(Nack::release().into_request(leased.lease_token));
+            if let Ok(Event::Job(leased, id)) = event
+                && let Ok(frame) = released(&leased)
+            {
                 self.orders.send(Command::Ask { settles: Some(id), frame, reply: None }).ok();
             }
         }
@@ -199,7 +203,7 @@ impl Delivery {
         let then = settle::followers(then);
         let request = AckRequest { then, ..settle::ack(self.lease_token(), result) };
         match self.settle(Frame::Ack(request)).await? {
-            Settled::Ack(reply) => Ok(reply),
+            Answered::Ack(reply) => raw::read(reply),
             _ => Err(Error::incomplete("the answer to the ack")),
         }
     }
@@ -208,7 +212,7 @@ impl Delivery {
     pub async fn nack(&mut self, nack: Nack) -> Result<NackResponse> {
         let request = nack.into_request(self.lease_token());
         match self.settle(Frame::Nack(request)).await? {
-            Settled::Nack(reply) => Ok(reply),
+            Answered::Nack(reply) => raw::read(reply),
             _ => Err(Error::incomplete("the answer to the nack")),
         }
     }
@@ -218,12 +222,12 @@ impl Delivery {
     pub async fn extend(&self, extend: Extend) -> Result<ExtendLeaseResponse> {
         let request = extend.into_request(self.lease_token());
         match self.ask(None, Frame::Extend(request)).await? {
-            Settled::Extend(reply) => Ok(reply),
+            Answered::Extend(reply) => raw::read(reply),
             _ => Err(Error::incomplete("the answer to the extension")),
         }
     }
 
-    async fn settle(&mut self, frame: Frame) -> Result<Settled> {
+    async fn settle(&mut self, frame: Frame) -> Result<Answered> {
         self.is_open = false;
         let settled = self.ask(Some(self.id), frame).await;
         // Who was refused may settle in another way.
@@ -231,8 +235,9 @@ impl Delivery {
         settled
     }
 
-    async fn ask(&self, settles: Option<u64>, frame: Frame) -> Result<Settled> {
+    async fn ask(&self, settles: Option<u64>, frame: Frame) -> Result<Answered> {
         let (reply, answer) = oneshot::channel();
+        let frame = encode(frame);
         self.orders.send(Command::Ask { settles, frame, reply: Some(reply) }).ok();
         answer.await.unwrap_or_else(|_| {
             Err(Error::local(Code::Unavailable, "the work stream was closed before an answer came"))
@@ -246,7 +251,7 @@ impl Drop for Delivery {
             let why = "the worker dropped the job without settling it";
             let nack = Nack::retry().failure("ABANDONED", why);
             let token = std::mem::take(&mut self.leased.lease_token);
-            let frame = Frame::Nack(nack.into_request(token));
+            let frame = encode(Frame::Nack(nack.into_request(token)));
             self.orders.send(Command::Ask { settles: Some(self.id), frame, reply: None }).ok();
         }
     }
@@ -255,8 +260,8 @@ impl Drop for Delivery {
 /// What the task of a stream tells its owner.
 #[derive(Debug)]
 enum Event {
-    /// A job, and the number of its delivery.
-    Job(Box<LeasedJob>, u64),
+    /// A job, encoded, and the number of its delivery.
+    Job(Bytes, u64),
     Other(WorkEvent),
 }
 
@@ -267,13 +272,12 @@ fn is_final(error: &Error) -> bool {
 
 /// What the task of a stream is told by its owner.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the largest")]
 enum Command {
     /// A word to the broker, of which the answer is wanted; it may settle a delivery.
     Ask {
         settles: Option<u64>,
-        frame: Frame,
-        reply: Option<Reply>,
+        frame: Bytes,
+        reply: Option<Answer>,
     },
     Stop,
     Close {
@@ -282,7 +286,21 @@ enum Command {
     },
 }
 
-type Reply = oneshot::Sender<Result<Settled>>;
+type Answer = oneshot::Sender<Result<Answered>>;
+
+/// The reply to a settle or an extension, encoded.
+#[derive(Debug)]
+enum Answered {
+    Ack(Bytes),
+    Nack(Bytes),
+    Extend(Bytes),
+}
+
+/// The frame that gives a job back that nobody has begun.
+fn released(leased: &Bytes) -> Result<Bytes> {
+    let nack = Nack::release().into_request(wire::lease_token(leased)?);
+    Ok(encode(Frame::Nack(nack)))
+}
 
 /// What to work on, and how. May be used for any number of streams.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use backon::{BackoffBuilder, ExponentialBackoff};
+use bytes::Bytes;
 use lessor_proto::v1::work_request::{Credit, Frame};
-use lessor_proto::v1::{WorkRequest, work_response};
 use tokio::time::Instant;
 
-use super::{Reply, is_final};
-use crate::{Error, Result, Settled, connect};
+use super::wire::{Request, Told, encode};
+use super::{Answer, Answered, is_final};
+use crate::{Error, Result, connect};
 
 pub(super) struct Ledger {
     room: u64,
@@ -44,9 +45,9 @@ struct Lease {
 
 /// A frame that must be answered.
 struct Question {
-    frame: Frame,
+    frame: Bytes,
     settles: Option<u64>,
-    reply: Option<Reply>,
+    reply: Option<Answer>,
     deadline: Instant,
     again: Option<Again>,
 }
@@ -80,7 +81,7 @@ impl Ledger {
     }
 
     /// A new stream: its deliveries begin with 1. Answers what must be said again on it.
-    pub(super) fn begin_stream(&mut self) -> Vec<WorkRequest> {
+    pub(super) fn begin_stream(&mut self) -> Vec<Request> {
         self.stream = Numbers::default();
         self.repeats = 0;
         let again = self.questions.iter_mut().map(|(number, question)| {
@@ -117,10 +118,10 @@ impl Ledger {
     pub(super) fn ask(
         &mut self,
         settles: Option<u64>,
-        frame: Frame,
-        reply: Option<Reply>,
+        frame: Bytes,
+        reply: Option<Answer>,
         deadline: Instant,
-    ) -> WorkRequest {
+    ) -> Request {
         if let Some(lease) = settles.and_then(|id| self.leases.get_mut(&id))
             && !lease.is_settled
         {
@@ -128,27 +129,28 @@ impl Ledger {
             self.busy -= 1;
         }
         self.asked += 1;
-        let sent = WorkRequest { request_seq: self.asked, ..self.say(frame.clone()) };
+        let sent = Request { seq: self.asked, ..self.say(frame.clone()) };
         let question = Question { frame, settles, reply, deadline, again: None };
         self.questions.insert(self.asked, question);
         sent
     }
 
     /// A frame that wants no answer.
-    pub(super) fn say(&mut self, frame: Frame) -> WorkRequest {
+    pub(super) fn say(&mut self, frame: Bytes) -> Request {
         self.stream.told = self.stream.received;
         request(frame, 0, self.stream.told)
     }
 
     /// What is still to be told of room and receipts, if anything.
-    pub(super) fn credit(&mut self) -> Option<WorkRequest> {
+    pub(super) fn credit(&mut self) -> Option<Request> {
         let room = if self.stopped { 0 } else { self.room.saturating_sub(self.busy) };
         let through = (self.stream.received + room).max(self.stream.allowed);
         if through == self.stream.allowed && !self.owes_receipt() {
             return None;
         }
         self.stream.allowed = through;
-        Some(self.say(Frame::Credit(Credit { max_delivery_seq: through })))
+        let credit = Frame::Credit(Credit { max_delivery_seq: through });
+        Some(self.say(encode(credit)))
     }
 
     /// Something was received of which the broker does not know.
@@ -161,12 +163,12 @@ impl Ledger {
     }
 
     /// The answer to a question.
-    pub(super) fn answer(&mut self, number: u64, frame: work_response::Frame, now: Instant) {
-        let settled = match frame {
-            work_response::Frame::Ack(reply) => Ok(Settled::Ack(reply)),
-            work_response::Frame::Nack(reply) => Ok(Settled::Nack(reply)),
-            work_response::Frame::Extend(reply) => Ok(Settled::Extend(reply)),
-            work_response::Frame::Error(status) => Err(Error::from(status)),
+    pub(super) fn answer(&mut self, number: u64, told: Told, now: Instant) {
+        let settled = match told {
+            Told::Ack(reply) => Ok(Answered::Ack(reply)),
+            Told::Nack(reply) => Ok(Answered::Nack(reply)),
+            Told::Extend(reply) => Ok(Answered::Extend(reply)),
+            Told::Error(status) => Err(Error::from(status)),
             _ => return,
         };
         if let Err(fault) = &settled
@@ -191,7 +193,7 @@ impl Ledger {
         true
     }
 
-    fn close(&mut self, number: u64, settled: Result<Settled>) {
+    fn close(&mut self, number: u64, settled: Result<Answered>) {
         let Some(question) = self.questions.remove(&number) else { return };
         if let Some(id) = question.settles
             && settled.as_ref().err().is_none_or(is_final)
@@ -205,7 +207,7 @@ impl Ledger {
     }
 
     /// Ends the questions whose time is over; what else is due is to be sent.
-    pub(super) fn ring(&mut self, now: Instant, late: impl Fn() -> Error) -> Vec<WorkRequest> {
+    pub(super) fn ring(&mut self, now: Instant, late: impl Fn() -> Error) -> Vec<Request> {
         // Deadlines are in the order of the questions.
         while let Some((&number, question)) = self.questions.first_key_value()
             && question.deadline <= now
@@ -240,6 +242,6 @@ impl Ledger {
     }
 }
 
-fn request(frame: Frame, request_seq: u64, received_through: u64) -> WorkRequest {
-    WorkRequest { frame: Some(frame), request_seq, received_through }
+fn request(frame: Bytes, seq: u64, received_through: u64) -> Request {
+    Request { frame, seq, received_through }
 }

@@ -13,21 +13,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use lessor_proto::v1::work_request::{Frame, Goodbye, Hello};
 use lessor_proto::v1::work_response::directive::Kind;
-use lessor_proto::v1::work_response::{self, Directive, Welcome};
-use lessor_proto::v1::{WorkRequest, WorkResponse};
+use lessor_proto::v1::work_response::{Directive, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::ledger::Ledger;
-use super::{Command, Event, WorkEvent};
+use super::wire::{Delivered, Reply, Request, Told, WORK, WorkCodec, encode, lease_token};
+use super::{Command, Event, WorkEvent, released};
 use crate::pause::Pauses;
-use crate::{Client, Error, Nack, Result, connect, span};
+use crate::{Client, Error, Result, connect, raw, span};
 
 /// Commands and replies taken at once.
 const MANY: usize = 256;
@@ -53,7 +55,7 @@ pub(super) struct Session {
     ledger: Ledger,
     pauses: Pauses,
     /// Frames that are sent next.
-    outgoing: Vec<WorkRequest>,
+    outgoing: Vec<Request>,
     closing: Option<Closing>,
 }
 
@@ -65,8 +67,8 @@ struct Closing {
 
 /// An open stream.
 pub(super) struct Link {
-    frames: mpsc::UnboundedSender<WorkRequest>,
-    replies: Streaming<WorkResponse>,
+    frames: mpsc::UnboundedSender<Request>,
+    replies: Streaming<Reply>,
     ping_interval: Duration,
 }
 
@@ -169,7 +171,7 @@ impl Session {
                         return End::Broken(Error::local(Code::Unavailable, why));
                     }
                     if now >= ping_at {
-                        let ping = self.ledger.say(Frame::Ping(()));
+                        let ping = self.ledger.say(encode(Frame::Ping(())));
                         self.outgoing.push(ping);
                     }
                     let again = self.ledger.ring(now, || self.client.late_error());
@@ -219,26 +221,29 @@ impl Session {
         }
     }
 
-    fn hear(&mut self, reply: WorkResponse, now: Instant) -> Heard {
-        match reply.frame {
-            Some(work_response::Frame::Delivery(delivery)) => {
-                let Some(leased) = delivery.leased else { return Heard::Nothing };
-                let token = leased.lease_token.clone();
-                let id = self.ledger.receive(delivery.delivery_seq, token);
-                let job = Event::Job(Box::new(leased), id);
-                if let Err(mpsc::error::SendError(Ok(Event::Job(leased, id)))) =
-                    self.ends.events.send(Ok(job))
-                {
-                    // The owner is about to close the stream.
-                    let release = Frame::Nack(Nack::release().into_request(leased.lease_token));
-                    self.ask(Some(id), release);
-                }
-            }
-            Some(work_response::Frame::Directive(directive)) => return self.follow(directive),
-            Some(frame) => self.ledger.answer(reply.request_seq, frame, now),
+    fn hear(&mut self, reply: Reply, now: Instant) -> Heard {
+        match reply.told {
+            Some(Told::Delivery(delivery)) => self.receive(delivery),
+            Some(Told::Directive(directive)) => return self.follow(directive),
+            Some(told) => self.ledger.answer(reply.request_seq, told, now),
             None => {}
         }
         Heard::Nothing
+    }
+
+    fn receive(&mut self, delivery: Bytes) {
+        let Ok(Delivered { delivery_seq, leased }) = raw::read(delivery) else { return };
+        let Ok(token) = lease_token(&leased) else { return };
+        let id = self.ledger.receive(delivery_seq, token);
+        if let Err(mpsc::error::SendError(Ok(Event::Job(leased, id)))) =
+            self.ends.events.send(Ok(Event::Job(leased, id)))
+            && let Ok(frame) = released(&leased)
+        {
+            // The owner is about to close the stream.
+            let deadline = Instant::now() + self.client.timeout();
+            let frame = self.ledger.ask(Some(id), frame, None, deadline);
+            self.outgoing.push(frame);
+        }
     }
 
     fn follow(&mut self, directive: Directive) -> Heard {
@@ -292,26 +297,20 @@ impl Session {
         }
     }
 
-    fn ask(&mut self, settles: Option<u64>, frame: Frame) {
-        let deadline = Instant::now() + self.client.timeout();
-        let frame = self.ledger.ask(settles, frame, None, deadline);
-        self.outgoing.push(frame);
-    }
-
     /// Says goodbye, and waits for the answers that are still to come.
     async fn part(
         &mut self,
-        frames: mpsc::UnboundedSender<WorkRequest>,
-        mut replies: Streaming<WorkResponse>,
+        frames: mpsc::UnboundedSender<Request>,
+        mut replies: Streaming<Reply>,
         release_held: bool,
     ) {
-        let goodbye = self.ledger.say(Frame::Goodbye(Goodbye { release_held }));
+        let goodbye = self.ledger.say(encode(Frame::Goodbye(Goodbye { release_held })));
         frames.send(goodbye).ok();
         drop(frames);
         let ending = async {
             while let Some(Ok(reply)) = replies.next().await {
-                if let Some(frame) = reply.frame {
-                    self.ledger.answer(reply.request_seq, frame, Instant::now());
+                if let Some(told) = reply.told {
+                    self.ledger.answer(reply.request_seq, told, Instant::now());
                 }
             }
         };
@@ -378,15 +377,18 @@ enum Heard {
 
 async fn open(client: &Client, channel: Channel, hello: Hello) -> Result<(Link, Welcome)> {
     let (frames, requests) = mpsc::unbounded_channel();
-    let hello = WorkRequest { frame: Some(Frame::Hello(hello)), ..WorkRequest::default() };
-    frames.send(hello).ok();
+    let frame = encode(Frame::Hello(hello));
+    frames.send(Request { frame, seq: 0, received_through: 0 }).ok();
     let opening = async {
-        let mut replies = connect::broker(channel).work(Requests(requests)).await?.into_inner();
+        let requests = tonic::Request::new(Requests(requests));
+        let path = PathAndQuery::from_static(WORK);
+        let mut stub = raw::ready(channel).await?;
+        let mut replies = stub.streaming(requests, path, WorkCodec).await?.into_inner();
         let first = replies.message().await?;
-        Ok::<_, Status>((replies, first.and_then(|reply| reply.frame)))
+        Ok::<_, Status>((replies, first.and_then(|reply| reply.told)))
     };
     match timeout(client.timeout(), opening).await {
-        Ok(Ok((replies, Some(work_response::Frame::Welcome(welcome))))) => {
+        Ok(Ok((replies, Some(Told::Welcome(welcome))))) => {
             let ping_interval = Some(span::read(welcome.ping_interval));
             let ping_interval = ping_interval.filter(|it| !it.is_zero()).unwrap_or(PING_INTERVAL);
             Ok((Link { frames, replies, ping_interval }, welcome))
@@ -414,8 +416,8 @@ fn is_lasting(error: &Error) -> bool {
 
 /// Takes the replies that are ready, at least one. Answers the end of the stream, if that came.
 async fn take(
-    replies: &mut Streaming<WorkResponse>,
-    heard: &mut Vec<WorkResponse>,
+    replies: &mut Streaming<Reply>,
+    heard: &mut Vec<Reply>,
 ) -> Option<Result<(), Status>> {
     poll_fn(|context| {
         while heard.len() < MANY {
@@ -433,12 +435,12 @@ async fn take(
 }
 
 /// The frames of a worker, as the transport wants them.
-struct Requests(mpsc::UnboundedReceiver<WorkRequest>);
+struct Requests(mpsc::UnboundedReceiver<Request>);
 
 impl Stream for Requests {
-    type Item = WorkRequest;
+    type Item = Request;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<WorkRequest>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Request>> {
         self.0.poll_recv(context)
     }
 }
