@@ -131,6 +131,8 @@ pub struct Delivery {
     pub number: u64,
     /// The job.
     pub job: Arc<Job>,
+    /// Its lease.
+    pub token: Arc<LeaseToken>,
 }
 
 /// Something for a worker to do.

@@ -151,3 +151,63 @@ impl<W> Drop for Outlet<W> {
         self.shared.writer.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn pongs(numbers: impl IntoIterator<Item = u64>) -> Vec<Reply<()>> {
+        numbers.into_iter().map(Reply::Pong).collect()
+    }
+
+    fn number(reply: Option<Result<Reply<()>, End<()>>>) -> u64 {
+        match reply {
+            Some(Ok(Reply::Pong(number))) => number,
+            other => panic!("{other:?} is no pong"),
+        }
+    }
+
+    #[test]
+    fn all_that_is_ready_leaves_together_and_in_order() {
+        let (outbox, mut outlet) = pair();
+        outbox.put(&mut pongs(0..10));
+        outbox.put(&mut pongs(10..20));
+        for expected in 0..20 {
+            assert_eq!(number(outlet.next().now_or_never().flatten()), expected);
+        }
+        assert!(outlet.next().now_or_never().is_none());
+        assert_eq!(outbox.waiting(), Some(0));
+    }
+
+    #[test]
+    fn the_end_comes_after_what_was_told_before_it() {
+        let (outbox, mut outlet) = pair();
+        outbox.put(&mut pongs([7]));
+        outbox.end(End::Failed(Error::Silent));
+        assert_eq!(number(outlet.next().now_or_never().flatten()), 7);
+        let end = outlet.next().now_or_never();
+        assert!(matches!(end, Some(Some(Err(End::Failed(Error::Silent))))), "{end:?}");
+        assert!(outlet.next().now_or_never().is_some_and(|end| end.is_none()));
+    }
+
+    #[test]
+    fn a_task_that_is_gone_without_an_end_has_died() {
+        let (outbox, mut outlet) = pair::<()>();
+        drop(outbox);
+        assert!(matches!(outlet.next().now_or_never(), Some(Some(Err(End::Died)))));
+    }
+
+    #[test]
+    fn the_task_hears_of_room_and_that_nobody_reads() {
+        let (outbox, mut outlet) = pair();
+        outbox.put(&mut pongs(0..ENOUGH as u64));
+        assert!(outbox.stirs().now_or_never().is_none());
+        number(outlet.next().now_or_never().flatten());
+        assert!(outbox.stirs().now_or_never().is_some());
+        drop(outlet);
+        assert!(outbox.stirs().now_or_never().is_some());
+        assert_eq!(outbox.waiting(), None);
+    }
+}

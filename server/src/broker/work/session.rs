@@ -218,7 +218,12 @@ impl<W: Send + 'static> Session<W> {
                         self.answer(done);
                     }
                 }
-                leased = supply::next(&mut self.subscription) => self.deliver(leased),
+                leased = supply::next(&mut self.subscription) => {
+                    self.deliver(leased);
+                    while let Some(leased) = supply::next(&mut self.subscription).now_or_never() {
+                        self.deliver(leased);
+                    }
+                }
                 () = notes.come() => self.read_notes(),
                 () = alarm.rings() => self.ring(),
                 () = outbox.stirs() => {}

@@ -10,7 +10,7 @@ use super::policy::{number, proto_dedup, proto_retention, proto_retry};
 use super::time::{proto_moment, proto_span};
 use crate::clock::Timestamp;
 use crate::job::{
-    Attempt, DEFAULT_LEASE_DURATION, Failure, HISTORY, Job, Outcome, Progress, State,
+    Attempt, DEFAULT_LEASE_DURATION, Failure, HISTORY, Job, LeaseToken, Outcome, Progress, State,
 };
 
 /// The state as the protocol names it.
@@ -171,15 +171,19 @@ pub(super) fn proto_progress(progress: &Progress) -> v1::Progress {
 
 /// Writes a job with its present lease; `None` when nobody holds it.
 pub(in crate::rpc) fn leased_job(job: &Job, now: Timestamp) -> Option<v1::LeasedJob> {
-    let token = job.token()?;
+    Some(leased_under(job, &job.token()?, now))
+}
+
+/// Writes a job with its present lease, of which `token` is the token.
+pub(in crate::rpc) fn leased_under(job: &Job, token: &LeaseToken, now: Timestamp) -> v1::LeasedJob {
     let attempt_end = token.leased_at.after(token.attempt_timeout);
-    Some(v1::LeasedJob {
+    v1::LeasedJob {
         job: Some(proto_job(job, v1::JobView::Full)),
         lease_token: token.to_string(),
         lease_expire_time: Some(proto_moment(job.at)),
         lease_remaining: Some(proto_span(job.at.since(now))),
         attempt_remaining: Some(proto_span(attempt_end.since(now))),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +284,6 @@ mod tests {
         let now = Timestamp::from_millis(2002);
         let leased = leased_job(&leased(), now).unwrap();
         assert_eq!(leased.lease_remaining, Some(proto_span(Duration::from_millis(29_999))));
-        assert!(crate::job::LeaseToken::parse(&leased.lease_token).is_ok());
+        assert!(LeaseToken::parse(&leased.lease_token).is_ok());
     }
 }

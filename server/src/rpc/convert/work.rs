@@ -156,7 +156,7 @@ pub(in crate::rpc) fn response(reply: Reply<Fault>, now: Timestamp) -> v1::WorkR
 }
 
 fn delivery(delivery: &Delivery, now: Timestamp) -> ProtoReply {
-    let leased = job::leased_job(&delivery.job, now);
+    let leased = Some(job::leased_under(&delivery.job, &delivery.token, now));
     ProtoReply::Delivery(work_response::Delivery { delivery_seq: delivery.number, leased })
 }
 

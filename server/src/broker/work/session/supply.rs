@@ -61,9 +61,9 @@ impl<W: Send + 'static> Session<W> {
         self.granted = self.granted.saturating_sub(leased.jobs.len());
         for job in leased.jobs {
             let Some(token) = job.token() else { continue };
-            let job = Arc::new(job);
-            let number = self.deliveries.send(Arc::clone(&job), Arc::new(token), now);
-            self.replies.push(Reply::Delivery(Delivery { number, job }));
+            let (job, token) = (Arc::new(job), Arc::new(token));
+            let number = self.deliveries.send(Arc::clone(&job), Arc::clone(&token), now);
+            self.replies.push(Reply::Delivery(Delivery { number, job, token }));
         }
     }
 
