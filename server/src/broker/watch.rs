@@ -21,7 +21,7 @@ use super::lease::QueuePattern;
 use super::{Broker, Error, Result};
 use crate::clock::{Clock, Timestamp};
 use crate::job::{Event, EventKind, JobName, Payload, QueueName};
-use crate::store::{Entry, LogStart, Position, Signal, Store};
+use crate::store::{Entry, Following, LogStart, Position, Signal, Store};
 
 /// Log entries read from one queue at once.
 const ENTRIES: usize = 16;
@@ -96,6 +96,7 @@ pub struct Watch {
     request: WatchRequest,
     draining: CancellationToken,
     signals: broadcast::Receiver<Signal>,
+    _following: Following,
     epoch: String,
     reached: BTreeMap<QueueName, Reached>,
     /// Queues that may have more to read.
@@ -111,6 +112,7 @@ impl Broker {
     /// Begins a watch; fails when the cursor can't be resumed.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch> {
         let signals = self.store.signals();
+        let following = self.store.follow().await;
         let epoch = self.store.epoch().await?;
         let cursor = match &request.start {
             WatchStart::Cursor(text) => Some(Cursor::parse(text)?),
@@ -125,6 +127,7 @@ impl Broker {
             request,
             draining: self.draining.clone(),
             signals,
+            _following: following,
             epoch,
             reached: cursor.map(|cursor| cursor.queues).unwrap_or_default(),
             unread: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! The event log of a queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -38,3 +39,17 @@ pub enum LogStart {
 pub const EVENT_MEMORY: Duration = Duration::from_hours(24);
 /// How many events are kept per queue, about.
 pub const EVENTS_KEPT: usize = 100_000;
+
+/// Keeps [`Signal::Logged`](super::Signal::Logged) coming as long as it lives; see
+/// [`Store::follow`](super::Store::follow).
+#[derive(Clone, Debug, Default)]
+pub struct Following {
+    _one: Option<Arc<()>>,
+}
+
+impl Following {
+    /// One that the store counts by clones of `all`.
+    pub(super) fn one_of(all: &Arc<()>) -> Self {
+        Self { _one: Some(Arc::clone(all)) }
+    }
+}

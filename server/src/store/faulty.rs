@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Timestamp;
 use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
 use crate::store::{
-    Claim, Claimed, Commit, Document, Entry, Error, Extended, Extension, Group, Guarded, Index,
-    Inserted, Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal, Status, Store,
-    Survey,
+    Claim, Claimed, Commit, Document, Entry, Error, Extended, Extension, Following, Group, Guarded,
+    Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal, Status,
+    Store, Survey,
 };
 
 /// Where a call fails. The caller sees [`Error::Unavailable`] in both cases.
@@ -316,6 +316,10 @@ impl Store for Faulty {
 
     async fn call_off(&self, job: &JobName) -> Result<()> {
         self.inner.call_off(job).await
+    }
+
+    async fn follow(&self) -> Following {
+        self.inner.follow().await
     }
 
     fn signals(&self) -> broadcast::Receiver<Signal> {

@@ -28,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
 
 pub use self::document::{Document, Kind, Put};
-pub use self::events::{EVENT_MEMORY, EVENTS_KEPT, Entry, LogStart, Position};
+pub use self::events::{EVENT_MEMORY, EVENTS_KEPT, Entry, Following, LogStart, Position};
 pub use self::insert::{Group, Insert, Inserted, REQUEST_MEMORY, Request, Room};
 use self::insert::{created, on_duplicate};
 pub use self::lease::{CLAIM_MEMORY, Claim, Claimed, Commit, Extended, Extension, Gate, Guarded};
@@ -68,7 +68,7 @@ pub enum Signal {
     Ready(QueueName),
     /// Something in the queue falls due at this time, earlier than all else in it.
     Due(QueueName, Timestamp),
-    /// The queue's event log grew.
+    /// The queue's event log grew. Told while somebody follows, see [`Store::follow`].
     Logged(QueueName),
     /// The queue's settings were changed, or the queue was deleted.
     Settings(QueueName),
@@ -221,6 +221,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Signals from now on.
     fn signals(&self) -> broadcast::Receiver<Signal>;
+
+    /// From when this returns until the last that it returned is dropped, the growth of event logs is
+    /// signalled. Nobody pays for such signals while there is no one to hear them.
+    async fn follow(&self) -> Following {
+        Following::default()
+    }
 
     /// Keeps signals flowing until `stop`; reconnects by itself.
     async fn run(&self, stop: CancellationToken);

@@ -187,6 +187,24 @@ async fn a_claim_is_remembered_little_longer_than_its_leases() {
 }
 
 #[tokio::test]
+async fn the_growth_of_logs_is_told_only_while_somebody_follows() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    queue.signals().await;
+    let mut connection = server.connection();
+    let channel = format!("{}:logged", queue.namespace);
+    let mut listeners = || -> u32 {
+        let mut asking = redis::cmd("PUBSUB");
+        let (_, number): (String, u32) =
+            asking.arg("NUMSUB").arg(&channel).query(&mut connection).unwrap();
+        number
+    };
+    assert_eq!(listeners(), 0);
+    let _following = queue.store.follow().await;
+    assert_eq!(listeners(), 1);
+}
+
+#[tokio::test]
 async fn a_namespace_sees_nothing_of_another() {
     let url = RedisServer::shared().url();
     let (queue, stranger) = (Queue::open(&url, None).await, Queue::open(&url, None).await);

@@ -115,7 +115,8 @@ every_store!(
         assert_eq!(between.iter().find(needless), None);
     }
 
-    async fn a_growing_log_is_signalled(queue: Queue) {
+    async fn a_growing_log_is_signalled_to_who_follows(queue: Queue) {
+        let _following = queue.store.follow().await;
         let mut signals = queue.signals().await;
         for round in 0..3 {
             queue.add(&format!("job-{round}"), scheduled(at(500))).await;

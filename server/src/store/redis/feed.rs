@@ -4,9 +4,11 @@
 //! long as it can't, everyone is told to look at everything again ([`Signal::Reset`]).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use redis::Msg;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use super::scripts::unavailable;
 use super::{RedisStore, documents};
 use crate::clock::{Clock, Timestamp};
 use crate::job::{JobName, QueueName};
-use crate::store::{Error, Result, Signal};
+use crate::store::{Error, Following, Result, Signal};
 
 /// Pause before listening is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -25,6 +27,12 @@ const PROBE: Duration = Duration::from_secs(5);
 
 /// An answer that takes longer does not come.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Where the channel stands among the others that is heard only while somebody follows.
+const LOGGED: usize = 4;
+
+/// How long it is still heard when nobody follows any more: the next one may come soon.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Messages handled in one go: those that say the same are told once.
 const TOGETHER: usize = 256;
@@ -58,19 +66,50 @@ async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
     let channels = [
         namespace.ready_channel(),
         namespace.due_channel(),
-        namespace.logged_channel(),
         namespace.settings_channel(),
         namespace.documents_channel(),
+        namespace.logged_channel(),
     ];
-    in_time(sink.subscribe(&channels[..])).await?;
+    in_time(sink.subscribe(&channels[..LOGGED])).await?;
     // A server that was away may be back without its newest writes.
     store.register_again().await?;
     // What was said before the subscription took hold is not known.
     let _nobody = signals.send(Signal::Reset);
     tracing::debug!("hearing the store's messages");
     let mut messages = messages.ready_chunks(TOGETHER);
+    let log = Log::new(store);
+    let mut lingering: Option<BoxFuture<'_, ()>> = None;
     loop {
+        match (log.is_followed(), log.is_heard()) {
+            (true, false) => {
+                in_time(sink.subscribe(&channels[LOGGED])).await?;
+                log.heard(true);
+            }
+            (false, true) if lingering.is_none() => {
+                lingering = Some(Box::pin(Clock::pause(LINGER)));
+            }
+            (true, true) => lingering = None,
+            (false, _) => {}
+        }
+        let lingered = async {
+            match &mut lingering {
+                Some(lingering) => lingering.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            // Cancel-safe: the loop looks at what has changed.
+            () = log.changed() => {}
+            () = lingered => {
+                lingering = None;
+                // Before the look: who comes now finds that nothing is heard, or is found.
+                log.heard(false);
+                if log.is_followed() {
+                    log.heard(true);
+                } else {
+                    in_time(sink.unsubscribe(&channels[LOGGED])).await?;
+                }
+            }
             // Cancel-safe: a chunk is taken whole or not at all.
             chunk = messages.next() => match chunk {
                 Some(chunk) => tell(store, &channels, &chunk),
@@ -80,6 +119,52 @@ async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
                 in_time(sink.ping::<redis::Value>()).await?;
             }
         }
+    }
+}
+
+/// Whether event logs are followed, and whether their growth is heard. It is not any more when this is
+/// dropped.
+struct Log<'a>(&'a RedisStore);
+
+impl<'a> Log<'a> {
+    fn new(store: &'a RedisStore) -> Self {
+        Self(store)
+    }
+
+    fn is_followed(&self) -> bool {
+        // One is the store's own.
+        Arc::strong_count(&self.0.followers) > 1
+    }
+
+    fn is_heard(&self) -> bool {
+        *self.0.hears_log.borrow()
+    }
+
+    fn heard(&self, heard: bool) {
+        self.0.hears_log.send_replace(heard);
+    }
+
+    /// Somebody new follows.
+    async fn changed(&self) {
+        self.0.follower_came.notified().await;
+    }
+}
+
+impl Drop for Log<'_> {
+    fn drop(&mut self) {
+        self.heard(false);
+    }
+}
+
+impl RedisStore {
+    /// Waits, but not for ever, until the growth of logs is heard: as long as the server can't be
+    /// heard, everyone is told to look at everything again and again.
+    pub(super) async fn follow_log(&self) -> Following {
+        let following = Following::one_of(&self.followers);
+        self.follower_came.notify_one();
+        let mut heard = self.hears_log.subscribe();
+        let _late = tokio::time::timeout(ANSWER_WITHIN, heard.wait_for(|heard| *heard)).await;
+        following
     }
 }
 
@@ -118,12 +203,12 @@ fn signal(channels: &[String; 5], message: &Msg) -> Option<Signal> {
             let (at, name) = payload.split_once(' ')?;
             Some(Signal::Due(queue(name)?, Timestamp::from_millis(at.parse().ok()?)))
         }
-        2 => Some(Signal::Logged(queue(payload)?)),
-        3 => Some(Signal::Settings(queue(payload)?)),
+        2 => Some(Signal::Settings(queue(payload)?)),
         // What is about one job names it.
-        _ if payload.starts_with("queues/") => {
+        3 if payload.starts_with("queues/") => {
             Some(Signal::CalledOff(JobName::parse(payload).ok()?))
         }
-        _ => Some(Signal::Documents(documents::kind(payload)?)),
+        3 => Some(Signal::Documents(documents::kind(payload)?)),
+        _ => Some(Signal::Logged(queue(payload)?)),
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::connect::{Address, Link};
@@ -33,7 +33,7 @@ use self::keys::Namespace;
 use self::scripts::{Call, Ran, Script, Scripts, unavailable};
 use super::{
     Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error, Extended, Extension,
-    Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
+    Following, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
     REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
 };
 use crate::clock::{Timestamp, millis};
@@ -75,6 +75,11 @@ pub struct RedisStore {
     /// Names this broker in its messages.
     origin: String,
     habits: Habits,
+    /// Each one who follows event logs has a clone.
+    followers: Arc<()>,
+    follower_came: Notify,
+    /// The growth of logs is heard.
+    hears_log: watch::Sender<bool>,
 }
 
 impl RedisStore {
@@ -93,6 +98,9 @@ impl RedisStore {
             warnings: Vec::new(),
             origin: format!("{:016x}", fastrand::u64(..)),
             habits: Habits::default(),
+            followers: Arc::default(),
+            follower_came: Notify::new(),
+            hears_log: watch::Sender::new(false),
         };
         store.check_version().await?;
         store.check_eviction(options.allow_eviction).await?;
@@ -461,6 +469,10 @@ impl Store for RedisStore {
 
     fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
+    }
+
+    async fn follow(&self) -> Following {
+        self.follow_log().await
     }
 
     async fn run(&self, stop: CancellationToken) {
