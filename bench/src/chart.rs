@@ -86,12 +86,12 @@ fn draw_panel(
     let longest = bars.iter().map(|bar| bar.line.max).fold(0.0, f64::max);
     let count = bars.len();
     let mut chart = ChartBuilder::on(area)
-        .caption(head, ("sans-serif", 15).into_font().color(&INK))
+        .caption(head, ("sans-serif", 18).into_font().color(&INK))
         .margin(8)
         .y_label_area_size(NAMES)
         .x_label_area_size(22)
         // Room for the figure behind the longest bar.
-        .build_cartesian_2d(0.0..longest * 1.15, (0..count - 1).into_segmented())?;
+        .build_cartesian_2d(0.0..longest * 1.2, (0..count - 1).into_segmented())?;
     let name = |place: &SegmentValue<usize>| match place {
         // The first stands at the top, where counting ends.
         SegmentValue::CenterOf(index) => {
@@ -108,7 +108,7 @@ fn draw_panel(
         .y_label_formatter(&name)
         .x_labels(5)
         .x_label_formatter(&|value| short(*value))
-        .label_style(("sans-serif", 12).into_font().color(&INK))
+        .label_style(("sans-serif", 14).into_font().color(&INK))
         .draw()?;
     for (index, Bar { line, .. }) in bars.iter().rev().enumerate() {
         let color = if line.system == "lessor" { OURS } else { THEIRS };
@@ -123,7 +123,7 @@ fn draw_panel(
         let middle = SegmentValue::CenterOf(index);
         let range = [(line.min, middle.clone()), (line.max, middle.clone())];
         chart.draw_series([PathElement::new(range, INK)])?;
-        let figure = ("sans-serif", 12).into_font().color(&INK);
+        let figure = ("sans-serif", 14).into_font().color(&INK);
         let label =
             EmptyElement::at((line.max, middle)) + Text::new(short(line.median), (6, -6), figure);
         chart.draw_series([label])?;

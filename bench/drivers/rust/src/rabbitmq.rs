@@ -29,10 +29,6 @@ pub(crate) async fn drive(run: Run) -> anyhow::Result<()> {
         (Role::Producer, Workload::W4) => pace(&run, &connection).await?,
         (Role::Producer, _) => produce(&run, &connection).await?,
     };
-    if run.role == Role::Worker {
-        // The last acks must have left before the process does.
-        connection.close(200, "done".into()).await?;
-    }
     measure::report(&run, &tally, &cpu)
 }
 
@@ -124,5 +120,7 @@ async fn work(run: &Run, connection: &Connection) -> anyhow::Result<(Cpu, Tally)
         delivery.ack(BasicAckOptions::default()).await?;
         tally.done()?;
     }
+    // The last acks must have left before the process does.
+    channel.close(200, "done".into()).await?;
     Ok((cpu, tally))
 }
