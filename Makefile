@@ -103,7 +103,7 @@ bench: $(addprefix bench-,$(PEERS)) bench-lessor ## Measure Lessor beside PEERS 
 	$(target)/release/lessor-bench peers $(bench_binaries) --drivers $(target)/release/lessor-bench-drivers \
 	  --unpacked $(peers)/debian --go $(peers)/go --rounds $(or $(ROUNDS),3) --peers $(PEERS) \
 	  $(if $(LESSOR),--lessor $(filter-out none,$(LESSOR))) $(if $(WORKLOADS),--workloads $(WORKLOADS)) \
-	  $(if $(OUT),--out "$(OUT)")
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out "$(OUT)")
 
 .PHONY: bench-promises
 bench-promises: bench-lessor ## Measure the promises of docs/performance.md (ROUNDS=3, OUT=file, WHAT=)

@@ -47,6 +47,10 @@ pub(crate) struct SideBySide {
     #[arg(long, value_enum, num_args = 1..)]
     workloads: Vec<Workload>,
 
+    /// Jobs of each workload but W6, in the place of each system's own number: for a quick look.
+    #[arg(long)]
+    jobs: Option<usize>,
+
     /// Write one JSON object a line to this file, renewed after each round.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -83,23 +87,31 @@ enum Workload {
 }
 
 /// What is measured in this run.
-struct Chosen<'a>(&'a [Workload]);
+struct Chosen<'a> {
+    workloads: &'a [Workload],
+    jobs: Option<usize>,
+}
 
 impl Chosen<'_> {
     /// True if it is to be measured; all is when nothing is named.
     fn has(&self, workload: Workload) -> bool {
-        self.0.is_empty() || self.0.contains(&workload)
+        self.workloads.is_empty() || self.workloads.contains(&workload)
     }
 
     fn has_any(&self, workloads: &[Workload]) -> bool {
         workloads.iter().any(|workload| self.has(*workload))
     }
 
+    /// Jobs of a workload.
+    fn jobs(&self, subject: Subject) -> usize {
+        self.jobs.unwrap_or_else(|| subject.jobs())
+    }
+
     /// True for what takes so long that a peer is spared it unless it is asked for by name.
     fn has_growth(&self, subject: Subject) -> bool {
         match subject {
             Subject::Lessor(Store::Redis) => self.has(Workload::W6),
-            Subject::Lessor(_) | Subject::Peer(..) => self.0.contains(&Workload::W6),
+            Subject::Lessor(_) | Subject::Peer(..) => self.workloads.contains(&Workload::W6),
         }
     }
 }
@@ -110,7 +122,7 @@ pub(crate) async fn measure(asked: SideBySide) -> anyhow::Result<()> {
     let stores = asked.lessor.iter().copied().map(Subject::Lessor);
     let peers = asked.peers.iter().flat_map(|peer| peer.subjects());
     let mut subjects: Vec<Subject> = stores.chain(peers).collect();
-    let chosen = Chosen(&asked.workloads);
+    let chosen = Chosen { workloads: &asked.workloads, jobs: asked.jobs };
     let mut report = Report::default();
     for round in 1..=asked.rounds {
         for subject in &subjects {
@@ -144,7 +156,7 @@ async fn one(
         growth::measure(subject, tools, &mut notes).await?;
     }
     if subject == Subject::Lessor(Store::Redis) && chosen.has(Workload::Own) {
-        own::measure(tools, &mut notes).await?;
+        own::measure(tools, chosen, &mut notes).await?;
     }
     Ok(())
 }
@@ -163,6 +175,8 @@ impl Notes<'_> {
         unit: &'static str,
         value: f64,
     ) {
+        // A run is long: show that it moves, and where it is slow.
+        eprintln!("  {workload} {metric}: {} {unit}", table::short(value));
         let (system, setting) = (self.subject.system(), self.subject.setting().to_owned());
         self.report.add(Figure { system, setting, workload, metric, unit }, value);
     }
@@ -207,7 +221,8 @@ mod tests {
         let lessor = Subject::Lessor(Store::Redis);
         let peer = Subject::Peer(Peer::Beanstalkd, false);
         let asked = parse("--workloads W1 W1b W6")?;
-        let (all, named) = (Chosen(&[]), Chosen(&asked.workloads));
+        let all = Chosen { workloads: &[], jobs: None };
+        let named = Chosen { workloads: &asked.workloads, jobs: None };
         assert_eq!((all.has_growth(lessor), all.has_growth(peer)), (true, false));
         assert_eq!((named.has_growth(lessor), named.has_growth(peer)), (true, true));
         Ok(())

@@ -5,48 +5,56 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lessor::{Client, NewJob, QueueUpdate, Retention};
 
-use super::Notes;
 use super::growth::payload;
 use super::running::{Running, Size};
 use super::subject::{Store, Subject};
 use super::tools::Tools;
 use super::workloads::{BULK_IN_FLIGHT, count, count_u64, load, rate_between, side_by_side};
+use super::{Chosen, Notes};
 use crate::metric;
 
-const JOBS: usize = 100_000;
 const QUEUES: usize = 1000;
 /// Jobs that go through before the memory is measured: the event log has its bound by then.
 const WARM: usize = 20_000;
 const BATCH: usize = 1000;
 
-pub(super) async fn measure(tools: &Tools, notes: &mut Notes<'_>) -> anyhow::Result<()> {
-    let running = Subject::Lessor(Store::Redis).start(tools).await?;
+pub(super) async fn measure(
+    tools: &Tools,
+    chosen: &Chosen<'_>,
+    notes: &mut Notes<'_>,
+) -> anyhow::Result<()> {
+    let subject = Subject::Lessor(Store::Redis);
+    let (running, jobs) = (subject.start(tools).await?, chosen.jobs(subject));
     let client = Client::connect(&running.driver.address)?;
     let mut note = |metric, rate| notes.add(metric::QUEUES, metric, "jobs/s", rate);
-    note(metric::ONE_QUEUE, spread(&running, "one", 1).await?);
-    note(metric::MANY_QUEUES, spread(&running, "many", QUEUES).await?);
-    let left = left_without_retention(&running, &client).await?;
+    note(metric::ONE_QUEUE, spread(&running, jobs, "one", 1).await?);
+    note(metric::MANY_QUEUES, spread(&running, jobs, "many", QUEUES).await?);
+    let left = left_without_retention(&running, &client, jobs).await?;
     notes.add(metric::W5, metric::MEMORY_LEFT_NO_RETENTION, "bytes", left);
     Ok(())
 }
 
 /// The rate at which as many jobs go through so many queues, each with a worker.
-async fn spread(running: &Running, queue: &str, queues: usize) -> anyhow::Result<f64> {
-    let mut load = load("W3", queue, JOBS);
+async fn spread(running: &Running, jobs: usize, queue: &str, queues: usize) -> anyhow::Result<f64> {
+    let mut load = load("W3", queue, jobs);
     load.more = vec!["--queues".to_owned(), queues.to_string()];
     let (sent, worked) = side_by_side(&running.driver, &load).await?;
     Ok(rate_between(&sent, &worked))
 }
 
 /// Bytes a job that stay in Redis when jobs are forgotten as soon as they succeed.
-async fn left_without_retention(running: &Running, client: &Client) -> anyhow::Result<f64> {
+async fn left_without_retention(
+    running: &Running,
+    client: &Client,
+    jobs: usize,
+) -> anyhow::Result<f64> {
     const QUEUE: &str = "forgetful";
     let nothing = Retention::new().succeeded_for(Duration::ZERO);
     client.update_queue(QueueUpdate::queue(QUEUE).retention(nothing)).await?;
     through(running, client, QUEUE, WARM).await?;
     let before = memory(running).await?;
-    through(running, client, QUEUE, JOBS).await?;
-    Ok((memory(running).await? - before) / count(JOBS))
+    through(running, client, QUEUE, jobs).await?;
+    Ok((memory(running).await? - before) / count(jobs))
 }
 
 async fn through(
@@ -56,9 +64,9 @@ async fn through(
     jobs: usize,
 ) -> anyhow::Result<()> {
     stream::iter((0..jobs).step_by(BATCH))
-        .map(|_| {
+        .map(|first| {
             let job = NewJob::new(queue).payload_bytes(payload());
-            client.enqueue_batch(vec![job; BATCH])
+            client.enqueue_batch(vec![job; BATCH.min(jobs - first)])
         })
         .buffer_unordered(BULK_IN_FLIGHT)
         .try_for_each(|_| async { Ok(()) })

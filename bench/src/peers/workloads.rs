@@ -30,7 +30,7 @@ pub(super) async fn measure(
         return Ok(());
     }
     let running = subject.start(tools).await?;
-    let (jobs, driver) = (subject.jobs(), &running.driver);
+    let (jobs, driver) = (chosen.jobs(subject), &running.driver);
     if chosen.has_any(&[Workload::W1, Workload::W2, Workload::W5]) {
         single(&running, jobs, chosen, notes).await?;
     }
