@@ -123,4 +123,11 @@ every_store!(
             signals.expect(Signal::Logged(queue.name.clone())).await;
         }
     }
+
+    async fn a_lease_that_was_called_off_is_signalled(queue: Queue) {
+        let mut signals = queue.signals().await;
+        let name = queue.job_name("a");
+        queue.store.call_off(&name).await.unwrap();
+        signals.expect(Signal::CalledOff(name)).await;
+    }
 );

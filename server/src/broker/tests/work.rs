@@ -239,6 +239,20 @@ async fn any_frame_extends_what_was_received_but_not_at_every_frame() {
 }
 
 #[tokio::test]
+async fn a_lease_that_is_shorter_than_the_pings_is_extended_when_it_is_received() {
+    let running = running().await;
+    let spec = Spec { lease_duration: Some(2 * SECOND), ..Spec::default() };
+    let job = running.broker.enqueue(NewJob::new(name("a"), spec)).await.unwrap().job;
+    let extending = Hello { auto_extend: true, ..hello() };
+    let (mut worker, jobs) = Worker::holding(&running, extending, 1).await;
+    assert_eq!(jobs[0].at, START.after(2 * SECOND));
+    while running.broker.get(&job.name).await.unwrap().at != START.after(30 * SECOND) {
+        worker.ping(1).await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_heartbeat_of_one_worker_is_one_store_call() {
     let store = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
     let running = running_on(Arc::clone(&store) as Arc<dyn Store>);

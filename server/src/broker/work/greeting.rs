@@ -17,7 +17,7 @@ use crate::job::{DEFAULT_LEASE_DURATION, LeaseToken};
 use crate::store::Extended;
 
 /// A worker sends so many frames at least in the time of one lease.
-const PINGS: u32 = 3;
+pub(super) const PINGS: u32 = 3;
 
 /// Takes the leases that the worker says to hold from its older stream, and looks at each.
 pub(super) async fn greet(

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deliveries::Arrived;
+use super::greeting::PINGS;
 use crate::clock::Timestamp;
 use crate::job::{JobName, LeaseToken};
 
 /// The leases that a worker holds.
 pub(super) struct Held {
     leases: HashMap<JobName, Lease>,
-    /// Leases are looked through no more often.
-    pace: Duration,
+    ping_interval: Duration,
     /// No lease wants to be extended before this moment.
     look_at: Timestamp,
     /// No lease ends before this moment.
@@ -35,8 +35,7 @@ pub(super) struct Lease {
 impl Held {
     /// For a worker that sends a frame at least once per `ping_interval`.
     pub(super) fn new(ping_interval: Duration) -> Self {
-        let pace = ping_interval / 4;
-        Self { leases: HashMap::new(), pace, look_at: NEVER, ends_at: NEVER }
+        Self { leases: HashMap::new(), ping_interval, look_at: NEVER, ends_at: NEVER }
     }
 
     /// The worker has it now.
@@ -53,7 +52,7 @@ impl Held {
 
     /// A lease that was taken out is still held.
     pub(super) fn put_back(&mut self, lease: Lease) {
-        self.look_at = self.look_at.min(fresh_until(&lease.token, lease.until));
+        self.look_at = self.look_at.min(fresh_until(&lease.token, lease.until, self.ping_interval));
         self.ends_at = self.ends_at.min(lease.until);
         self.leases.insert(lease.token.name.clone(), lease);
     }
@@ -64,28 +63,31 @@ impl Held {
         (lease.token.secret == token.secret).then_some(lease)
     }
 
-    /// The leases of which a third of the time has passed, to be extended together.
-    pub(super) fn due(&mut self, now: Timestamp) -> Vec<Arc<LeaseToken>> {
+    /// The leases of which a third of the time has passed, to be extended together, and by how
+    /// much. A lease that is shorter than three ping intervals would end before its worker has to
+    /// send the next frame, so it gets as much time as that.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<(Arc<LeaseToken>, Duration)> {
         if now < self.look_at {
             return Vec::new();
         }
         let mut due = Vec::new();
         let mut next = NEVER;
         for lease in self.leases.values_mut() {
-            let at = fresh_until(&lease.token, lease.until);
             // The attempt may not become longer, so nothing would be gained.
             let is_last = lease.until >= attempt_end(&lease.token);
             if is_last || lease.asking {
                 continue;
             }
+            let at = fresh_until(&lease.token, lease.until, self.ping_interval);
             if at <= now {
                 lease.asking = true;
-                due.push(Arc::clone(&lease.token));
+                due.push((Arc::clone(&lease.token), reach(&lease.token, self.ping_interval)));
             } else {
                 next = next.min(at);
             }
         }
-        self.look_at = next.max(now.after(self.pace));
+        // Many leases that were made one after the other are still extended together.
+        self.look_at = next.max(now.after(self.ping_interval / 4));
         due
     }
 
@@ -99,7 +101,7 @@ impl Held {
         lease.asking = false;
         lease.until = until.unwrap_or(lease.until);
         let until = lease.until;
-        self.look_at = self.look_at.min(fresh_until(token, until));
+        self.look_at = self.look_at.min(fresh_until(token, until, self.ping_interval));
         self.ends_at = self.ends_at.min(until);
         self.get_mut(token)
     }
@@ -139,9 +141,14 @@ impl Held {
     }
 }
 
+/// How long a lease is extended.
+fn reach(token: &LeaseToken, ping_interval: Duration) -> Duration {
+    token.lease_duration.max(ping_interval * PINGS)
+}
+
 /// When a third of the time of a lease that ends at `until` has passed.
-fn fresh_until(token: &LeaseToken, until: Timestamp) -> Timestamp {
-    until.before(token.lease_duration * 2 / 3)
+fn fresh_until(token: &LeaseToken, until: Timestamp, ping_interval: Duration) -> Timestamp {
+    until.before(reach(token, ping_interval) * 2 / 3)
 }
 
 /// When the attempt must end.

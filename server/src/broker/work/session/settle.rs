@@ -116,10 +116,11 @@ impl<W: Send + 'static> Session<W> {
         if !self.hello.auto_extend {
             return;
         }
-        for token in self.held.due(self.heard) {
+        for (token, duration) in self.held.due(self.heard) {
             let broker = Arc::clone(&self.broker);
             self.settles.push(Box::pin(async move {
-                let extend = Settle::Extend((*token).clone(), Extend::default());
+                let extend = Extend { lease_duration: Some(duration), ..Extend::default() };
+                let extend = Settle::Extend((*token).clone(), extend);
                 let answer = broker.settle(extend).await;
                 Done::Extended(token, answer)
             }));
