@@ -134,7 +134,10 @@ mod tests {
         let made = std::mem::take(&mut batch.requests[1].request_id);
         assert!(Uuid::parse_str(&made).is_ok());
         let requests = vec![job("own"), job("")];
-        assert_eq!(batch, BatchEnqueueRequest { requests, allow_partial: true });
+        assert_eq!(
+            batch,
+            BatchEnqueueRequest { requests, allow_partial: true, ..Default::default() }
+        );
     }
 
     #[test]

@@ -19,12 +19,15 @@ on_every_store! {
     a_batch_with_a_bad_request_enqueues_nothing,
     a_partial_batch_enqueues_what_it_can,
     a_repeated_batch_makes_no_second_jobs,
+    a_batch_with_a_request_id_is_repeated_as_a_whole,
+    a_repeated_partial_batch_decides_anew_about_the_refused,
+    a_batch_with_a_request_id_has_none_in_its_requests,
     a_batch_of_labels_answers_what_fits,
     a_batch_of_settles_answers_each_for_itself,
 }
 
 fn batch(requests: Vec<v1::EnqueueRequest>) -> v1::BatchEnqueueRequest {
-    v1::BatchEnqueueRequest { requests, allow_partial: false }
+    v1::BatchEnqueueRequest { requests, ..v1::BatchEnqueueRequest::default() }
 }
 
 fn named(queue: &str, id: &str) -> v1::EnqueueRequest {
@@ -111,6 +114,65 @@ async fn a_repeated_batch_makes_no_second_jobs(server: &mut Server) {
         assert_eq!((first.outcome(), again.outcome()), (Outcome::Created, Outcome::Replayed));
         assert_eq!(first.job, again.job);
     }
+}
+
+fn identified(batch: v1::BatchEnqueueRequest) -> v1::BatchEnqueueRequest {
+    v1::BatchEnqueueRequest { request_id: Uuid::new_v4().to_string(), ..batch }
+}
+
+async fn a_batch_with_a_request_id_is_repeated_as_a_whole(server: &mut Server) {
+    let labels = (0..9).map(|n| (format!("key-{n}"), "v".to_owned())).collect();
+    let labelled = v1::EnqueueRequest { labels, ..named("mail", "chosen") };
+    let asked = identified(batch(vec![request("mail"), labelled, request("mail")]));
+    let first = enqueued(server, asked.clone()).await;
+    let again = enqueued(server, asked.clone()).await;
+    for (first, again) in first.iter().zip(&again) {
+        assert_eq!((first.outcome(), again.outcome()), (Outcome::Created, Outcome::Replayed));
+        assert_eq!(first.job, again.job);
+    }
+    let all = server.lease_now(v1::LeaseRequest { max_jobs: 10, ..lease("mail") }).await;
+    assert_eq!(all.jobs.len(), 3);
+    let other = v1::BatchEnqueueRequest { requests: vec![request("mail"); 2], ..asked };
+    let refusal = Refusal::of(server.broker().batch_enqueue(other).await);
+    assert_eq!(refusal.reason, "REQUEST_ID_REUSED");
+}
+
+async fn a_repeated_partial_batch_decides_anew_about_the_refused(server: &mut Server) {
+    server.enqueued(named("mail", "taken")).await;
+    let requests = vec![
+        named("mail", "taken"),
+        request("sms"),
+        v1::EnqueueRequest { priority: 5000, ..request("mail") },
+        request("mail"),
+    ];
+    let asked = identified(v1::BatchEnqueueRequest { allow_partial: true, ..batch(requests) });
+    let mut made = Vec::new();
+    for outcome in [Outcome::Created, Outcome::Replayed] {
+        let results = server.broker().batch_enqueue(asked.clone()).await.unwrap().into_inner();
+        let refusal =
+            |index: usize| Refusal::of_item(results.results[index].status.as_ref().unwrap());
+        assert_eq!(refusal(0).reason, "JOB_EXISTS");
+        assert_eq!(refusal(2).fields, ["priority"]);
+        for index in [1, 3] {
+            let response = results.results[index].response.clone().unwrap();
+            assert_eq!(response.outcome(), outcome);
+            made.push(response.job.unwrap().name);
+        }
+    }
+    assert_eq!(made[..2], made[2..]);
+}
+
+async fn a_batch_with_a_request_id_has_none_in_its_requests(server: &mut Server) {
+    let inner = v1::EnqueueRequest { request_id: Uuid::new_v4().to_string(), ..request("mail") };
+    for allow_partial in [false, true] {
+        let asked = identified(batch(vec![request("mail"), inner.clone()]));
+        let asked = v1::BatchEnqueueRequest { allow_partial, ..asked };
+        let refusal = Refusal::of(server.broker().batch_enqueue(asked).await);
+        assert_eq!(refusal.fields, ["requests[1].request_id"]);
+    }
+    let garbled =
+        v1::BatchEnqueueRequest { request_id: "x".to_owned(), ..batch(vec![request("mail")]) };
+    assert_eq!(Refusal::of(server.broker().batch_enqueue(garbled).await).fields, ["request_id"]);
 }
 
 async fn a_batch_of_labels_answers_what_fits(server: &mut Server) {

@@ -51,7 +51,7 @@ impl Server {
 
     async fn many(&self, queue: &str, count: usize) {
         let requests = vec![request(queue); count];
-        let batch = v1::BatchEnqueueRequest { requests, allow_partial: false };
+        let batch = v1::BatchEnqueueRequest { requests, ..v1::BatchEnqueueRequest::default() };
         self.broker().batch_enqueue(batch).await.unwrap();
     }
 }

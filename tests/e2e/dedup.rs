@@ -150,7 +150,7 @@ async fn a_duplicate_is_rejected_with_the_state_of_the_other(server: &mut Server
 async fn a_rejected_duplicate_refuses_its_batch(server: &mut Server) {
     enqueue(server, finished(OnDuplicate::Reject, "one")).await;
     let requests = vec![request("mail"), finished(OnDuplicate::Reject, "two")];
-    let whole = v1::BatchEnqueueRequest { requests, allow_partial: false };
+    let whole = v1::BatchEnqueueRequest { requests, ..v1::BatchEnqueueRequest::default() };
     let refusal = Refusal::of(server.broker().batch_enqueue(whole).await);
     assert_eq!(refusal.reason, "DUPLICATE");
     let all = v1::LeaseRequest { max_jobs: 10, ..lease("mail") };

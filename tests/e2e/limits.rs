@@ -58,14 +58,21 @@ async fn results_and_checkpoints_have_a_limit_of_their_own(server: &mut Server) 
 }
 
 async fn a_batch_over_the_limit_is_refused(server: &mut Server) {
-    let batch = v1::BatchEnqueueRequest { requests: vec![sized(MIB); 3], allow_partial: true };
+    let batch = v1::BatchEnqueueRequest {
+        requests: vec![sized(MIB); 3],
+        allow_partial: true,
+        ..v1::BatchEnqueueRequest::default()
+    };
     let refusal = Refusal::of(server.broker().batch_enqueue(batch).await);
     assert_eq!(
         (refusal.reason.as_str(), refusal.fields),
         ("PAYLOAD_TOO_LARGE", vec!["requests".to_owned()])
     );
-    let many =
-        v1::BatchEnqueueRequest { requests: vec![request("mail"); 1001], allow_partial: true };
+    let many = v1::BatchEnqueueRequest {
+        requests: vec![request("mail"); 1001],
+        allow_partial: true,
+        ..v1::BatchEnqueueRequest::default()
+    };
     let refusal = Refusal::of(server.broker().batch_enqueue(many).await);
     assert_eq!(
         (refusal.reason.as_str(), refusal.fields),

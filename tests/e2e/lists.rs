@@ -119,7 +119,7 @@ async fn a_filter_finds_by_label_owner_type_time_and_failure(server: &mut Server
 
 async fn pages_follow_one_another_without_gap_or_repeat(server: &mut Server) {
     let requests = (0..250).map(|n| labelled(&format!("j{n:03}"), "team", "a")).collect();
-    let batch = v1::BatchEnqueueRequest { requests, allow_partial: false };
+    let batch = v1::BatchEnqueueRequest { requests, ..v1::BatchEnqueueRequest::default() };
     server.broker().batch_enqueue(batch).await.unwrap();
     let expected: Vec<String> = (0..250).map(|n| format!("j{n:03}")).collect();
     for (filter, page_size) in [

@@ -76,7 +76,9 @@ async fn pair(client: &Client, url: &str, jobs: usize) -> anyhow::Result<()> {
         LeaseOptions::new([QUEUE]).max_jobs(i32::try_from(BATCH)?).wait(Duration::from_secs(10));
     for _ in 0..jobs / BATCH {
         let requests = std::iter::repeat_with(job).take(BATCH).collect();
-        producer.batch_enqueue(BatchEnqueueRequest { requests, allow_partial: false }).await?;
+        producer
+            .batch_enqueue(BatchEnqueueRequest { requests, ..BatchEnqueueRequest::default() })
+            .await?;
         let mut left = BATCH;
         while left > 0 {
             let leased = client.lease(&options.clone().max_jobs(i32::try_from(left)?)).await?;

@@ -14,6 +14,7 @@
 //! what it got and waits in that queue for the rest.
 
 mod answer;
+mod arrivals;
 mod door;
 mod line;
 mod look;
@@ -48,6 +49,7 @@ use crate::job::{Job, QueueName};
 use crate::store::{self, Claim, Claimed, Signal, Store};
 
 pub use self::answer::{Answer, Subscription};
+pub use self::arrivals::Arrivals;
 pub use self::door::Dispatcher;
 pub use self::route::Route;
 
@@ -87,6 +89,7 @@ pub struct Linger {
 /// The dispatching task.
 pub struct Dispatching {
     mailbox: mpsc::Receiver<Message>,
+    arrivals: Arrivals,
     store: Arc<dyn Store>,
     clock: Clock,
     returns: Returns,
@@ -121,12 +124,18 @@ struct Claiming {
     told: u64,
 }
 
-/// A dispatching task and the way in to it.
-pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher, Dispatching) {
+/// A dispatching task and the way in to it. It hears of `arrivals`.
+pub fn pair(
+    store: Arc<dyn Store>,
+    clock: Clock,
+    folder: Folder,
+    arrivals: Arrivals,
+) -> (Dispatcher, Dispatching) {
     let (sender, mailbox) = mpsc::channel(BACKLOG);
     let returns = Returns::new(folder, clock.clone());
     let dispatching = Dispatching {
         mailbox,
+        arrivals: arrivals.clone(),
         store,
         clock,
         returns: returns.clone(),
@@ -140,7 +149,7 @@ pub fn pair(store: Arc<dyn Store>, clock: Clock, folder: Folder) -> (Dispatcher,
         next_turn: 0,
         draining: false,
     };
-    (Dispatcher::new(sender, returns), dispatching)
+    (Dispatcher::new(sender, returns, arrivals), dispatching)
 }
 
 impl Dispatching {
@@ -148,7 +157,7 @@ impl Dispatching {
     pub async fn run(mut self) {
         let mut signals = self.store.signals();
         loop {
-            let clock = self.clock.clone();
+            let (clock, arrivals) = (self.clock.clone(), self.arrivals.clone());
             let alarm = self.timers.next();
             tokio::select! {
                 // All are cancel-safe: what is not taken stays where it is.
@@ -157,6 +166,7 @@ impl Dispatching {
                     None => break,
                 },
                 Some(done) = self.calls.next() => self.finish(done),
+                () = arrivals.wait() => self.hear(),
                 signal = signals.recv() => match signal {
                     // New settings may have opened a gate.
                     Ok(Signal::Ready(queue) | Signal::Settings(queue)) => self.told_ready(&queue, None),
@@ -169,7 +179,8 @@ impl Dispatching {
                 }
             }
             let rings = self.timers.next().is_some_and(|at| at <= self.clock.now());
-            if self.calls.is_empty() && signals.is_empty() && !rings {
+            let told = signals.is_empty() && self.arrivals.is_silent();
+            if self.calls.is_empty() && told && !rings {
                 for rested in self.resting.drain(..) {
                     // Whoever waited may be gone.
                     let _unread = rested.send(());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::settings::room;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
+use crate::job::fnv::Fnv;
 use crate::job::queue::Open;
 use crate::job::{Job, JobId, JobName, QueueName, QueueSettings, Spec};
 use crate::store::{Group, Insert, Inserted, Request};
@@ -94,6 +95,14 @@ impl NewJob {
         }
     }
 
+    /// The job with this number of a request, whose id follows from it if it was not chosen.
+    fn of(mut self, request: Option<Request>, number: u32) -> Self {
+        if let Some(request) = request {
+            self.id.get_or_insert_with(|| JobId::of_request(&request.id, number));
+        }
+        self
+    }
+
     /// What the store is asked to insert, `now`, into a queue of these settings.
     pub(super) fn into_insert(self, settings: &QueueSettings, now: Timestamp) -> Insert {
         let mut spec = self.spec;
@@ -116,17 +125,31 @@ impl NewJob {
     }
 }
 
+/// The jobs of a batch that are of one queue.
+#[derive(Default)]
+struct Part {
+    /// Where they stand in the batch.
+    places: Vec<usize>,
+    /// A digest of their numbers.
+    numbers: Fnv,
+    jobs: Vec<NewJob>,
+}
+
 impl Broker {
     /// Enqueues one job.
     pub async fn enqueue(&self, new: NewJob) -> Result<Enqueued> {
-        let group = self.enqueue_all(vec![new]).await?;
+        let group = self.enqueue_all(vec![new], None).await?;
         group.into_iter().next().unwrap_or(Err(Error::Withheld))
     }
 
     /// Enqueues jobs of one queue, all or none: when one is refused, the others answer
     /// [`Error::Withheld`]. The caller sees to it that the queue is one, and that all or none are
-    /// to be validated only.
-    pub async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<Enqueued>>> {
+    /// to be validated only. A `request` for all of them makes them repeatable.
+    pub async fn enqueue_all(
+        &self,
+        jobs: Vec<NewJob>,
+        request: Option<Request>,
+    ) -> Result<Vec<Result<Enqueued>>> {
         let Some((queue, validate_only)) =
             jobs.first().map(|job| (job.queue.clone(), job.validate_only))
         else {
@@ -135,69 +158,83 @@ impl Broker {
         if validate_only {
             return self.rehearse(&queue, jobs).await;
         }
+        let jobs = jobs.into_iter().zip(0..).map(|(job, index)| job.of(request, index));
+        self.insert(queue, jobs, true, request).await
+    }
+
+    /// Enqueues each job for itself, in any queues. A `request` for all of them makes them
+    /// repeatable; then the numbers of the jobs in it, which come with them, tell them apart.
+    pub async fn enqueue_each(
+        &self,
+        jobs: Vec<(u32, NewJob)>,
+        request: Option<Request>,
+    ) -> Vec<Result<Enqueued>> {
+        let mut answers = vec![Err(Error::Withheld); jobs.len()];
+        let mut by_queue: HashMap<QueueName, Part> = HashMap::new();
+        let mut rehearsed = Vec::new();
+        for (place, (number, job)) in jobs.into_iter().enumerate() {
+            if job.validate_only {
+                rehearsed.push((place, job));
+                continue;
+            }
+            if !by_queue.contains_key(&job.queue) {
+                by_queue.insert(job.queue.clone(), Part::default());
+            }
+            if let Some(part) = by_queue.get_mut(&job.queue) {
+                part.places.push(place);
+                part.numbers.write(&number.to_be_bytes());
+                part.jobs.push(job.of(request, number));
+            }
+        }
+        let calls = by_queue.into_iter().map(|(queue, part)| async move {
+            let Part { places, numbers, jobs } = part;
+            // A store knows the jobs of a request by their places among those of its queue. These
+            // are others when a job that was refused before is valid now.
+            let request = request.map(|request| {
+                let digest = request.digest ^ numbers.finish();
+                Request { digest, ..request }
+            });
+            (places, self.insert(queue, jobs.into_iter(), false, request).await)
+        });
+        for (places, outcomes) in futures_util::future::join_all(calls).await {
+            match outcomes {
+                Ok(outcomes) => {
+                    for (place, outcome) in places.into_iter().zip(outcomes) {
+                        answers[place] = outcome;
+                    }
+                }
+                Err(error) => {
+                    for place in places {
+                        answers[place] = Err(error.clone());
+                    }
+                }
+            }
+        }
+        for (place, job) in rehearsed {
+            answers[place] = self.enqueue(job).await;
+        }
+        answers
+    }
+
+    /// Inserts jobs of one queue as one group.
+    async fn insert(
+        &self,
+        queue: QueueName,
+        jobs: impl Iterator<Item = NewJob>,
+        atomic: bool,
+        request: Option<Request>,
+    ) -> Result<Vec<Result<Enqueued>>> {
         let settings = self.settings.of(&queue).await?;
         let now = self.clock.now();
-        let inserts: Vec<Insert> =
-            jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
+        let inserts: Vec<Insert> = jobs.map(|job| job.into_insert(&settings, now)).collect();
         let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let group = Group::all_or_none(inserts, room(&settings));
+        let group = Group { inserts, room: room(&settings), atomic, request };
         let outcomes = self.folder.insert(queue, group).await?;
         let mut answers = Vec::with_capacity(jobs.len());
         for (job, inserted) in jobs.into_iter().zip(outcomes) {
             answers.push(self.answer(job, inserted).await);
         }
         Ok(answers)
-    }
-
-    /// Enqueues each job for itself, in any queues.
-    pub async fn enqueue_each(&self, jobs: Vec<NewJob>) -> Vec<Result<Enqueued>> {
-        let mut by_queue: HashMap<QueueName, Vec<(usize, NewJob)>> = HashMap::new();
-        let count = jobs.len();
-        let mut rehearsed = Vec::new();
-        for (index, job) in jobs.into_iter().enumerate() {
-            if job.validate_only {
-                rehearsed.push((index, job));
-            } else {
-                by_queue.entry(job.queue.clone()).or_default().push((index, job));
-            }
-        }
-        let calls = by_queue.into_iter().map(|(queue, items)| async move {
-            let (indexes, jobs): (Vec<usize>, Vec<NewJob>) = items.into_iter().unzip();
-            (indexes, self.enqueue_apart(queue, jobs).await)
-        });
-        let mut answers: Vec<Result<Enqueued>> = vec![Err(Error::Withheld); count];
-        for (indexes, outcomes) in futures_util::future::join_all(calls).await {
-            for (index, outcome) in indexes.into_iter().zip(outcomes) {
-                answers[index] = outcome;
-            }
-        }
-        for (index, job) in rehearsed {
-            answers[index] = self.enqueue(job).await;
-        }
-        answers
-    }
-
-    /// Enqueues each of several jobs of one queue for itself.
-    async fn enqueue_apart(&self, queue: QueueName, jobs: Vec<NewJob>) -> Vec<Result<Enqueued>> {
-        let settings = match self.settings.of(&queue).await {
-            Ok(settings) => settings,
-            Err(error) => return jobs.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let now = self.clock.now();
-        let inserts: Vec<Insert> =
-            jobs.into_iter().map(|job| job.into_insert(&settings, now)).collect();
-        let jobs: Vec<Job> = inserts.iter().map(|insert| insert.job.clone()).collect();
-        let alone = |insert| Group::all_or_none(vec![insert], room(&settings));
-        let groups = inserts.into_iter().map(alone).collect();
-        let outcomes = self.folder.insert_each(queue, groups).await;
-        let mut answers = Vec::with_capacity(jobs.len());
-        for (job, outcome) in jobs.into_iter().zip(outcomes) {
-            answers.push(match outcome {
-                Ok(inserted) => self.answer(job, inserted).await,
-                Err(error) => Err(error),
-            });
-        }
-        answers
     }
 
     /// Finds out what enqueuing these jobs of one queue together would answer, and changes nothing:

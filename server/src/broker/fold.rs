@@ -5,25 +5,29 @@
 //! sends a batch of one at once. Nothing waits on a timer. A caller that goes away leaves its
 //! write to be made: writes are never cut in the middle.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::sync::Arc;
+mod reply;
+mod weight;
 
-use futures_util::future::{BoxFuture, join_all};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
+use self::reply::{Gathering, Reply, receive};
+use self::weight::{Weigh, Weight};
+use super::dispatch::Arrivals;
 use super::{Error, Result};
-use crate::clock::Clock;
-use crate::job::QueueName;
+use crate::clock::{Clock, Timestamp};
+use crate::job::{QueueName, State};
 use crate::store::{self, Commit, Extended, Extension, Group, Guarded, Inserted, Store};
 
 /// Calls of one kind and queue that may be under way at once: the second travels while the first
 /// is carried out.
 const ROUNDS: usize = 2;
-
-/// Items of one batch at most: a script then holds the store for a millisecond or two.
-const BATCH: usize = 256;
 
 /// Commands that may wait for the task; more are refused or held back.
 const BACKLOG: usize = 8192;
@@ -39,6 +43,7 @@ pub struct Folding {
     commands: mpsc::Receiver<Command>,
     store: Arc<dyn Store>,
     clock: Clock,
+    arrivals: Arrivals,
     lanes: HashMap<QueueName, Lanes>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -46,14 +51,14 @@ pub struct Folding {
 enum Command {
     Insert(QueueName, Group, Reply<Vec<Inserted>>),
     Extend(QueueName, Box<Extension>, Reply<Extended>),
-    Commit(Box<Commit>, Option<Reply<Guarded>>),
+    Commit(Box<Commit>, Reply<Guarded>),
+    /// Any number, of any queues.
+    Commits(Vec<Commit>, Gathering<Guarded>),
 }
-
-type Reply<T> = oneshot::Sender<store::Result<T>>;
 
 /// What waits and what travels for one kind of write of one queue.
 struct Lane<I, O> {
-    waiting: VecDeque<(I, Option<Reply<O>>)>,
+    waiting: VecDeque<(I, Reply<O>)>,
     under_way: usize,
 }
 
@@ -77,11 +82,11 @@ struct Done {
     kind: Kind,
 }
 
-/// A folding task and the way in to it.
-pub fn pair(store: Arc<dyn Store>, clock: Clock) -> (Folder, Folding) {
+/// A folding task and the way in to it. It tells `arrivals` what it inserts.
+pub fn pair(store: Arc<dyn Store>, clock: Clock, arrivals: Arrivals) -> (Folder, Folding) {
     let (sender, commands) = mpsc::channel(BACKLOG);
-    let folding =
-        Folding { commands, store, clock, lanes: HashMap::new(), calls: FuturesUnordered::new() };
+    let (lanes, calls) = (HashMap::new(), FuturesUnordered::new());
+    let folding = Folding { commands, store, clock, arrivals, lanes, calls };
     (Folder { commands: sender }, folding)
 }
 
@@ -89,54 +94,39 @@ impl Folder {
     /// Inserts one group.
     pub async fn insert(&self, queue: QueueName, group: Group) -> Result<Vec<Inserted>> {
         let (reply, answer) = oneshot::channel();
-        self.offer(Command::Insert(queue, group, reply))?;
+        self.offer(Command::Insert(queue, group, Reply::One(reply)))?;
         receive(answer).await
-    }
-
-    /// Inserts groups of one job each.
-    pub async fn insert_each(&self, queue: QueueName, groups: Vec<Group>) -> Vec<Result<Inserted>> {
-        let offers: Vec<_> = groups
-            .into_iter()
-            .map(|group| {
-                let (reply, answer) = oneshot::channel();
-                self.offer(Command::Insert(queue.clone(), group, reply)).map(|()| answer)
-            })
-            .collect();
-        let mut results = Vec::with_capacity(offers.len());
-        for offer in offers {
-            results.push(match offer {
-                Ok(answer) => receive(answer)
-                    .await
-                    .and_then(|inserted| inserted.into_iter().next().ok_or(Error::Withheld)),
-                Err(error) => Err(error),
-            });
-        }
-        results
     }
 
     /// Moves the end of a lease.
     pub async fn extend(&self, queue: QueueName, extension: Extension) -> Result<Extended> {
         let (reply, answer) = oneshot::channel();
-        self.settle(Command::Extend(queue, Box::new(extension), reply)).await?;
+        self.settle(Command::Extend(queue, Box::new(extension), Reply::One(reply))).await?;
         receive(answer).await
     }
 
     /// Applies a transition if its guard holds.
     pub async fn commit(&self, commit: impl Into<Commit>) -> Result<Guarded> {
         let (reply, answer) = oneshot::channel();
-        self.settle(Command::Commit(Box::new(commit.into()), Some(reply))).await?;
+        self.settle(Command::Commit(Box::new(commit.into()), Reply::One(reply))).await?;
         receive(answer).await
     }
 
-    /// Applies each of many transitions if its guard holds; each stands for itself.
+    /// Applies each of many transitions if its guard holds; each stands for itself. The same as so
+    /// many calls of [`commit`](Self::commit), for less.
     pub async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Guarded>> {
-        join_all(commits.into_iter().map(|commit| self.commit(commit))).await
+        let count = commits.len();
+        let (gathering, gathered) = reply::gather(count);
+        if let Err(error) = self.settle(Command::Commits(commits, gathering)).await {
+            return vec![Err(error); count];
+        }
+        gathered.receive().await
     }
 
     /// Applies a transition if its guard holds; nobody waits for the answer. When the broker is
     /// too busy even to take the command, the lease's own end will do the work.
     pub fn commit_later(&self, commit: impl Into<Commit>) {
-        let command = Command::Commit(Box::new(commit.into()), None);
+        let command = Command::Commit(Box::new(commit.into()), Reply::Nobody);
         if self.commands.try_send(command).is_err() {
             tracing::debug!("no room to give a lease back; it will run out");
         }
@@ -153,14 +143,6 @@ impl Folder {
     /// Settles are never refused; they wait for room.
     async fn settle(&self, command: Command) -> Result<()> {
         self.commands.send(command).await.map_err(|_| Error::Draining)
-    }
-}
-
-async fn receive<T>(answer: oneshot::Receiver<store::Result<T>>) -> Result<T> {
-    match answer.await {
-        Ok(result) => result.map_err(Error::from),
-        // The task ended between taking the command and answering it.
-        Err(_) => Err(Error::Draining),
     }
 }
 
@@ -185,22 +167,37 @@ impl Folding {
     fn take(&mut self, commands: &mut Vec<Command>) {
         let mut touched = Vec::new();
         for command in commands.drain(..) {
-            let queue = command.queue().clone();
-            let lanes = self.lanes.entry(queue.clone()).or_default();
             match command {
-                Command::Insert(_, group, reply) => lanes.inserts.push(group, Some(reply)),
-                Command::Extend(_, extension, reply) => {
-                    lanes.extensions.push(*extension, Some(reply));
+                Command::Insert(queue, group, reply) => {
+                    self.lanes(queue, &mut touched).inserts.push(group, reply);
                 }
-                Command::Commit(commit, reply) => lanes.commits.push(*commit, reply),
-            }
-            if touched.last() != Some(&queue) {
-                touched.push(queue);
+                Command::Extend(queue, extension, reply) => {
+                    self.lanes(queue, &mut touched).extensions.push(*extension, reply);
+                }
+                Command::Commit(commit, reply) => {
+                    let queue = commit.transition.name.queue.clone();
+                    self.lanes(queue, &mut touched).commits.push(*commit, reply);
+                }
+                Command::Commits(commits, gathering) => {
+                    for (commit, reply) in commits.into_iter().zip(gathering.replies()) {
+                        let queue = commit.transition.name.queue.clone();
+                        self.lanes(queue, &mut touched).commits.push(commit, reply);
+                    }
+                }
             }
         }
         for queue in touched {
             self.start(&queue);
         }
+    }
+
+    /// The lanes of `queue`, which are `touched` then.
+    fn lanes(&mut self, queue: QueueName, touched: &mut Vec<QueueName>) -> &mut Lanes {
+        // Much of what comes together is of one queue; a queue that is in there twice does no harm.
+        if touched.last() != Some(&queue) {
+            touched.push(queue.clone());
+        }
+        self.lanes.entry(queue).or_default()
     }
 
     fn finish(&mut self, done: &Done) {
@@ -221,22 +218,22 @@ impl Folding {
     fn start(&mut self, queue: &QueueName) {
         let Some(lanes) = self.lanes.get_mut(queue) else { return };
         let now = self.clock.now();
-        while let Some((batch, replies)) = lanes.commits.next_batch(|commit| 1 + commit.then.len())
-        {
+        while let Some((batch, replies)) = lanes.commits.next_batch() {
             let (store, queue) = (Arc::clone(&self.store), queue.clone());
             self.calls.push(Box::pin(async move {
                 answer(replies, store.commit(&queue, batch, now).await);
                 Done { queue, kind: Kind::Commit }
             }));
         }
-        while let Some((batch, replies)) = lanes.inserts.next_batch(|group| group.inserts.len()) {
+        while let Some((batch, replies)) = lanes.inserts.next_batch() {
             let (store, queue) = (Arc::clone(&self.store), queue.clone());
+            let arrivals = self.arrivals.clone();
             self.calls.push(Box::pin(async move {
-                answer(replies, store.insert(&queue, batch, now).await);
+                insert(&*store, &queue, batch, replies, now, &arrivals).await;
                 Done { queue, kind: Kind::Insert }
             }));
         }
-        while let Some((batch, replies)) = lanes.extensions.next_batch(|_| 1) {
+        while let Some((batch, replies)) = lanes.extensions.next_batch() {
             let (store, queue) = (Arc::clone(&self.store), queue.clone());
             self.calls.push(Box::pin(async move {
                 answer(replies, store.extend(&queue, batch, now).await);
@@ -246,29 +243,46 @@ impl Folding {
     }
 }
 
+/// Inserts groups and tells of their ready jobs as soon as the call is begun.
+async fn insert(
+    store: &dyn Store,
+    queue: &QueueName,
+    batch: Vec<Group>,
+    replies: Vec<Reply<Vec<Inserted>>>,
+    now: Timestamp,
+    arrivals: &Arrivals,
+) {
+    let inserts = batch.iter().flat_map(|group| &group.inserts);
+    let ready = inserts.filter(|insert| insert.job.state == State::Ready).count();
+    let mut call = store.insert(queue, batch, now);
+    let begun = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    arrivals.begun(queue, ready);
+    let result = match begun {
+        Poll::Ready(result) => result,
+        Poll::Pending => call.await,
+    };
+    let made = |outcomes: &Vec<Vec<Inserted>>| {
+        let made = |one: &&Inserted| matches!(one, Inserted::New | Inserted::Replaced(_));
+        outcomes.iter().flatten().filter(made).count()
+    };
+    // After a failure nobody knows.
+    let vain = result.as_ref().map_or(0, |outcomes| ready.saturating_sub(made(outcomes)));
+    answer(replies, result);
+    arrivals.answered(queue, ready, vain);
+}
+
 /// Hands each caller its part of a call's result; callers that went away are passed over.
-fn answer<O>(replies: Vec<Option<Reply<O>>>, result: store::Result<Vec<O>>) {
+fn answer<O>(replies: Vec<Reply<O>>, result: store::Result<Vec<O>>) {
     match result {
         Ok(outcomes) => {
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                if let Some(reply) = reply {
-                    let _gone = reply.send(Ok(outcome));
-                }
+                reply.send(Ok(outcome));
             }
         }
         Err(error) => {
-            for reply in replies.into_iter().flatten() {
-                let _gone = reply.send(Err(error.clone()));
+            for reply in replies {
+                reply.send(Err(error.clone()));
             }
-        }
-    }
-}
-
-impl Command {
-    fn queue(&self) -> &QueueName {
-        match self {
-            Self::Insert(queue, ..) | Self::Extend(queue, ..) => queue,
-            Self::Commit(commit, _) => &commit.transition.name.queue,
         }
     }
 }
@@ -286,36 +300,30 @@ impl<I, O> Default for Lane<I, O> {
 }
 
 /// The items of one call and who waits for each.
-type Batch<I, O> = (Vec<I>, Vec<Option<Reply<O>>>);
+type Batch<I, O> = (Vec<I>, Vec<Reply<O>>);
 
-impl<I, O> Lane<I, O> {
+impl<I: Weigh, O> Lane<I, O> {
     fn idle(&self) -> bool {
         self.waiting.is_empty() && self.under_way == 0
     }
 
-    fn push(&mut self, item: I, reply: Option<Reply<O>>) {
+    fn push(&mut self, item: I, reply: Reply<O>) {
         self.waiting.push_back((item, reply));
     }
 
-    /// Takes what may travel now: up to [`BATCH`] by `size`, but at least one item; `None` when
+    /// Takes what may travel now: as much as fits into one call, but at least one item; `None` when
     /// nothing waits or enough is under way.
-    fn next_batch(&mut self, size: impl Fn(&I) -> usize) -> Option<Batch<I, O>> {
+    fn next_batch(&mut self) -> Option<Batch<I, O>> {
         if self.under_way >= ROUNDS || self.waiting.is_empty() {
             return None;
         }
-        let mut batch = (Vec::new(), Vec::new());
-        let mut total = 0;
-        while let Some((item, _)) = self.waiting.front() {
-            total += size(item);
-            if total > BATCH && !batch.0.is_empty() {
-                break;
-            }
-            if let Some((item, reply)) = self.waiting.pop_front() {
-                batch.0.push(item);
-                batch.1.push(reply);
-            }
-        }
+        let mut total = Weight::default();
+        let fitting = self.waiting.iter().take_while(|(item, _)| {
+            total += item.weigh();
+            total.is_bearable()
+        });
+        let count = fitting.count().max(1);
         self.under_way += 1;
-        Some(batch)
+        Some(self.waiting.drain(..count).unzip())
     }
 }

@@ -182,9 +182,11 @@ impl Broker {
 
     /// The queues meant, and those that may come to be.
     pub(super) async fn resolve(&self, patterns: &[QueuePattern], order: Order) -> Result<Route> {
+        // A queue that comes to be after the look is told to the dispatcher.
+        let guest = self.dispatcher.guest();
         let has_prefix = patterns.iter().any(|one| matches!(one, QueuePattern::Prefix(_)));
         let known = if has_prefix { self.store.queues().await? } else { Vec::new() };
-        Ok(Route::new(patterns, &known, order))
+        Ok(Route::new(patterns, &known, order, guest))
     }
 
     /// Leases that the same request made before and that still live. One queue needs no extra

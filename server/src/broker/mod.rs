@@ -233,9 +233,10 @@ pub struct Tasks {
 impl Broker {
     /// A broker over `store`. Nothing moves until the tasks run.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> (Self, Tasks) {
-        let (folder, folding) = fold::pair(Arc::clone(&store), clock.clone());
+        let arrivals = dispatch::Arrivals::default();
+        let (folder, folding) = fold::pair(Arc::clone(&store), clock.clone(), arrivals.clone());
         let (dispatcher, dispatching) =
-            dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone());
+            dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone(), arrivals);
         let settings = settings::SettingsCache::new(Arc::clone(&store), clock.clone());
         let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone(), settings.clone());
         let (workers, watching) = workers::pair(Arc::clone(&store), clock.clone());

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::job::transition::Disposition;
 use crate::job::{EventKind, Job, LeaseToken, QueueName, RequestId, Spec, WorkerId};
 use crate::store::LogStart;
+use crate::store::faulty::{Fault, Faulty, Operation};
 use crate::store::sqlite::SqliteStore;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -92,6 +93,12 @@ impl Running {
     }
 }
 
+/// A broker on a store that fails, holds back and counts.
+async fn on_faulty() -> (Running, Arc<Faulty>) {
+    let faulty = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
+    (running_on(Arc::clone(&faulty) as Arc<dyn Store>), faulty)
+}
+
 fn name(queue: &str) -> QueueName {
     QueueName::parse(queue).unwrap()
 }
@@ -122,7 +129,9 @@ fn request(queues: &[&str], wait: Duration) -> LeaseRequest {
 
 const LONG: Duration = Duration::from_mins(1);
 
+mod fold;
 mod gates;
+mod handover;
 mod linger;
 mod settle;
 mod subscription;
@@ -186,7 +195,7 @@ async fn one_batch_of_jobs_serves_all_waiting_workers_by_one_claim() {
     }
     // All have looked once a later worker, served behind them, has.
     running.lease(&["a"], Duration::ZERO).await;
-    running.broker.enqueue_all((0..20).map(|_| new_job("a")).collect()).await.unwrap();
+    running.broker.enqueue_all((0..20).map(|_| new_job("a")).collect(), None).await.unwrap();
     for leased in join_all(waiting).await {
         assert_eq!(leased.jobs.len(), 1);
     }
@@ -203,7 +212,7 @@ async fn a_claim_that_was_full_by_bytes_leaves_no_job_stranded() {
         assert!(one.as_mut().now_or_never().is_none());
     }
     running.lease(&["a"], Duration::ZERO).await;
-    running.broker.enqueue_all((0..5).map(|_| new_job("a")).collect()).await.unwrap();
+    running.broker.enqueue_all((0..5).map(|_| new_job("a")).collect(), None).await.unwrap();
     for leased in join_all(waiting).await {
         assert_eq!(leased.unwrap().jobs.len(), 1, "one job is more than the bytes allow");
     }
@@ -272,7 +281,7 @@ async fn concurrent_enqueues_ride_in_few_store_calls() {
 #[tokio::test]
 async fn concurrent_acks_ride_in_few_store_calls() {
     let running = running().await;
-    running.broker.enqueue_all((0..128).map(|_| new_job("a")).collect()).await.unwrap();
+    running.broker.enqueue_all((0..128).map(|_| new_job("a")).collect(), None).await.unwrap();
     let leased = LeaseRequest { max_jobs: 128, ..request(&["a"], Duration::ZERO) };
     let leased = running.broker.lease(leased).await.unwrap();
     let before = running.moves("a").await;
@@ -289,7 +298,7 @@ async fn concurrent_acks_ride_in_few_store_calls() {
 async fn a_batch_over_several_queues_answers_in_its_order() {
     let running = running().await;
     let jobs = ["a", "b", "a", "c"].map(new_job);
-    let answers = running.broker.enqueue_each(jobs.to_vec()).await;
+    let answers = running.broker.enqueue_each((0..).zip(jobs).collect(), None).await;
     let queues: Vec<String> =
         answers.iter().map(|one| one.as_ref().unwrap().job.name.queue.to_string()).collect();
     assert_eq!(queues, ["a", "b", "a", "c"]);
@@ -302,7 +311,7 @@ async fn one_taken_id_keeps_the_whole_batch_out() {
     let taken = running.enqueue("a").await;
     let mut clash = new_job("a");
     clash.id = Some(taken.name.id.clone());
-    let answers = running.broker.enqueue_all(vec![new_job("a"), clash]).await.unwrap();
+    let answers = running.broker.enqueue_all(vec![new_job("a"), clash], None).await.unwrap();
     assert_eq!(answers[0].as_ref().unwrap_err(), &Error::Withheld);
     assert!(matches!(answers[1], Err(Error::Exists { state: State::Ready, .. })));
     assert_eq!(running.broker.stats(&name("a")).await.unwrap().survey.counts.ready, 1);

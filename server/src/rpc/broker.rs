@@ -16,7 +16,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::convert::cancel::{cancel, wait};
-use super::convert::enqueue::{Batch, TraceContext, batch, new_job, response};
+use super::convert::enqueue::{Batch, BatchJobs, TraceContext, batch, new_job, response};
 use super::convert::field::Violations;
 use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
 use super::convert::settle;
@@ -67,28 +67,29 @@ impl Calls {
     }
 
     async fn enqueue_batch(&self, batch: Batch) -> Result<Vec<EnqueueResult>, Fault> {
-        match batch {
-            Batch::Whole(jobs) => {
-                let results = self.broker.enqueue_all(jobs).await?;
+        let Batch { jobs, request } = batch;
+        match jobs {
+            BatchJobs::Whole(jobs) => {
+                let results = self.broker.enqueue_all(jobs, request).await?;
                 refusal(&results)?;
                 Ok(results
                     .into_iter()
                     .map(|result| enqueue_result(result.map_err(Fault::from)))
                     .collect())
             }
-            Batch::Partial(items) => {
+            BatchJobs::Partial(items) => {
                 let mut refused = Vec::with_capacity(items.len());
                 let mut jobs = Vec::with_capacity(items.len());
-                for item in items {
+                for (number, item) in (0..).zip(items) {
                     match item {
                         Ok(job) => {
-                            jobs.push(job);
+                            jobs.push((number, job));
                             refused.push(None);
                         }
                         Err(wrong) => refused.push(Some(Fault::from(wrong))),
                     }
                 }
-                let mut made = self.broker.enqueue_each(jobs).await.into_iter();
+                let mut made = self.broker.enqueue_each(jobs, request).await.into_iter();
                 let results = refused.into_iter().filter_map(|refused| match refused {
                     Some(fault) => Some(Err(fault)),
                     None => made.next().map(|result| result.map_err(Fault::from)),

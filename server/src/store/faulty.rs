@@ -69,6 +69,8 @@ pub struct Faulty {
     held: watch::Sender<Option<Operation>>,
     /// The calls so far.
     calls: watch::Sender<HashMap<Operation, usize>>,
+    /// Signals that are none of the inner store's, if those are kept back.
+    silence: Option<broadcast::Sender<Signal>>,
 }
 
 #[derive(Default)]
@@ -87,7 +89,13 @@ impl Faulty {
             plan: Mutex::default(),
             held: watch::Sender::default(),
             calls: watch::Sender::default(),
+            silence: None,
         }
+    }
+
+    /// Wraps `inner` and keeps its signals back.
+    pub fn silent(inner: Arc<dyn Store>) -> Self {
+        Self { silence: Some(broadcast::Sender::new(1)), ..Self::new(inner) }
     }
 
     /// Holds back the answers of `operation` until told otherwise; the work is done.
@@ -323,7 +331,7 @@ impl Store for Faulty {
     }
 
     fn signals(&self) -> broadcast::Receiver<Signal> {
-        self.inner.signals()
+        self.silence.as_ref().map_or_else(|| self.inner.signals(), broadcast::Sender::subscribe)
     }
 
     async fn run(&self, stop: CancellationToken) {

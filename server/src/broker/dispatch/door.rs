@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Wish;
 use super::answer::{Answer, Outlet, Subscription};
+use super::arrivals::{Arrivals, Guest};
 use super::returns::Returns;
 use crate::broker::{Error, Result};
 
@@ -30,12 +31,22 @@ pub(super) enum Message {
 pub struct Dispatcher {
     mailbox: mpsc::Sender<Message>,
     returns: Returns,
+    arrivals: Arrivals,
     tickets: Arc<AtomicU64>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(mailbox: mpsc::Sender<Message>, returns: Returns) -> Self {
-        Self { mailbox, returns, tickets: Arc::default() }
+    pub(super) fn new(
+        mailbox: mpsc::Sender<Message>,
+        returns: Returns,
+        arrivals: Arrivals,
+    ) -> Self {
+        Self { mailbox, returns, arrivals, tickets: Arc::default() }
+    }
+
+    /// For a [`Route`](super::Route): while there is a guest, queues that come to be are heard of.
+    pub fn guest(&self) -> Guest {
+        self.arrivals.guest()
     }
 
     /// Puts a wish in that ends with its first answer.

@@ -33,6 +33,10 @@ pub(super) struct Line {
     /// So many jobs may be ready that no claim is under way for, about: claims for more of those
     /// who are parked would be in vain.
     expected: usize,
+    /// Ready jobs whose insert is under way.
+    coming: usize,
+    /// Ready jobs whose insert was begun and that no claim has met.
+    unmet: usize,
 }
 
 /// Who stands in a line.
@@ -75,6 +79,33 @@ impl Line {
             Some(count) => self.expected.saturating_add(count),
             None => self.expected.max(SOME),
         };
+    }
+
+    /// The insert of so many jobs was begun.
+    pub(super) fn await_jobs(&mut self, count: usize) {
+        self.coming += count;
+        self.unmet += count;
+    }
+
+    /// The insert of so many jobs was answered.
+    pub(super) fn jobs_are_in(&mut self, count: usize) {
+        self.coming = self.coming.saturating_sub(count);
+    }
+
+    /// A claim got so many jobs, or they did not come to be.
+    pub(super) fn met(&mut self, count: usize) {
+        self.unmet = self.unmet.saturating_sub(count);
+    }
+
+    /// How many jobs are in the store, not met, and taken for not there, if any are. Another
+    /// broker may have them; so this is asked once.
+    pub(super) fn missed(&mut self) -> Option<usize> {
+        if self.under_way > 0 || self.gate.is_some() || self.dry.is_empty() {
+            return None;
+        }
+        let missed = self.unmet.checked_sub(self.coming).filter(|missed| *missed > 0)?;
+        self.unmet = self.coming;
+        Some(missed)
     }
 
     /// What was told so far, for a claim that starts now and wants so many jobs.

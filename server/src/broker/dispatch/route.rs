@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::arrivals::Guest;
 use crate::broker::lease::{Order, QueuePattern};
 use crate::job::QueueName;
 
@@ -16,6 +17,8 @@ pub struct Route {
     order: Order,
     /// Where the next fair round begins.
     next: usize,
+    /// So that no queue comes to be unheard.
+    _guest: Guest,
 }
 
 #[derive(Clone, Debug)]
@@ -26,8 +29,9 @@ struct Place {
 }
 
 impl Route {
-    /// A route through the queues that `entries` mean among the `known` ones.
-    pub fn new(entries: &[QueuePattern], known: &[QueueName], order: Order) -> Self {
+    /// A route through the queues that `entries` mean among the `known` ones, which were looked up
+    /// after the guest had come.
+    pub fn new(entries: &[QueuePattern], known: &[QueueName], order: Order, guest: Guest) -> Self {
         let mut seen = HashSet::with_capacity(entries.len());
         let mut places = Vec::new();
         let mut patterns = Vec::new();
@@ -50,7 +54,7 @@ impl Route {
         if patterns.is_empty() {
             seen = HashSet::new();
         }
-        Self { places, patterns, known: seen, order, next }
+        Self { places, patterns, known: seen, order, next, _guest: guest }
     }
 
     /// The queues.
@@ -130,13 +134,14 @@ fn lot(weight: Option<u32>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrivals::Arrivals;
     use super::*;
 
     fn route(entries: &[&str], known: &[&str], order: Order) -> Route {
         let entries: Vec<_> =
             entries.iter().map(|text| QueuePattern::parse(text).unwrap()).collect();
         let known: Vec<_> = known.iter().map(|name| QueueName::parse(name).unwrap()).collect();
-        Route::new(&entries, &known, order)
+        Route::new(&entries, &known, order, Arrivals::default().guest())
     }
 
     fn round(route: &Route) -> Vec<String> {

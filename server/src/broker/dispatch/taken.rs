@@ -47,6 +47,7 @@ impl Dispatching {
             Err(error) => self.failed(claiming, &error),
         }
         self.pump(queue);
+        self.look_for_missed(queue);
         self.close_line(queue);
     }
 
@@ -55,6 +56,7 @@ impl Dispatching {
         let Claiming { queue, stands, told } = claiming;
         let Some(line) = self.lines.get_mut(queue) else { return };
         line.gate = taken.gate;
+        line.met(taken.jobs.iter().map(Vec::len).sum());
         let mut gave_all = taken.gate.is_none();
         for (number, ((stand, wanted), jobs)) in stands.iter().zip(&taken.jobs).enumerate() {
             gave_all &= jobs.len() >= *wanted;

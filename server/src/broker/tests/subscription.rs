@@ -4,10 +4,9 @@ use super::*;
 use crate::broker::dispatch::{Subscription, Wish};
 use crate::job::LeaseSecret;
 use crate::store::Claim;
-use crate::store::faulty::{Fault, Faulty, Operation};
 
 /// A worker that may have `credit` jobs.
-async fn subscribe(broker: &Broker, queues: &[&str], credit: usize) -> Subscription {
+pub(super) async fn subscribe(broker: &Broker, queues: &[&str], credit: usize) -> Subscription {
     let LeaseRequest { queues, order, worker, max_bytes, .. } = request(queues, LONG);
     let (types, secret) = (Vec::new(), LeaseSecret(1));
     let limit = credit;
@@ -23,11 +22,6 @@ async fn next(subscription: &mut Subscription) -> Vec<Job> {
 
 fn names(jobs: &[Job]) -> Vec<JobName> {
     jobs.iter().map(|job| job.name.clone()).collect()
-}
-
-async fn on_faulty() -> (Running, Arc<Faulty>) {
-    let faulty = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
-    (running_on(Arc::clone(&faulty) as Arc<dyn Store>), faulty)
 }
 
 #[tokio::test]

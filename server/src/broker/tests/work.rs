@@ -256,7 +256,7 @@ async fn a_lease_that_is_shorter_than_the_pings_is_extended_when_it_is_received(
 async fn a_heartbeat_of_one_worker_is_one_store_call() {
     let store = Arc::new(Faulty::new(SqliteStore::in_memory().await.unwrap()));
     let running = running_on(Arc::clone(&store) as Arc<dyn Store>);
-    running.broker.enqueue_all((0..50).map(|_| new_job("a")).collect()).await.unwrap();
+    running.broker.enqueue_all((0..50).map(|_| new_job("a")).collect(), None).await.unwrap();
     let extending = Hello { auto_extend: true, ..hello() };
     let (mut worker, jobs) = Worker::holding(&running, extending, 50).await;
     running.clock.advance(10 * SECOND);

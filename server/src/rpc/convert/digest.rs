@@ -23,6 +23,26 @@ pub(super) fn enqueue(request: &EnqueueRequest, labels: &BTreeMap<String, String
     hash.finish()
 }
 
+/// The digest of a batch, of all its requests in their order: as stable as that of one.
+pub(super) fn batch(requests: &mut [EnqueueRequest]) -> u64 {
+    let mut hash = Fnv::default();
+    let mut encoded = Vec::new();
+    for request in requests {
+        let labels = std::mem::take(&mut request.labels);
+        encoded.clear();
+        request.encode_raw(&mut encoded);
+        hash.write_sized(&encoded);
+        let mut sorted: Vec<_> = labels.iter().collect();
+        sorted.sort_unstable();
+        for (key, value) in sorted {
+            hash.write_sized(key.as_bytes());
+            hash.write_sized(value.as_bytes());
+        }
+        request.labels = labels;
+    }
+    hash.finish()
+}
+
 /// The digest of a bulk request, without its `request_id`.
 pub(super) fn bulk(request: &BulkJobsRequest) -> u64 {
     debug_assert!(request.request_id.is_empty(), "taken out before");
@@ -56,6 +76,17 @@ mod tests {
         // Stores hold digests of older brokers: this number is part of the protocol.
         let digest = enqueue(&request(), &labels(&[("a", "1"), ("b", "2")]));
         assert_eq!(digest, 0xb02b_9044_3b12_0e9b);
+    }
+
+    #[test]
+    fn a_digest_of_a_batch_never_changes() {
+        let labels =
+            [("a", "1"), ("b", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let labelled = EnqueueRequest { labels: labels.into(), ..request() };
+        let first = batch(&mut [request(), labelled.clone()]);
+        assert_eq!(first, 10_720_803_391_661_333_997);
+        assert_ne!(first, batch(&mut [labelled.clone(), request()]));
+        assert_ne!(first, batch(&mut [request(), labelled, request()]));
     }
 
     #[test]

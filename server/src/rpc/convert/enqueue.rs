@@ -209,9 +209,18 @@ pub(super) fn labels(
     wrong.finish(Some(labels))
 }
 
-/// A batch, read: what is asked for and how.
+/// A batch, read.
 #[derive(Debug)]
-pub(in crate::rpc) enum Batch {
+pub(in crate::rpc) struct Batch {
+    /// What is asked for.
+    pub jobs: BatchJobs,
+    /// The request for all of it, if it may come twice.
+    pub request: Option<Request>,
+}
+
+/// What a batch asks for and how.
+#[derive(Debug)]
+pub(in crate::rpc) enum BatchJobs {
     /// All of one queue, all or nothing.
     Whole(Vec<NewJob>),
     /// Each for itself; the refused ones are in their places.
@@ -220,7 +229,7 @@ pub(in crate::rpc) enum Batch {
 
 /// Reads a batch.
 pub(in crate::rpc) fn batch(
-    proto: v1::BatchEnqueueRequest,
+    mut proto: v1::BatchEnqueueRequest,
     trace: &TraceContext,
     now: Timestamp,
 ) -> Result<Batch, Violations> {
@@ -236,6 +245,19 @@ pub(in crate::rpc) fn batch(
         wrong.absorb("requests", Violations::too_large(BATCH_LIMIT, actual));
         return Err(wrong);
     }
+    let id = wrong.at("request_id", optional(&proto.request_id, RequestId::parse));
+    if !proto.request_id.is_empty() {
+        for (index, request) in proto.requests.iter().enumerate() {
+            if !request.request_id.is_empty() {
+                wrong.add(
+                    format!("requests[{index}].request_id"),
+                    "must be empty in a batch with one",
+                );
+            }
+        }
+    }
+    let id = std::mem::take(&mut wrong).finish(id)?;
+    let request = id.map(|id| Request { id, digest: digest::batch(&mut proto.requests) });
     let repeated = repeated_ids(&proto.requests);
     let jobs = proto.requests.into_iter().map(|request| new_job(request, trace, now));
     if proto.allow_partial {
@@ -245,7 +267,7 @@ pub(in crate::rpc) fn batch(
             wrong.add(field, REPEATED);
             jobs[index] = Err(wrong);
         }
-        return Ok(Batch::Partial(jobs));
+        return Ok(Batch { jobs: BatchJobs::Partial(jobs), request });
     }
     for (index, field) in repeated {
         wrong.add(format!("requests[{index}].{field}"), REPEATED);
@@ -266,7 +288,7 @@ pub(in crate::rpc) fn batch(
             }
         }
     }
-    wrong.finish(Some(Batch::Whole(whole)))
+    wrong.finish(Some(Batch { jobs: BatchJobs::Whole(whole), request }))
 }
 
 pub(super) const REPEATED: &str = "is used twice in this batch";
