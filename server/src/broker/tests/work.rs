@@ -456,6 +456,19 @@ async fn a_stream_ends_when_its_broker_drains_and_nothing_is_held() {
     running.stop().await;
 }
 
+/// The time that a worker has then is real time, which passes by itself when all is at rest.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_broker_in_time_whatever_is_held() {
+    let running = running().await;
+    let job = running.enqueue("a").await;
+    let (mut worker, _) = Worker::holding(&running, hello(), 1).await;
+    running.broker.drain();
+    assert!(matches!(worker.directive().await, Directive::Drain(_, Some(_))));
+    assert!(worker.end().await.is_none());
+    assert_eq!(attempts(&running, &job).await, (State::Leased, 1, 1));
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_frame_that_is_wrong_is_answered_and_the_stream_goes_on() {
     let running = running().await;
