@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::forget::forget;
 use super::queue::{Queue, Queues};
 use super::row::{Failure, corrupt, time};
 use crate::clock::Timestamp;
-use crate::job::{QueueName, State};
+use crate::job::{Keep, QueueName, State};
 use crate::store::{Kind, Signal};
 
 /// The calls of one transaction, from its begin to its commit.
@@ -56,8 +57,8 @@ impl<'c> Batch<'c> {
     pub(super) fn call<'a>(&'a mut self, name: &'a QueueName) -> Result<Option<Call<'a>>, Failure> {
         let Some(queue) = self.queues.find(self.db, name)? else { return Ok(None) };
         let before = *queue;
-        let log = Vec::new();
-        Ok(Some(Call { db: self.db, name, queue, log, before, news: &mut self.news }))
+        let (log, keep) = (Vec::new(), Kept::default());
+        Ok(Some(Call { db: self.db, name, queue, log, keep, before, news: &mut self.news }))
     }
 
     /// As [`Batch::call`], and makes the queue if it does not exist.
@@ -112,14 +113,19 @@ pub(super) struct Call<'a> {
     pub(super) queue: &'a mut Queue,
     /// The events of this call, encoded and joined.
     pub(super) log: Vec<u8>,
+    keep: Kept,
     before: Queue,
     news: &'a mut News,
 }
+
+/// How many finished jobs the last one that came to a state lets there be.
+type Kept = [Option<u32>; State::ALL.len()];
 
 /// Where a call was at some point, to go back to; see [`Call::rewind`].
 pub(super) struct Mark {
     queue: Queue,
     log: usize,
+    keep: Kept,
 }
 
 impl Call<'_> {
@@ -142,7 +148,7 @@ impl Call<'_> {
     /// Begins what may be undone.
     pub(super) fn mark(&self) -> rusqlite::Result<Mark> {
         self.db.prepare_cached("savepoint mark")?.execute([])?;
-        Ok(Mark { queue: *self.queue, log: self.log.len() })
+        Ok(Mark { queue: *self.queue, log: self.log.len(), keep: self.keep })
     }
 
     /// Undoes all since `mark`.
@@ -150,12 +156,31 @@ impl Call<'_> {
         self.db.prepare_cached("rollback to mark")?.execute([])?;
         *self.queue = mark.queue;
         self.log.truncate(mark.log);
+        self.keep = mark.keep;
         Ok(())
     }
 
     /// Ends what may be undone.
     pub(super) fn release(&self) -> rusqlite::Result<()> {
         self.db.prepare_cached("release mark")?.execute([])?;
+        Ok(())
+    }
+
+    /// Takes note that a job has come to its end, `state`; those that are too many then go when the
+    /// call ends, all at once.
+    pub(super) fn keep(&mut self, state: State, keep: Keep) {
+        let last = &mut self.keep[state as usize];
+        *last = keep.count.or(*last);
+    }
+
+    /// Forgets the finished jobs that are too many, earliest to go first.
+    fn trim(&mut self) -> rusqlite::Result<()> {
+        for (state, count) in State::ALL.into_iter().zip(self.keep) {
+            let surplus = self.queue.jobs(state) - count.map_or(i64::MAX, i64::from);
+            if surplus > 0 {
+                forget(self, state, i64::MAX, surplus)?;
+            }
+        }
         Ok(())
     }
 
@@ -168,6 +193,7 @@ impl Call<'_> {
 
     /// Ends the call: writes its events as one entry of the log.
     pub(super) fn finish(mut self, now: Timestamp) -> Result<(), Failure> {
+        self.trim()?;
         if self.queue.jobs(State::Ready) > 0 && self.opened() {
             self.news.ready.insert(self.name.clone());
             self.queue.passed_by = false;

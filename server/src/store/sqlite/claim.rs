@@ -19,6 +19,9 @@ use crate::store::{CLAIM_MEMORY, Claim, Claimed};
 /// So many expired jobs are passed over in search of others; then the sweep has to end them first.
 const PASSED: usize = 1000;
 
+/// Reads the ready jobs in order.
+pub(super) const READY: &str = concat!(include_str!("sql/job.sql"), include_str!("sql/ready.sql"));
+
 /// Serves `claims` in order.
 pub(super) fn claim(
     batch: &mut Batch<'_>,
@@ -91,7 +94,7 @@ fn replay(call: &Call<'_>, request: RequestId) -> Result<Vec<Found>, Failure> {
 }
 
 /// The next ready jobs, up to `limit` and as many as the claim has room for. Answers also whether
-/// there are no more.
+/// it saw that there are no more.
 fn choose(
     call: &mut Call<'_>,
     claim: &Claim,
@@ -103,23 +106,31 @@ fn choose(
     let queue = call.queue.id;
     let mut params: Vec<&dyn ToSql> = vec![&queue];
     params.extend(types.iter().map(|one| one as &dyn ToSql));
+    let expires = line.column_index("expires")?;
     let mut rows = line.query(&params[..])?;
     let jobs = Jobs::of(call.db, call.name);
     let mut portion = Portion::within(limit, claim.max_bytes);
     let (mut chosen, mut passed) = (Vec::new(), 0);
     let ended = loop {
+        // The counters say as well whether that was the last job of any type.
+        if chosen.len() == limit && types.is_empty() {
+            break false;
+        }
         let Some(row) = rows.next()? else { break true };
         if chosen.len() == limit {
             break false;
         }
-        let expires: Option<i64> = row.get(1)?;
-        if expires.is_some_and(|expires| expires <= integer(now)) {
+        let lapses: Option<i64> = row.get(expires)?;
+        if lapses.is_some_and(|moment| moment <= integer(now)) {
             passed += 1;
             if passed > PASSED {
                 call.queue.choked = true;
                 break false;
             }
-        } else if let Some(found) = pass_over(jobs.at_row(row.get(0)?))? {
+            continue;
+        }
+        let job = if types.is_empty() { jobs.one(row).map(Some) } else { jobs.at_row(row.get(0)?) };
+        if let Some(found) = pass_over(job)? {
             if portion.is_full_before(&found) {
                 break false;
             }
@@ -129,15 +140,16 @@ fn choose(
     Ok((chosen, ended))
 }
 
-/// A walk along the ready jobs in the order in which they are claimed: their rows and expiries.
+/// A walk along the ready jobs in the order in which they are claimed, with their expiries: whole
+/// jobs, or their rows where the lines of types are merged.
 fn line<'c>(call: &Call<'c>, types: usize) -> rusqlite::Result<CachedStatement<'c>> {
     if types == 0 {
-        return call.db.prepare_cached(include_str!("sql/ready.sql"));
+        return call.db.prepare_cached(READY);
     }
     call.db.prepare_cached(&line_of_types(types))
 }
 
-/// As `ready.sql`, for the jobs of so many types: their lines are merged.
+/// The ready jobs of so many types in order, as rows: their lines are merged.
 pub(super) fn line_of_types(types: usize) -> String {
     let mut sql = String::new();
     for parameter in 2..types + 2 {

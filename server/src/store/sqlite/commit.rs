@@ -4,14 +4,16 @@ use rusqlite::params;
 
 use super::batch::{Batch, Call};
 use super::dedup;
-use super::forget::{delete, trim};
+use super::forget::delete;
 use super::insert;
 use super::row::{Failure, integer, letter, whole};
-use super::standing::Standing;
+use super::standing::{Standing, told};
 use super::term;
 use crate::clock::Timestamp;
 use crate::job::{Attempt, HISTORY, Outcome, Place, QueueName, Spec, State, Transition};
-use crate::store::record::{encode_attempt, encode_failure, encode_payload, encode_spec};
+use crate::store::record::{
+    decode_attempt, encode_attempt, encode_failure, encode_payload, encode_spec,
+};
 use crate::store::{Commit, Guarded, Insert, Room};
 
 /// Applies the transitions whose guard holds, in order.
@@ -97,17 +99,18 @@ pub(super) fn apply(
         dedup::leave_line(call, job.row)?;
     }
     if gone {
-        delete(call.db, job.row, job.terms)?;
+        delete(call.db, job.row, job.terms, job.deliveries)?;
     } else {
         let bytes = match &transition.spec {
             Some(spec) => respec(call, job, spec)?,
             None => job.bytes,
         };
         call.queue.gain(transition.to, bytes);
-        change(call, job, transition)?;
-        if let Some(attempt) = &transition.attempt {
-            record(call, job, attempt)?;
-        }
+        let attempt = match &transition.attempt {
+            Some(attempt) => record(call, job, attempt)?,
+            None => None,
+        };
+        change(call, job, transition, attempt.as_deref())?;
         let left = Left {
             checkpoint: transition.checkpoint.as_ref().map(encode_payload),
             failure: transition.failure.as_ref().map(encode_failure),
@@ -120,7 +123,7 @@ pub(super) fn apply(
         dedup::unblock(call, job.row, now)?;
     }
     if transition.to.is_terminal() && !gone {
-        trim(call, transition.to, transition.keep)?;
+        call.keep(transition.to, transition.keep);
     }
     Ok(())
 }
@@ -155,13 +158,19 @@ fn respec(call: &mut Call<'_>, job: &Standing, spec: &Spec) -> rusqlite::Result<
         spec.priority,
         spec.job_type,
         bytes,
-        terms
+        terms,
+        told(spec)
     ])?;
     Ok(bytes)
 }
 
-/// Rewrites the row of the job.
-fn change(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> rusqlite::Result<()> {
+/// Rewrites the row of the job, with a newest attempt if there is one.
+fn change(
+    call: &mut Call<'_>,
+    job: &Standing,
+    transition: &Transition,
+    attempt: Option<&[u8]>,
+) -> rusqlite::Result<()> {
     let Transition { to, at, .. } = *transition;
     let place = match (to, transition.place) {
         // It became ready no more anew than before: it stays where it is in its line.
@@ -185,6 +194,7 @@ fn change(call: &mut Call<'_>, job: &Standing, transition: &Transition) -> rusql
         transition.ended.map(integer),
         place,
         expires.map(integer),
+        attempt,
     ])?;
     Ok(())
 }
@@ -194,21 +204,40 @@ pub(super) fn falls_due(state: State, at: Timestamp) -> Option<Timestamp> {
     (!matches!(state, State::Ready | State::Blocked)).then_some(at)
 }
 
-/// Adds to the history. A second record of the same lease replaces the first: a late ack.
-fn record(call: &Call<'_>, job: &Standing, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Adds to the history; a second record of the same lease replaces the first: a late ack. Answers
+/// what the job's row is to keep as its newest attempt; those before it have rows of their own.
+fn record(call: &Call<'_>, job: &Standing, attempt: &Attempt) -> rusqlite::Result<Option<Vec<u8>>> {
     let body = match (&attempt.worker, &job.worker) {
         (None, Some(worker)) => {
             encode_attempt(&Attempt { worker: Some(worker.clone()), ..attempt.clone() })
         }
         _ => encode_attempt(attempt),
     };
+    // One that can't be read is given up for the new one.
+    let newest =
+        job.attempt.as_ref().and_then(|body| Some((body, decode_attempt(body.clone()).ok()?)));
+    match newest {
+        Some((old, before)) if before.delivery < attempt.delivery => {
+            put_aside(call, job.row, before.delivery, old)?;
+            Ok(Some(body))
+        }
+        Some((_, after)) if after.delivery > attempt.delivery => {
+            put_aside(call, job.row, attempt.delivery, &body)?;
+            Ok(None)
+        }
+        _ => Ok(Some(body)),
+    }
+}
+
+/// Keeps an attempt that is not the newest.
+fn put_aside(call: &Call<'_>, row: i64, delivery: u32, body: &[u8]) -> rusqlite::Result<()> {
     call.db
         .prepare_cached("insert or replace into attempt (job, delivery, body) values (?1, ?2, ?3)")?
-        .execute(params![job.row, attempt.delivery, body])?;
-    if attempt.delivery > HISTORY {
+        .execute(params![row, delivery, body])?;
+    if delivery >= HISTORY {
         call.db
             .prepare_cached(include_str!("sql/trim_attempts.sql"))?
-            .execute(params![job.row, HISTORY])?;
+            .execute(params![row, HISTORY - 1])?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::memory::Memory;
 use super::queue::count;
 use super::request::{self, Made};
 use super::row::{Failure, corrupt, integer, letter, state, whole};
+use super::standing::told;
 use super::term;
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, JobName, QueueName, State};
@@ -115,7 +116,12 @@ pub(super) fn insert_one(
     {
         return Ok(known);
     }
-    if *chosen_id && let Some(state) = state_of(call, &job.name.id)? {
+    // With nothing to come before it, the insert itself finds out whether the id is taken.
+    let looks = job.spec.dedup.is_some() || room != Room::default();
+    if *chosen_id
+        && looks
+        && let Some(state) = state_of(call, &job.name.id)?
+    {
         return Ok(Inserted::Exists(state));
     }
     if let Some(dedup) = &job.spec.dedup
@@ -187,6 +193,7 @@ fn add(call: &mut Call<'_>, job: &Job, state: State, spec: &[u8]) -> rusqlite::R
         job.spec.job_type,
         bytes,
         job.spec.expires.map(integer),
+        told(&job.spec),
     ])?;
     if added == 0 {
         return Ok(None);

@@ -22,7 +22,7 @@ struct Migration {
 const MIGRATIONS: [Migration; 3] = [
     Migration { sql: include_str!("migrations/0001_jobs.sql"), fill: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0002_life.sql"), fill: copy_from_specs },
-    Migration { sql: include_str!("migrations/0003_batches.sql"), fill: |_| Ok(()) },
+    Migration { sql: include_str!("migrations/0003_lean.sql"), fill: |_| Ok(()) },
 ];
 
 /// Marks the file as this program's, `Lssr` in ASCII.

@@ -58,7 +58,8 @@ impl Opened {
         if let Place::File { sync, .. } = place {
             set_up_file(&db, *sync).map_err(wrong)?;
         }
-        db.pragma_update(None, "foreign_keys", true).map_err(wrong)?;
+        // What belongs to a job is deleted by name (forget.rs), which costs less than a cascade.
+        db.pragma_update(None, "foreign_keys", false).map_err(wrong)?;
         // Plans do not depend on what is bound; without it, statements on partial indexes are
         // compiled anew for each run, just in case.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(wrong)?;

@@ -171,7 +171,8 @@ impl<'a> Jobs<'a> {
         Ok(found)
     }
 
-    fn one(&self, row: &Row<'_>) -> Result<Found, Failure> {
+    /// Reads the job in `row`, whose columns begin with those of `job.sql`.
+    pub(super) fn one(&self, row: &Row<'_>) -> Result<Found, Failure> {
         let mut columns = Columns { row, next: 0 };
         let number: i64 = columns.take()?;
         let id: String = columns.take()?;
@@ -181,9 +182,12 @@ impl<'a> Jobs<'a> {
             // A row whose parts can't be read is the job's trouble, not the database's.
             corrupt(&name, why)
         })?;
-        if found.job.counters.deliveries > 0 {
+        // The newest attempt came with the row.
+        let newest = found.job.details.attempts.pop();
+        if found.job.counters.deliveries > 1 {
             self.add_attempts(&mut found)?;
         }
+        found.job.details.attempts.extend(newest);
         Ok(found)
     }
 
@@ -261,6 +265,7 @@ fn decode(
     let lease_started: Option<i64> = columns.take()?;
     let lease_duration: Option<i64> = columns.take()?;
     let cancel = columns.take_blob()?;
+    let attempt = columns.take_blob()?;
     let spec = columns.take_blob()?.unwrap_or_default();
     let left = Left {
         progress: columns.take_blob()?,
@@ -268,7 +273,8 @@ fn decode(
         failure: columns.take_blob()?,
         result: columns.take_blob()?,
     };
-    let size = spec.len() + left.size() + OVERHEAD;
+    let attempt_size = attempt.as_ref().map_or(0, Bytes::len);
+    let size = spec.len() + left.size() + attempt_size + OVERHEAD;
     let decoded = || -> Result<Found, String> {
         let lease = match (secret, worker, lease_started, lease_duration) {
             (Some(secret), Some(worker), Some(started), Some(duration)) => Some(Lease {
@@ -281,7 +287,9 @@ fn decode(
         };
         let cancel = cancel.map(decode_cancel).transpose().map_err(|why| why.to_string())?;
         let spec: Spec = decode_spec(spec).map_err(|why| why.to_string())?;
-        let details = left.decode().map_err(|why| why.to_string())?;
+        let mut details = left.decode().map_err(|why| why.to_string())?;
+        let attempt = attempt.map(decode_attempt).transpose().map_err(|why| why.to_string())?;
+        details.attempts.extend(attempt);
         let state = state(&letter)?;
         let job = Job {
             name,

@@ -1,14 +1,15 @@
 //! What guards and events need to know of a job, without its payload.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::batch::Call;
 use super::row::{Failure, bits, blob, corrupt, state, time};
 use crate::clock::Timestamp;
 use crate::job::{
-    Cancel, Event, Guard, JobId, JobName, LeaseSecret, State, Transition, Version, WorkerId,
+    Cancel, Event, Guard, JobId, JobName, LeaseSecret, Spec, State, Transition, Version, WorkerId,
 };
-use crate::store::record::{decode_cancel, decode_spec, encode_event};
+use crate::store::record::{decode_cancel, decode_spec, encode_event, encode_spec};
 
 /// Where a job stands.
 pub(super) struct Standing {
@@ -26,7 +27,12 @@ pub(super) struct Standing {
     pub(super) worker: Option<WorkerId>,
     /// The cancellation it was asked for.
     pub(super) cancel: Option<Cancel>,
-    deliveries: u32,
+    /// How often it was leased.
+    pub(super) deliveries: u32,
+    /// Its newest attempt, encoded.
+    pub(super) attempt: Option<Bytes>,
+    /// What events tell of it; `None`: look in its spec.
+    told: Option<Bytes>,
     revision: u32,
     secret: Option<i64>,
 }
@@ -55,6 +61,8 @@ impl Standing {
                 .then(|| decode_cancel(cancel))
                 .transpose()
                 .map_err(|why| corrupt(name(), why))?,
+            told: row.get_ref(10)?.as_blob_or_null().ok().flatten().map(Bytes::copy_from_slice),
+            attempt: row.get_ref(11)?.as_blob_or_null().ok().flatten().map(Bytes::copy_from_slice),
         }))
     }
 
@@ -87,7 +95,10 @@ impl Standing {
             event.worker.clone_from(&self.worker);
         }
         if event.job_type.is_empty() {
-            add_spec(call.db, self.row, &mut event)?;
+            match &self.told {
+                Some(told) => tell_spec(told.clone(), &mut event),
+                None => add_spec(call.db, self.row, &mut event)?,
+            }
         }
         call.log.extend(encode_event(&event));
         Ok(())
@@ -99,10 +110,33 @@ impl Standing {
 pub(super) fn add_spec(db: &Connection, row: i64, event: &mut Event) -> rusqlite::Result<()> {
     let mut find = db.prepare_cached("select body from spec where job = ?1")?;
     let body = find.query_row([row], |row| Ok(blob(row.get_ref(0)?))).optional()?;
-    if let Some(Ok(spec)) = body.map(decode_spec) {
+    if let Some(spec) = body {
+        tell_spec(spec, event);
+    }
+    Ok(())
+}
+
+/// What events tell of a job with that spec, as a row keeps it.
+pub(super) fn told(spec: &Spec) -> Vec<u8> {
+    let Spec { job_type, labels, trace_context, .. } = spec;
+    if job_type.is_empty() && labels.is_empty() && trace_context.is_empty() {
+        return Vec::new();
+    }
+    encode_spec(&Spec {
+        job_type: job_type.clone(),
+        labels: labels.clone(),
+        trace_context: trace_context.clone(),
+        ..Spec::default()
+    })
+}
+
+fn tell_spec(spec: Bytes, event: &mut Event) {
+    if spec.is_empty() {
+        return;
+    }
+    if let Ok(spec) = decode_spec(spec) {
         event.job_type = spec.job_type;
         event.labels = spec.labels;
         event.trace_context = spec.trace_context;
     }
-    Ok(())
 }

@@ -46,15 +46,15 @@ pub(super) fn wipe(
 }
 
 fn forget_jobs(call: &mut Call<'_>, limit: i64) -> Result<(), Failure> {
-    let find = "select job, state, bytes, terms from job where queue = ?1 limit ?2";
+    let find = "select job, state, bytes, terms, deliveries from job where queue = ?1 limit ?2";
     let mut find = call.db.prepare_cached(find)?;
     let jobs = find
         .query_map([call.queue.id, limit], |row| row.try_into())?
-        .collect::<Result<Vec<(i64, String, i64, i64)>, _>>()?;
-    for (row, letter, bytes, terms) in jobs {
+        .collect::<Result<Vec<(i64, String, i64, i64, u32)>, _>>()?;
+    for (row, letter, bytes, terms, deliveries) in jobs {
         let state = state(&letter).map_err(|why| corrupt(call.name, why))?;
         call.db.prepare_cached("delete from behind where job = ?1")?.execute([row])?;
-        delete(call.db, row, terms)?;
+        delete(call.db, row, terms, deliveries)?;
         call.queue.lose(state, bytes);
     }
     Ok(())

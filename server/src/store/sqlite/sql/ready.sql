@@ -1,5 +1,7 @@
--- The ready jobs in the order in which they are claimed. Without a limit, as those that can't be
--- claimed don't count: reading stops after any job.
-select job, expires from job
-where queue = ?1 and state = 'R'
-order by priority desc, place
+-- The ready jobs in the order in which they are claimed, and when each expires. Without a limit, as
+-- those that can't be claimed don't count: reading stops after any job. cross join: as in
+-- overdue.sql.
+  , j.expires
+from job j cross join spec s using (job) left join detail d using (job)
+where j.queue = ?1 and j.state = 'R'
+order by j.priority desc, j.place

@@ -18,7 +18,7 @@ use super::batch::Batch;
 use super::row::Failure;
 use super::{SqliteStore, Synchronous};
 use crate::clock::Timestamp;
-use crate::job::transition::{ack, give_back};
+use crate::job::transition::{ack, expire, give_back};
 use crate::job::{
     Dedup, DedupKey, DedupScope, Job, JobId, JobName, LeaseSecret, OnDuplicate, Payload, QueueName,
     RequestId, Spec, State, WorkerId,
@@ -355,8 +355,13 @@ async fn a_forgotten_job_leaves_no_row_behind() {
     let store = SqliteStore::in_memory().await.unwrap();
     store.insert(&queue(), one("a"), NOW).await.unwrap();
     let jobs = store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().jobs.remove(0);
+    // Only an attempt that is not the newest has a row of its own.
+    let lost = expire(&jobs[0], 3, NOW.after(Duration::from_hours(1)), 0.0).unwrap();
+    let again = lost.at;
+    store.commit(&queue(), vec![lost.into()], again).await.unwrap();
+    let jobs = store.claim(&queue(), vec![claim(2, 1)], again).await.unwrap().jobs.remove(0);
     let result = Some(Payload::default());
-    let ack = ack(&jobs[0].token().unwrap(), result, None, NOW);
+    let ack = ack(&jobs[0].token().unwrap(), result, None, again);
     let end = ack.at;
     store.commit(&queue(), vec![ack.into()], NOW).await.unwrap();
     for table in TABLES {

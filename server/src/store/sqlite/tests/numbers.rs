@@ -104,6 +104,16 @@ async fn what_a_slow_rate_used_up_does_not_hold_up_a_fast_one() {
 }
 
 #[tokio::test]
+async fn a_claim_that_takes_the_last_ready_job_says_so() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    fill(&store, "job", 3, |_| ()).await;
+    for (secret, limit, wanted) in [(1, 1, false), (2, 2, true)] {
+        let taken = store.claim(&queue(), vec![claim(secret, limit)], NOW).await.unwrap();
+        assert_eq!(taken.exhausted, [wanted]);
+    }
+}
+
+#[tokio::test]
 async fn the_oldest_ready_job_is_seen_behind_one_that_was_given_back() {
     let store = SqliteStore::in_memory().await.unwrap();
     fill(&store, "job", 2, |job| job.spec.priority = 5).await;

@@ -1,6 +1,6 @@
 //! The statements whose cost must not grow with the jobs there are.
 
-use super::super::claim::line_of_types;
+use super::super::claim::{READY, line_of_types};
 use super::super::list;
 use super::*;
 
@@ -33,7 +33,7 @@ async fn walks(store: &SqliteStore, sql: &str, index: &str) {
 async fn reads_of_many_jobs_walk_an_index_in_its_order() {
     let store = SqliteStore::in_memory().await.unwrap();
     for (sql, index) in [
-        (include_str!("../sql/ready.sql"), "job_ready "),
+        (READY, "job_ready "),
         (&line_of_types(1), "job_ready_type "),
         (&line_of_types(3), "job_ready_type "),
         (concat!(include_str!("../sql/job.sql"), include_str!("../sql/overdue.sql")), "job_due "),
