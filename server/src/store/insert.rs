@@ -28,9 +28,9 @@ pub struct Group {
     /// All or none: one job that is refused keeps the others out. Else each stands for itself.
     pub atomic: bool,
     /// The request that asks for all of them, if it may come twice. The store remembers in one
-    /// record which of the jobs it made, if it made any. A repetition makes those that were not, and
-    /// answers the others [`Inserted::Replayed`]; so their ids must follow from the request
-    /// ([`JobId::of_request`]).
+    /// record which of the jobs it made; if it made none, it may forget the request. A repetition
+    /// makes those that were not, and answers the others [`Inserted::Replayed`]; so their ids must
+    /// follow from the request ([`JobId::of_request`]).
     pub request: Option<Request>,
 }
 

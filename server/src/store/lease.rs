@@ -37,9 +37,8 @@ pub struct Claimed {
     /// The jobs for each claim.
     pub jobs: Vec<Vec<Job>>,
     /// For each claim: no ready job is left that it could have got, and a signal tells of the next
-    /// one. Always said where the queue has no ready job, or no more of them than the claim asked
-    /// for and got; false where the end was not seen: behind a gate, beyond a claim's bytes or many
-    /// expired jobs, or when a claim was answered again.
+    /// one. Always said where nothing else made the claim get fewer jobs than it asked for; where
+    /// it got as many, a store may see the end or not.
     pub exhausted: Vec<bool>,
     /// What keeps the queue's ready jobs back, if something does.
     pub gate: Option<Gate>,

@@ -42,11 +42,13 @@ macro_rules! every_store {
 mod fixture;
 mod redis_server;
 
+mod batch;
 mod cancel;
 mod claim;
 mod commit;
 mod dedup;
 mod documents;
+mod exhausted;
 mod expiry;
 mod extend;
 mod faults;

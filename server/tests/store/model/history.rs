@@ -173,9 +173,28 @@ impl History {
     }
 
     fn group(&mut self) -> Group {
-        let group = (0..self.random.usize(1..4)).map(|_| self.item()).collect();
         let jobs = self.one_in(4).then(|| self.random.u64(..30));
-        Group { room: Room { jobs, bytes: None }, ..roomy(group) }
+        let room = Room { jobs, bytes: None };
+        let atomic = self.random.bool();
+        if self.one_in(3) {
+            return Group { room, atomic, ..self.batch() };
+        }
+        let items = (0..self.random.usize(1..4)).map(|_| self.item()).collect();
+        Group { room, atomic, ..roomy(items) }
+    }
+
+    /// Jobs that one request asks for, perhaps not for the first time.
+    fn batch(&mut self) -> Group {
+        let number = self.random.u32(..15);
+        let mut request = request(1000 + u128::from(number), 0);
+        // A store may forget what a request asked for that made nothing.
+        request.digest = u64::from(self.memory.has_made(&request.id) && self.one_in(10));
+        let items = (0..=number % 4).map(|index| {
+            let id = JobId::of_request(&request.id, index);
+            let spec = self.spec();
+            self.queue.chosen(id.as_str(), spec)
+        });
+        Group { request: Some(request), ..roomy(items.collect()) }
     }
 
     fn item(&mut self) -> Insert {
@@ -249,9 +268,12 @@ impl History {
             let reply = self.reply(|| format!("{claims:?}"), result);
             if !matches!(reply, Reply::Undone) {
                 let wanted = self.memory.claim(&claims, self.now);
-                self.leases.extend(wanted.iter().flatten().cloned());
+                self.leases.extend(wanted.jobs.iter().flatten().cloned());
                 if let Reply::Answered(served) = reply {
-                    same_jobs(&served.jobs.concat(), &wanted.concat());
+                    same_jobs(&served.jobs.concat(), &wanted.jobs.concat());
+                    for (said, wanted) in served.exhausted.iter().zip(wanted.exhausted) {
+                        assert_eq!(*said, wanted.unwrap_or(*said), "the end of the ready jobs");
+                    }
                     return;
                 }
             }
@@ -473,7 +495,7 @@ fn told(groups: &[Group]) -> String {
     };
     let group = |group: &Group| {
         let items: Vec<String> = group.inserts.iter().map(item).collect();
-        (group.room, items)
+        (group.room, group.atomic, group.request, items)
     };
     format!("insert {:?}", groups.iter().map(group).collect::<Vec<_>>())
 }

@@ -5,7 +5,7 @@ mod lease;
 mod moves;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(super) use self::moves::Forgotten;
 use crate::clock::Timestamp;
@@ -22,6 +22,8 @@ pub(super) struct Memory {
     /// Ids of ready jobs, in order, by priority.
     ready: BTreeMap<Reverse<i16>, VecDeque<JobId>>,
     requests: BTreeMap<RequestId, (u64, JobId)>,
+    /// The digest of each request for a batch, and which of its jobs were made.
+    batches: BTreeMap<RequestId, (u64, BTreeSet<JobId>)>,
     /// Who holds a dedup key, and how.
     holders: BTreeMap<DedupKey, (JobId, DedupScope)>,
     /// Which job waits for the end of which.

@@ -103,7 +103,7 @@ impl History {
             assert_eq!(promoted as u64, waiting.scheduled + waiting.retrying, "never ready");
             assert_eq!(self.memory.promote(self.now, ALL), promoted);
             let claims = vec![claim(ALL)];
-            let wanted = self.memory.claim(&claims, self.now).remove(0);
+            let wanted = self.memory.claim(&claims, self.now).jobs.remove(0);
             let served = self.store.claim(&self.queue.name, claims, self.now).await.unwrap();
             same_jobs(&served.jobs[0], &wanted);
             let lost = if round < 3 { wanted.len() / 2 } else { 0 };

@@ -2,7 +2,7 @@
 
 use super::Memory;
 use crate::clock::Timestamp;
-use crate::job::{EventKind, Job, JobId, OnDuplicate, State, operate};
+use crate::job::{EventKind, Job, JobId, OnDuplicate, RequestId, State, operate};
 use crate::store::{Group, Insert, Inserted, Room};
 
 impl Memory {
@@ -14,15 +14,39 @@ impl Memory {
         self.telling(|memory| groups.iter().map(|group| memory.insert_group(group, now)).collect())
     }
 
+    /// True when that request for a batch made jobs.
+    pub(in super::super) fn has_made(&self, request: &RequestId) -> bool {
+        self.batches.contains_key(request)
+    }
+
     fn insert_group(&mut self, group: &Group, now: Timestamp) -> Vec<Inserted> {
         let before = self.clone();
-        let mut outcomes: Vec<Inserted> =
-            group.inserts.iter().map(|item| self.insert_one(item, group.room, now)).collect();
-        if outcomes.iter().any(Inserted::refuses) {
+        let request = group.request;
+        let known = request.and_then(|request| self.batches.get(&request.id).cloned());
+        let (digest, mut made) = known.unwrap_or_default();
+        if !made.is_empty() && request.is_some_and(|request| request.digest != digest) {
+            return vec![Inserted::RequestReused; group.inserts.len()];
+        }
+        let mut outcomes = Vec::new();
+        for item in &group.inserts {
+            let id = &item.job.name.id;
+            let outcome = if made.contains(id) {
+                Inserted::Replayed(id.clone())
+            } else {
+                self.insert_one(item, group.room, now)
+            };
+            if matches!(outcome, Inserted::New | Inserted::Behind(_)) && request.is_some() {
+                made.insert(id.clone());
+            }
+            outcomes.push(outcome);
+        }
+        if group.atomic && outcomes.iter().any(Inserted::refuses) {
             *self = before;
             for outcome in outcomes.iter_mut().filter(|outcome| !outcome.refuses()) {
                 *outcome = Inserted::Withheld;
             }
+        } else if let Some(request) = request.filter(|_| !made.is_empty()) {
+            self.batches.insert(request.id, (request.digest, made));
         }
         outcomes
     }

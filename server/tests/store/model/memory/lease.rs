@@ -7,31 +7,54 @@ use crate::job::{
 };
 use crate::store::{Claim, Extended, Extension};
 
+/// What claims should get.
+pub(in super::super) struct Served {
+    pub(in super::super) jobs: Vec<Vec<Job>>,
+    /// Which claims must see the end of what they could get, and which must not.
+    pub(in super::super) exhausted: Vec<Option<bool>>,
+}
+
 impl Memory {
-    pub(in super::super) fn claim(&mut self, claims: &[Claim], now: Timestamp) -> Vec<Vec<Job>> {
-        self.telling(|memory| claims.iter().map(|claim| memory.serve(claim, now)).collect())
+    pub(in super::super) fn claim(&mut self, claims: &[Claim], now: Timestamp) -> Served {
+        self.telling(|memory| {
+            let served = claims.iter().map(|claim| memory.serve(claim, now));
+            let (jobs, mut exhausted): (Vec<_>, Vec<_>) = served.unzip();
+            for (claim, ended) in claims.iter().zip(&mut exhausted) {
+                // What later claims of the call took is not left either.
+                if !memory.open_to(claim, now).is_empty() {
+                    *ended = Some(false);
+                }
+            }
+            Served { jobs, exhausted }
+        })
     }
 
-    fn serve(&mut self, claim: &Claim, now: Timestamp) -> Vec<Job> {
+    /// The jobs that a claim gets, and whether it must see that there are no more.
+    fn serve(&mut self, claim: &Claim, now: Timestamp) -> (Vec<Job>, Option<bool>) {
         let living = self.living(claim);
         if !living.is_empty() {
-            return living;
+            return (living, None);
         }
         // Histories ask for any number of bytes or for so few that one job exceeds them.
-        let limit = if claim.max_bytes == usize::MAX { claim.limit } else { claim.limit.min(1) };
-        let limit = limit.min(self.slots());
-        let line: Vec<JobId> = self.ready.values().flatten().cloned().collect();
-        let may_take = |id: &JobId| {
-            let job = &self.jobs[id];
-            let wanted = claim.types.is_empty() || claim.types.contains(&job.spec.job_type);
-            wanted && !is_lapsed(job, now)
-        };
-        let chosen: Vec<JobId> = line.into_iter().filter(may_take).take(limit).collect();
+        let wanted = if claim.max_bytes == usize::MAX { claim.limit } else { claim.limit.min(1) };
+        let limit = wanted.min(self.slots());
+        let open = self.open_to(claim, now);
+        let chosen: Vec<JobId> = open.iter().take(limit).cloned().collect();
         let taken: Vec<Job> = chosen.iter().map(|id| self.lease(id, claim, now)).collect();
         if let Some(request) = claim.request.filter(|_| !taken.is_empty()) {
             self.claims.insert(request, (claim.secret, chosen));
         }
-        taken
+        (taken, (open.len() < limit).then_some(true))
+    }
+
+    /// The jobs that a claim could get if it asked for any number, in order.
+    fn open_to(&self, claim: &Claim, now: Timestamp) -> Vec<JobId> {
+        let may_take = |id: &&JobId| {
+            let job = &self.jobs[*id];
+            let wanted = claim.types.is_empty() || claim.types.contains(&job.spec.job_type);
+            wanted && !is_lapsed(job, now)
+        };
+        self.ready.values().flatten().filter(may_take).cloned().collect()
     }
 
     /// How many more jobs may be leased.
