@@ -64,7 +64,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// late or missing, never wrong enough to harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// The queue has ready jobs and had none before, or none of some type that a claim asked for.
+    /// The queue has ready jobs and had none before, or none of some type that a claim asked for. The
+    /// broker that inserts them may go untold: a claim that it begins behind its insert finds them.
     Ready(QueueName),
     /// Something in the queue falls due at this time, earlier than all else in it.
     Due(QueueName, Timestamp),

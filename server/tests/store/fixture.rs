@@ -42,6 +42,8 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
 /// A queue that no other case knows, in a store that no other case knows.
 pub(crate) struct Queue {
     pub(crate) store: Arc<dyn Store>,
+    /// The store as another broker has it, where it can be shared: it is told what this one does.
+    pub(crate) listener: Arc<dyn Store>,
     pub(crate) name: QueueName,
     pub(crate) namespace: String,
     /// Carries the signals until the case is over.
@@ -85,16 +87,24 @@ impl Queue {
         let namespace = namespace.to_owned();
         let options = OpenOptions { namespace: namespace.clone(), ..OpenOptions::default() };
         let store = open(url, &options).await.unwrap();
+        let is_shared = url.starts_with("redis");
+        let listener =
+            if is_shared { open(url, &options).await.unwrap() } else { Arc::clone(&store) };
         let mut running = JoinSet::new();
-        let runner = Arc::clone(&store);
+        let runner = Arc::clone(&listener);
         running.spawn(async move { runner.run(CancellationToken::new()).await });
-        Self { store, name, namespace, _running: running, _dir: dir }
+        if is_shared {
+            let runner = Arc::clone(&store);
+            running.spawn(async move { runner.run(CancellationToken::new()).await });
+        }
+        Self { store, listener, name, namespace, _running: running, _dir: dir }
     }
 
     /// Another queue of the same store.
     pub(crate) fn sibling(&self, suffix: &str) -> Queue {
         Queue {
             store: Arc::clone(&self.store),
+            listener: Arc::clone(&self.listener),
             name: QueueName::parse(&format!("{}.{suffix}", self.name)).unwrap(),
             namespace: self.namespace.clone(),
             _running: JoinSet::new(),
@@ -262,9 +272,15 @@ impl Queue {
         self.log().await.into_iter().flat_map(|entry| entry.events).collect()
     }
 
-    /// Signals that are known to flow: a store may need a moment before the first one.
+    /// Signals as another broker hears them, known to flow: a store may need a moment before the
+    /// first one.
     pub(crate) async fn signals(&self) -> Signals {
-        let mut signals = Signals(self.store.signals());
+        self.signals_at(&self.listener).await
+    }
+
+    /// Signals of what this queue's broker does, as the broker with the store `hearing` hears them.
+    pub(crate) async fn signals_at(&self, hearing: &Arc<dyn Store>) -> Signals {
+        let mut signals = Signals(hearing.signals());
         for _ in 0..ATTEMPTS {
             let probe = self.sibling(&format!("probe-{}", next_number()));
             probe.add("probe", spec()).await;

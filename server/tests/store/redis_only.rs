@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, extension, held, ids,
-    nacked, payload, request, request_id, roomy, scheduled, seconds, spec,
+    Queue, UNTIL_FINISHED, acked, at, claim, deduplicated, eventually, extension, given_back, held,
+    ids, nacked, payload, request, request_id, roomy, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
 use crate::job::{Job, QueueName, Spec};
@@ -76,7 +76,7 @@ async fn a_cut_connection_is_mended() {
 async fn a_server_that_lost_its_data_is_another_store() {
     let server = RedisServer::start(&[]);
     let queue = Queue::open(&server.url(), None).await;
-    let mut signals = queue.signals().await;
+    let mut signals = queue.twin(&server.url()).await.signals_at(&queue.store).await;
     queue.add("a", spec()).await;
     let before = queue.store.epoch().await.unwrap();
     redis::cmd("FLUSHALL").exec(&mut server.connection()).unwrap();
@@ -202,6 +202,22 @@ async fn the_growth_of_logs_is_told_only_while_somebody_follows() {
     assert_eq!(listeners(), 0);
     let _following = queue.store.follow().await;
     assert_eq!(listeners(), 1);
+}
+
+#[tokio::test]
+async fn a_broker_is_not_told_of_its_own_inserts_but_of_what_comes_back() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    let other = queue.twin(&server.url()).await;
+    let mut own = other.signals_at(&queue.store).await;
+    queue.add("a", spec()).await;
+    let job = queue.claim_one(at(0)).await;
+    other.sibling("between").add("b", spec()).await;
+    let told = Signal::Ready(queue.name.clone());
+    let between = Signal::Ready(other.sibling("between").name);
+    assert!(!own.expect(between).await.contains(&told), "told of its own insert");
+    queue.apply(given_back(&job, at(1)), at(1)).await;
+    own.expect(told).await;
 }
 
 #[tokio::test]

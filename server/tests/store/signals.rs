@@ -116,7 +116,7 @@ every_store!(
     }
 
     async fn a_growing_log_is_signalled_to_who_follows(queue: Queue) {
-        let _following = queue.store.follow().await;
+        let _following = queue.listener.follow().await;
         let mut signals = queue.signals().await;
         for round in 0..3 {
             queue.add(&format!("job-{round}"), scheduled(at(500))).await;

@@ -179,7 +179,7 @@ fn tell(store: &RedisStore, channels: &[String; 5], messages: &[Msg]) {
     let mut told = HashSet::new();
     for message in messages {
         if told.insert((message.get_channel_name(), message.get_payload_bytes()))
-            && let Some(signal) = signal(channels, message)
+            && let Some(signal) = signal(store, channels, message)
         {
             if let Signal::Settings(queue) = &signal {
                 // It may have been deleted, and then its next job must register it again.
@@ -190,13 +190,15 @@ fn tell(store: &RedisStore, channels: &[String; 5], messages: &[Msg]) {
     }
 }
 
-fn signal(channels: &[String; 5], message: &Msg) -> Option<Signal> {
+fn signal(store: &RedisStore, channels: &[String; 5], message: &Msg) -> Option<Signal> {
     let payload = std::str::from_utf8(message.get_payload_bytes()).ok()?;
     let queue = |name: &str| QueueName::parse(name).ok();
     let channel = channels.iter().position(|channel| channel == message.get_channel_name())?;
     match channel {
         0 => {
-            let (_, name) = payload.split_once(' ')?;
+            let (origin, name) = payload.split_once(' ')?;
+            // Who inserts claims behind its own insert, without being told.
+            (origin != store.origin || !store.is_orderly()).then_some(())?;
             Some(Signal::Ready(queue(name)?))
         }
         1 => {

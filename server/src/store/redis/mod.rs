@@ -165,6 +165,11 @@ impl RedisStore {
         Ok(call.run(&self.link).await?.answer)
     }
 
+    /// True when calls are carried out in the order in which they were begun.
+    fn is_orderly(&self) -> bool {
+        matches!(self.link, Link::One(_))
+    }
+
     /// Tells this broker what a message of its own would have told it.
     fn wake(&self, queue: &QueueName) {
         let _nobody = self.signals.send(Signal::Ready(queue.clone()));
