@@ -24,6 +24,9 @@ use plan::{Plan, Role, Scale, Sides, Workload};
 /// How often the bar moves.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long the deletion of a queue may take: it may be full.
+const CLEANING: Duration = Duration::from_mins(5);
+
 const EXAMPLES: &str = "\
 Examples:
   lessor bench
@@ -180,6 +183,7 @@ impl Bench {
         };
         let figures = Figures::new(plan, input, output, figures::cpu_seconds() - cpu);
         if self.queue.is_none() {
+            let client = Client::builder(connection.server()).timeout(CLEANING).connect()?;
             for queue in plan.names() {
                 client.delete_queue_with_jobs(format!("queues/{queue}")).await?;
             }

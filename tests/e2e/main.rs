@@ -13,6 +13,7 @@ mod attempts;
 mod batch;
 mod bulk;
 mod cancel;
+mod client;
 mod dedup;
 mod enqueue;
 mod enqueue_options;

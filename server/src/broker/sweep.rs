@@ -4,7 +4,7 @@
 //! and [`Store::next_due`] answers; an idle queue costs nothing. All moves are guarded, so brokers
 //! that sweep at the same moment do the work once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,12 @@ const PARALLEL: usize = 16;
 /// Shortest time between two sweeps of a queue, so that purges of single jobs join.
 const REST: Duration = Duration::from_millis(20);
 
-/// All queues are looked at again after this long, in case a signal was lost on its way.
+/// A round through all queues begins so long after the last one, in case a signal was lost on its
+/// way.
 const SAFETY_NET: Duration = Duration::from_mins(1);
+
+/// Pause between two queues of a round: what it costs does not grow with the queues.
+const PACE: Duration = Duration::from_secs(5);
 
 /// Pause before a queue whose sweep failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -42,6 +46,8 @@ pub struct Sweeping {
     /// When each queue must be swept; the two hold the same pairs.
     due: HashMap<QueueName, Timestamp>,
     timers: BTreeSet<(Timestamp, QueueName)>,
+    /// The queues that the round under way has still to look at.
+    round: VecDeque<QueueName>,
     /// Queues being swept, with the earliest due time heard of meanwhile.
     busy: HashMap<QueueName, Option<Timestamp>>,
     sweeps: FuturesUnordered<BoxFuture<'static, Swept>>,
@@ -63,6 +69,7 @@ impl Sweeping {
             settings,
             due: HashMap::new(),
             timers: BTreeSet::new(),
+            round: VecDeque::new(),
             busy: HashMap::new(),
             sweeps: FuturesUnordered::new(),
         }
@@ -71,10 +78,11 @@ impl Sweeping {
     /// Sweeps until `stop`. A sweep under way is finished: its moves are guarded and short.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut signals = self.store.signals();
-        let mut look_at_all = self.clock.now();
+        let mut look = self.clock.now();
+        let mut is_deaf = true;
         loop {
             self.launch();
-            let wake = self.timers.first().map_or(look_at_all, |(at, _)| look_at_all.min(*at));
+            let wake = self.timers.first().map_or(look, |(at, _)| look.min(*at));
             let full = self.sweeps.len() >= PARALLEL;
             let clock = self.clock.clone();
             tokio::select! {
@@ -90,14 +98,15 @@ impl Sweeping {
                         | Signal::CalledOff(_),
                     ) => {}
                     Ok(Signal::Reset) | Err(RecvError::Lagged(_)) => {
-                        look_at_all = self.clock.now();
+                        look = self.clock.now();
+                        is_deaf = true;
                     }
                     Err(RecvError::Closed) => break,
                 },
                 Some(swept) = self.sweeps.next() => self.finish(swept),
                 () = clock.sleep_until(wake), if !full => {
-                    if self.clock.now() >= look_at_all {
-                        look_at_all = self.look_at_all().await;
+                    if self.clock.now() >= look {
+                        look = self.look(&mut is_deaf).await;
                     }
                 }
             }
@@ -105,21 +114,28 @@ impl Sweeping {
         while self.sweeps.next().await.is_some() {}
     }
 
-    /// Arms every queue for now; answers when to do so again.
-    async fn look_at_all(&mut self) -> Timestamp {
+    /// Arms the next queue of the round for now, or all queues when signals may have been lost;
+    /// answers when to look again.
+    async fn look(&mut self, is_deaf: &mut bool) -> Timestamp {
         let now = self.clock.now();
-        match self.store.queues().await {
-            Ok(queues) => {
-                for queue in queues {
-                    self.arm(queue, now);
+        if self.round.is_empty() || *is_deaf {
+            match self.store.queues().await {
+                Ok(queues) => self.round = queues.into(),
+                Err(error) => {
+                    tracing::debug!(%error, "can't list the queues to sweep");
+                    return now.after(RETRY);
                 }
-                now.after(SAFETY_NET)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "can't list the queues to sweep");
-                now.after(RETRY)
             }
         }
+        let count = if std::mem::take(is_deaf) { self.round.len() } else { 1 };
+        for _ in 0..count {
+            if let Some(queue) = self.round.pop_front() {
+                self.arm(queue, now);
+            }
+        }
+        // A clock that stands still would never end a pause.
+        let pace = if self.clock.is_manual() { Duration::ZERO } else { PACE };
+        now.after(if self.round.is_empty() { SAFETY_NET } else { pace })
     }
 
     /// Sees to it that `queue` is swept at `at` or earlier.
@@ -205,4 +221,41 @@ pub(super) async fn sweep(
     }
     while store.purge(queue, clock.now(), BATCH).await? == BATCH {}
     Ok(store.next_due(queue).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Job, JobId, JobName, Spec};
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Group, Insert, Room};
+
+    #[tokio::test]
+    async fn a_look_for_lost_signals_is_at_one_queue_however_many_there_are() {
+        let store: Arc<dyn Store> = SqliteStore::in_memory().await.unwrap();
+        let now = store.time().await.unwrap();
+        for queue in ["a", "b", "c"] {
+            let name = JobName { queue: QueueName::parse(queue).unwrap(), id: JobId::generate() };
+            let job = Job::enqueued(name.clone(), Spec { created: now, ..Spec::default() });
+            let insert = Insert { job, chosen_id: false, request: None, reason: String::new() };
+            let group = Group::all_or_none(vec![insert], Room::default());
+            store.insert(&name.queue, vec![group], now).await.unwrap();
+        }
+        let clock = Clock::anchored(now);
+        let settings = SettingsCache::new(Arc::clone(&store), clock.clone());
+        let mut sweeping = Sweeping::new(store, clock, settings);
+        let mut is_deaf = true;
+        let next = sweeping.look(&mut is_deaf).await;
+        assert_eq!((sweeping.due.len(), is_deaf), (3, false), "nothing is known at first");
+        assert!(next >= now.after(SAFETY_NET));
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            sweeping.due.clear();
+            let before = sweeping.clock.now();
+            let next = sweeping.look(&mut is_deaf).await;
+            seen.extend(sweeping.due.keys().map(ToString::to_string));
+            assert!(next >= before.after(PACE));
+        }
+        assert_eq!(seen, ["a", "b", "c"], "one at a time");
+    }
 }
