@@ -16,17 +16,24 @@ pub(crate) const BATCH_ENQUEUE: &str = "/lessor.v1.JobBroker/BatchEnqueue";
 const REQUEST_ID: u32 = 4;
 const REQUESTS: u32 = 1;
 const ALLOW_PARTIAL: u32 = 2;
+const BATCH_REQUEST_ID: u32 = 3;
 
 /// A request to enqueue, encoded.
 pub(crate) struct Encoded {
     bytes: Vec<u8>,
     /// It has a request id of its caller's.
     is_identified: bool,
+    /// Its job has an id of its caller's.
+    is_named: bool,
 }
 
 impl Encoded {
     pub(crate) fn of(job: &EnqueueRequest) -> Self {
-        Self { bytes: job.encode_to_vec(), is_identified: !job.request_id.is_empty() }
+        Self {
+            bytes: job.encode_to_vec(),
+            is_identified: !job.request_id.is_empty(),
+            is_named: !job.job_id.is_empty(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -41,26 +48,30 @@ impl Encoded {
     /// The call that enqueues it alone.
     pub(crate) fn alone(mut self) -> Bytes {
         if let Some(id) = self.identity() {
-            put_id(id, &mut self.bytes);
+            put_id(REQUEST_ID, id, &mut self.bytes);
         }
         self.bytes.into()
     }
 }
 
-/// The call that enqueues many.
+/// The call that enqueues many. It has one id, unless a caller chose one for its job.
 pub(crate) fn together(jobs: Vec<Encoded>, allow_partial: bool) -> Bytes {
     const HEAD: usize = 5;
     let size: usize = jobs.iter().map(|job| job.len() + HEAD + id_size()).sum();
     let mut call = Vec::with_capacity(size);
+    let is_chosen = jobs.iter().any(|job| job.is_identified || job.is_named);
     for job in jobs {
-        let id = job.identity();
+        let id = if is_chosen { job.identity() } else { None };
         let length = job.len() + id.map_or(0, |_| id_size());
         encode_key(REQUESTS, WireType::LengthDelimited, &mut call);
         encode_varint(u64::try_from(length).unwrap_or(u64::MAX), &mut call);
         call.put_slice(&job.bytes);
         if let Some(id) = id {
-            put_id(id, &mut call);
+            put_id(REQUEST_ID, id, &mut call);
         }
+    }
+    if !is_chosen {
+        put_id(BATCH_REQUEST_ID, Uuid::new_v4().hyphenated(), &mut call);
     }
     encode_key(ALLOW_PARTIAL, WireType::Varint, &mut call);
     encode_varint(allow_partial.into(), &mut call);
@@ -72,8 +83,8 @@ fn id_size() -> usize {
     1 + encoded_len_varint(Hyphenated::LENGTH as u64) + Hyphenated::LENGTH
 }
 
-fn put_id(id: Hyphenated, message: &mut Vec<u8>) {
-    encode_key(REQUEST_ID, WireType::LengthDelimited, message);
+fn put_id(field: u32, id: Hyphenated, message: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, message);
     encode_varint(Hyphenated::LENGTH as u64, message);
     let mut text = [0; Hyphenated::LENGTH];
     message.put_slice(id.encode_lower(&mut text).as_bytes());
@@ -138,6 +149,17 @@ mod tests {
             batch,
             BatchEnqueueRequest { requests, allow_partial: true, ..Default::default() }
         );
+    }
+
+    #[test]
+    fn jobs_without_ids_of_their_callers_share_one() {
+        let call = together(vec![Encoded::of(&job("")), Encoded::of(&job(""))], false);
+
+        let batch = BatchEnqueueRequest::decode(call).unwrap();
+
+        assert!(Uuid::parse_str(&batch.request_id).is_ok());
+        assert_eq!(batch.requests, [job(""), job("")]);
+        assert!(!batch.allow_partial);
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn job(work: &mut WorkStream) -> Delivery {
 async fn concurrent_enqueues_answer_each_for_itself(server: &mut Server) {
     let client = client(server);
     // Every fifth is refused, and the queues take turns.
-    let enqueues = (0..300).map(|number: i32| {
+    let calls = (0..300).map(|number: i32| {
         let job = NewJob::new(["mail", "media"][usize::from(number % 2 == 0)])
             .payload_bytes(number.to_string().into_bytes())
             .priority(if number % 5 == 0 { 5000 } else { number });
@@ -40,12 +40,12 @@ async fn concurrent_enqueues_answer_each_for_itself(server: &mut Server) {
         async move { (number, client.enqueue(job).await) }
     });
     let mut names = BTreeSet::new();
-    for (number, enqueued) in join_all(enqueues).await {
+    for (number, answer) in join_all(calls).await {
         if number % 5 == 0 {
-            assert_eq!(enqueued.unwrap_err().code(), Code::InvalidArgument, "{number}");
+            assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument, "{number}");
             continue;
         }
-        let enqueued = enqueued.unwrap();
+        let enqueued = answer.unwrap();
         assert_eq!(enqueued.outcome, EnqueueOutcome::Created);
         let stored = server.get(&enqueued.job.name).await;
         assert_eq!(bytes_of(stored.payload.as_ref()), number.to_string().as_bytes());

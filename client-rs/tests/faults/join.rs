@@ -139,7 +139,8 @@ async fn a_call_is_repeated_with_the_same_ids() {
     }
     let [first, second] = <[_; 2]>::try_from(broker.batches()).unwrap();
     assert_eq!(first, second);
-    assert!(first.requests.iter().all(|job| !job.request_id.is_empty()));
+    assert!(!first.request_id.is_empty());
+    assert!(first.requests.iter().all(|job| job.request_id.is_empty()));
 }
 
 #[tokio::test]
@@ -239,7 +240,7 @@ async fn an_id_of_ones_own_is_kept_and_rides_only_once_in_a_batch() {
     let order: Vec<_> = batches.iter().map(types).collect();
     assert_eq!(order, [["plain", "own"], ["own", "named"]]);
     assert_eq!(batches[0].requests[1].request_id, ID);
-    assert!(!batches[0].requests[0].request_id.is_empty());
+    assert!(!batches[0].requests[0].request_id.is_empty() && batches[0].request_id.is_empty());
     let alone = broker.enqueued().pop().unwrap();
     assert_eq!((alone.r#type.as_str(), alone.job_id.as_str()), ("named", "7"));
 }
