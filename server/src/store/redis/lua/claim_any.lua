@@ -188,7 +188,7 @@ end
 
 -- Frees the dedup key that the job held until it was started.
 local function free_until_started(job, id)
-  local name = base .. 'd:' .. extras_of(job).dedup
+  local name = base .. 'd:' .. dedup_of(job)
   if redis.call('GET', name) == 'S' .. id then
     redis.call('DEL', name)
   end

@@ -58,6 +58,17 @@ local function extras_of(job)
   return extras
 end
 
+-- The dedup key of the job, or nil: it would be the first of the extras.
+local function dedup_of(job)
+  local at = head.size + string.byte(job, head.type) + 1
+  local high, low = string.byte(job, head.extras, head.extras + 1)
+  local kind = (high > 0 or low > 0) and string.sub(job, at, at)
+  if kind ~= 'u' and kind ~= 'k' then
+    return nil
+  end
+  return string.sub(job, at + 3, at + 2 + struct.unpack('>I2', job, at + 1))
+end
+
 -- When the job expires, or nil.
 local function expiry_of(job)
   if string.byte(job, head.kind) % 2 == 0 then

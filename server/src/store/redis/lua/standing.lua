@@ -52,8 +52,7 @@ local function holder_of(dedup)
   end
   local holder = string.sub(held, 2)
   local job = read_job(holder)
-  local extras = job ~= '' and extras_of(job)
-  return extras and extras.dedup == dedup and holder or nil
+  return job ~= '' and dedup_of(job) == dedup and holder or nil
 end
 
 -- Which job waits behind `holder` for a dedup key, and how it will hold it; nil when none does.
