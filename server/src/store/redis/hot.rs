@@ -25,11 +25,13 @@ struct Line<'a> {
 
 /// True for what insert.lua can do.
 pub(super) fn is_plain(groups: &[Group]) -> bool {
+    // Of one id that stands twice, the second is taken.
+    let mut chosen = HashSet::new();
     let mut inserts = groups.iter().flat_map(|group| &group.inserts).peekable();
     inserts.peek().is_some()
         && inserts.all(|insert| {
-            insert.job.state == State::Ready
-                && !insert.chosen_id
+            (!insert.chosen_id || chosen.insert(&insert.job.name.id))
+                && insert.job.state == State::Ready
                 && insert.request.is_none()
                 && !codec::is_indexed(&insert.job.spec)
         })
@@ -102,6 +104,7 @@ impl RedisStore {
         call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
         call.text(records.len()).text(sizes().sum::<usize>());
         call.text(sizes().max().unwrap_or(0)).text(records.len());
+        call.text(u8::from(inserts().any(|insert| insert.chosen_id)));
         log::created(inserts()).add(&mut call);
         let requests = || groups.iter().filter_map(|group| Some((group, group.request?)));
         call.text(requests().count());

@@ -241,7 +241,7 @@ impl Store for RedisStore {
             return Ok(inserted);
         }
         let mut call = self.moving(&self.scripts.insert_any, queue, now);
-        call.text(millis(REQUEST_MEMORY)).text(groups.len());
+        call.text(millis(REQUEST_MEMORY)).text(&self.origin).text(groups.len());
         for group in &groups {
             call.number(group.room.jobs).number(group.room.bytes);
             call.text(u8::from(group.atomic));

@@ -6,7 +6,7 @@
 --
 -- Arguments: events to keep, request memory in ms, who inserts; how many jobs and how many bytes of
 --   them the queue may hold or ''; jobs, bytes of their records and the largest; number of events;
---   number of forms and bodies of the log, these; number of requests, per request of a group its id
+--   '1' if ids may be taken; number of forms and bodies of the log, these; number of requests, per request of a group its id
 --   and what is remembered; number of lines; per line its name, the negative of its priority, its
 --   number of jobs; then per job id and record, in the order of the lines.
 -- Reply: 1 if the queue is new, else 0; or 'any' if nothing was done.
@@ -29,8 +29,8 @@ then
   return 'any'
 end
 local events = ARGV[15]
-local at = 16 + ARGV[16]
-local told = { unpack(ARGV, 17, at) }
+local at = 17 + ARGV[17]
+local told = { unpack(ARGV, 18, at) }
 at = at + 1
 local requests = ARGV[1] .. 'q:' .. string.format('%.0f', began) .. ':'
 for i = at + 1, at + 2 * ARGV[at], 2 do
@@ -38,11 +38,23 @@ for i = at + 1, at + 2 * ARGV[at], 2 do
     return 'any'
   end
 end
+local lines = at + 2 * ARGV[at] + 1
+local first = lines + 3 * ARGV[lines] + 1
+if ARGV[16] == '1' then
+  local ids = {}
+  for i = 1, added do
+    ids[i] = ARGV[first + 2 * i - 2]
+  end
+  for _, taken in ipairs(redis.call('HMGET', KEYS[16], unpack(ids))) do
+    if taken then
+      return 'any'
+    end
+  end
+end
 for i = at + 1, at + 2 * ARGV[at], 2 do
   redis.call('SET', requests .. ARGV[i], ARGV[i + 1], 'PX', ARGV[8])
 end
-at = at + 2 * ARGV[at] + 1
-local first = at + 3 * ARGV[at] + 1
+at = lines
 redis.call('HSET', KEYS[16], unpack(ARGV, first, first + 2 * added - 1))
 local place = 140737488355328 + back
 for i = at + 1, first - 1, 3 do

@@ -1,12 +1,14 @@
 -- Inserts groups of jobs of any kind, each group whole or each of its jobs for itself.
 --
--- Arguments: events to keep, request memory in ms, number of groups; per group: how many unfinished
+-- Arguments: events to keep, request memory in ms, who inserts, number of groups; per group: how many unfinished
 --   jobs and how many bytes of them the queue may hold or '', '1' if it is whole or not at all, its
 --   request or '', digest, its number of jobs; per job as enqueue.lua says.
 -- Reply: 1 if the queue is new, then outcomes as enqueue.lua says.
 -- Touches: jobs, courses, request and dedup keys, ready lists, scheduled, blocked, expiring, terms,
 --   ledger, events.
-local kept, memory, groups = take(), take(), tonumber(take())
+local kept, memory = take(), take()
+origin = take()
+local groups = tonumber(take())
 
 local replies = { redis.call('EXISTS', key.ledger) == 0 and 1 or 0 }
 for _ = 1, groups do

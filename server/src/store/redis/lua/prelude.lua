@@ -22,6 +22,8 @@ local key = {
 local base, queue = ARGV[1], ARGV[2]
 local channel = { ready = ARGV[3], due = ARGV[4], logged = ARGV[5] }
 local now = ARGV[6]
+-- Who inserts, in scripts that do; see insert_any.lua.
+local origin = ''
 
 local argument = 6
 -- The next argument.

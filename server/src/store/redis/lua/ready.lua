@@ -52,6 +52,6 @@ local function push_ready(command, line, line_entries)
   local length = redis.call(command, list_key(line), unpack(line_entries))
   if length == #line_entries then
     use_line(line)
-    redis.call('PUBLISH', channel.ready, ' ' .. queue)
+    redis.call('PUBLISH', channel.ready, origin .. ' ' .. queue)
   end
 end
