@@ -73,14 +73,15 @@ else
   for i = 1, number do
     if earliest[1] == ids[i] then
       redis.call('PUBLISH', ARGV[4], earliest[2] .. ' ' .. ARGV[2])
+      break
     end
   end
   local excess = keep ~= '' and redis.call('ZCARD', KEYS[12]) - keep or 0
   if excess > 0 then
-    local oldest, gone, old = redis.call('ZPOPMIN', KEYS[12], math.min(excess, 1000)), {}, {}
-    for i = 1, #oldest, 2 do
-      gone[#gone + 1] = oldest[i]
-    end
+    -- Not popped: that would write out a time for each.
+    local last, old = math.min(excess, 1000) - 1, {}
+    local gone = redis.call('ZRANGE', KEYS[12], 0, last)
+    redis.call('ZREMRANGEBYRANK', KEYS[12], 0, last)
     local courses_gone = redis.call('HMGET', KEYS[17], unpack(gone))
     for i = 1, #gone do
       if courses_gone[i] and string.byte(courses_gone[i]) == 49 then
