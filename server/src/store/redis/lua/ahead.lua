@@ -3,8 +3,8 @@
 -- Arguments: job id.
 -- Reply: how many.
 -- Touches nothing.
--- So many entries are searched for the job.
-local searched = 1000
+-- So many entries are searched for the job, and so well its place is guessed before.
+local searched, slack = 1000, 2000
 
 local id = take()
 
@@ -20,7 +20,7 @@ local ending = string.sub(job, head.at + 2, head.at + 7) .. id
 -- would have it.
 local function find()
   local length = redis.call('LLEN', list_key(own))
-  local guess = length > searched and entries_below(own, entry_part.at, at) or 0
+  local guess = length > searched and entries_below(own, entry_part.at, at, slack) or 0
   local from = math.max(0, guess - searched / 2)
   for i, entry in ipairs(redis.call('LRANGE', list_key(own), from, from + searched - 1)) do
     if string.sub(entry, entry_part.at) == ending then
@@ -43,7 +43,7 @@ end
 for _, line in ipairs(redis.call('ZRANGEBYSCORE', key.lines, score, score, 'LIMIT', 0, 1000)) do
   if line ~= own then
     before = before
-      + entries_below(line, place and 1 or entry_part.at, place or at)
+      + entries_below(line, place and 1 or entry_part.at, place or at, slack)
   end
 end
 return before
