@@ -11,11 +11,15 @@ use clap::{Args, Subcommand};
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 use crate::metric;
+
+/// As those of a broker: a batch fits.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 2 << 20;
 
 mod stub {
     #![expect(
@@ -121,10 +125,12 @@ impl Echo for Counter {
 async fn serve() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    let incoming = TcpListenerStream::new(listener);
+    // The builder's own setting is not for sockets that it is given.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = EchoServer::new(Counter::default());
     Ok(Server::builder()
-        .tcp_nodelay(true)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .add_service(service)
         .serve_with_incoming(incoming)
         .await?)
@@ -132,7 +138,10 @@ async fn serve() -> anyhow::Result<()> {
 
 #[expect(clippy::print_stdout, reason = "the harness reads the figures from it")]
 async fn call(call: Arc<Call>) -> anyhow::Result<()> {
-    let channel = Endpoint::from_shared(call.address.clone())?.tcp_nodelay(true).connect().await?;
+    let endpoint = Endpoint::from_shared(call.address.clone())?
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW);
+    let channel = endpoint.tcp_nodelay(true).connect().await?;
     let mut client = EchoClient::new(channel);
     // The first call pays for the connection.
     client.put(Job { payload: Bytes::new() }).await?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Value};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value};
 
 use crate::store::{Error, Result};
 
@@ -59,6 +60,7 @@ impl Address {
         let _before = rustls::crypto::aws_lc_rs::default_provider().install_default();
         if self.is_cluster {
             let client = ClusterClient::builder(self.nodes.clone())
+                .tcp_settings(tcp())
                 .connection_timeout(CONNECT_WITHIN)
                 .response_timeout(ANSWER_WITHIN)
                 .overall_response_timeout(Some(ANSWER_WITHIN))
@@ -72,14 +74,14 @@ impl Address {
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(200));
-        let client = Client::open(self.nodes[0].as_str())?;
+        let client = open(&self.nodes[0])?;
         Ok(Link::One(ConnectionManager::new_with_config(client, config).await?))
     }
 
     /// A connection of its own for messages. In a cluster any server will do, since messages reach
     /// all; `turn` chooses, so that a dead one is passed over at the next turn.
     pub(super) async fn listen(&self, turn: usize) -> RedisResult<PubSub> {
-        let client = Client::open(self.nodes[turn % self.nodes.len()].as_str())?;
+        let client = open(&self.nodes[turn % self.nodes.len()])?;
         let connecting = client.get_async_pubsub();
         tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(|_| timed_out())?
     }
@@ -96,6 +98,16 @@ impl Link {
         };
         tokio::time::timeout(ANSWER_WITHIN, asking).await.map_err(|_| timed_out())?
     }
+}
+
+fn open(url: &str) -> RedisResult<Client> {
+    Client::open(url.into_connection_info()?.set_tcp_settings(tcp()))
+}
+
+/// Calls are small and many are under way at once: none waits for the acknowledgement of the one
+/// before it (Nagle's algorithm), or two would not travel together.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 fn timed_out() -> RedisError {
