@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// True when brokers are told of each change ([`Signal::Documents`]).
+    /// True when brokers are told of each change ([`Signal::Documents`](super::Signal::Documents)).
     pub fn is_told(self) -> bool {
         self != Self::Worker
     }
