@@ -97,7 +97,7 @@ pub struct Dispatching {
     lines: HashMap<QueueName, Line>,
     /// Waiters that mean queues which may come to be later.
     roaming: BTreeSet<Ticket>,
-    /// Queues told ready since the last reset: a roaming wish that was made just before such a
+    /// Queues that were told ready: a roaming wish that was made just before such a
     /// signal must not miss it.
     heard: HashSet<QueueName>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,

@@ -75,7 +75,7 @@ impl Dispatching {
         for queue in &queues {
             self.told_ready(queue, None);
         }
-        self.heard.clear();
+        // What was heard stays heard: a wish that was made before this may be on its way still.
         if !self.roaming.is_empty() {
             let store = Arc::clone(&self.store);
             self.calls.push(Box::pin(async move { Done::Listed(store.queues().await) }));
