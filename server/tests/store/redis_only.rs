@@ -209,6 +209,8 @@ async fn a_broker_is_not_told_of_its_own_inserts_but_of_what_comes_back() {
     let server = RedisServer::start(&[]);
     let queue = Queue::open(&server.url(), None).await;
     let other = queue.twin(&server.url()).await;
+    queue.add("first", spec()).await;
+    queue.claim_one(at(0)).await;
     let mut own = other.signals_at(&queue.store).await;
     queue.add("a", spec()).await;
     let job = queue.claim_one(at(0)).await;

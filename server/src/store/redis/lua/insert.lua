@@ -66,7 +66,8 @@ for i = at + 1, first - 1, 3 do
   end
   if redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[i], unpack(entries)) == number then
     redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])
-    redis.call('PUBLISH', ARGV[3], ARGV[9] .. ' ' .. ARGV[2])
+    -- A new queue is news for its own broker too.
+    redis.call('PUBLISH', ARGV[3], (is_new == 1 and '' or ARGV[9]) .. ' ' .. ARGV[2])
   end
 end
 back, enqueued = back + added, enqueued + added

@@ -11,6 +11,10 @@ origin = take()
 local groups = tonumber(take())
 
 local replies = { redis.call('EXISTS', key.ledger) == 0 and 1 or 0 }
+if replies[1] == 1 then
+  -- A new queue is news for its own broker too.
+  origin = ''
+end
 for _ = 1, groups do
   local group = new_group(take(), take())
   local atomic, request, digest = take() == '1', take(), take()
