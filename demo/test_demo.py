@@ -44,6 +44,8 @@ class Runner:
             text=True,
             # Wide enough that no line of a table is broken.
             env=os.environ | {"COLUMNS": "200", "PATH": path, "TMPDIR": str(self.temporary)},
+            # Whoever runs the tests in the background may have them ignore it, and what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: object, path: str = os.environ["PATH"]) -> Run:
