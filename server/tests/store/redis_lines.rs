@@ -4,7 +4,7 @@
 use crate::fixture::{
     Queue, acked, at, claim, given_back, id_of, ids, priority, roomy, spec, typed,
 };
-use crate::job::{State, operate};
+use crate::job::{Spec, State, operate};
 use crate::redis_server::RedisServer;
 use crate::store::{Claim, Index, Inserted, Order};
 
@@ -137,6 +137,31 @@ async fn a_job_in_a_long_list_knows_how_many_are_ahead() {
     assert!((2..=LONG as u64 + 2).contains(&ahead), "{ahead}");
     let other = queue.get("other").await;
     assert_eq!(queue.store.ahead(&other).await.unwrap(), LONG as u64 + 2);
+}
+
+/// In a list so long that its middle is not looked into, places near the ends are exact, those
+/// between are taken to be spread evenly.
+#[tokio::test]
+async fn a_job_in_the_middle_of_a_very_long_list_is_placed_by_its_time() {
+    let (queue, number) = (open().await, 30_000);
+    let ids: Vec<String> = (0..number).map(|n| format!("job-{n:05}")).collect();
+    // Late jobs come twice as fast, which only the ends of the list show.
+    let since = |n: usize| at(if n < 15_000 { 2 * n as u64 } else { n as u64 + 15_000 });
+    for (first, ids) in (0..number).step_by(1000).zip(ids.chunks(1000)) {
+        let jobs = ids.iter().zip(first..);
+        let jobs = jobs.map(|(id, n)| queue.item(id, Spec { created: since(n), ..spec() }));
+        let outcomes = queue.insert_group(jobs.collect()).await;
+        assert_eq!(outcomes, vec![Inserted::New; ids.len()]);
+    }
+    let ahead = async |n: usize| {
+        let job = queue.get(&ids[n]).await;
+        queue.store.ahead(&job).await.unwrap()
+    };
+    for exact in [0, 1, 9_000, 21_000, 29_999] {
+        assert_eq!(ahead(exact).await, exact as u64);
+    }
+    // By time it stands at 2/3 of the way from the 10,000th to the 20,000th.
+    assert_eq!(ahead(15_000).await, 16_666);
 }
 
 #[tokio::test]
