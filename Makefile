@@ -50,7 +50,7 @@ test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and i
 	$(demo_python) -m pytest demo
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-node lint-shell lint-docs ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -93,6 +93,10 @@ lint-shell:
 .PHONY: lint-docs
 lint-docs:
 	scripts/check-docs
+
+.PHONY: lint-scenarios
+lint-scenarios:
+	scripts/check-scenarios
 
 # Its own folder, so that nothing of it is mistaken for the project's.
 peers := $(target)/peers
