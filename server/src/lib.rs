@@ -6,6 +6,7 @@
 //! | module | what it is | what it may use |
 //! |---|---|---|
 //! | [`rpc`] | the wire: services, validation, errors | `broker` |
+//! | [`auth`] | who may do what | `broker` |
 //! | [`broker`] | the use cases: enqueue, lease, settle, watch, sweep | `store`, `job` |
 //! | [`store`] | where jobs live: the trait, Redis and `SQLite` | `job` |
 //! | [`job`] | the rules: states, transitions, retries; pure and synchronous | `clock::Timestamp` |
@@ -23,6 +24,7 @@
     )
 )]
 
+pub mod auth;
 pub mod broker;
 pub mod clock;
 pub mod config;

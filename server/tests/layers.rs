@@ -39,6 +39,12 @@ const RULES: &[Rule] = &[
         why: "the use cases know no wire and no particular store",
     },
     Rule {
+        within: "auth/",
+        except: &[],
+        forbidden: &["crate::rpc", "crate::config", "crate::store"],
+        why: "who may do what is decided without the wire and the store",
+    },
+    Rule {
         within: "rpc/",
         except: &[],
         forbidden: &["crate::store::redis", "crate::store::sqlite", "crate::store::open"],

@@ -37,6 +37,15 @@ impl QueuePattern {
             Self::Prefix(prefix) => queue.as_str().starts_with(prefix),
         }
     }
+
+    /// True when all queues that `other` means are meant.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Name(queue)) => self.matches(queue),
+            (Self::Prefix(prefix), Self::Prefix(longer)) => longer.starts_with(prefix),
+            (Self::Name(_), Self::Prefix(_)) => false,
+        }
+    }
 }
 
 impl fmt::Display for QueuePattern {
