@@ -30,6 +30,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
+    /// A port of its own for /livez, /readyz and /metrics, in plaintext [env: LESSOR_OPS_LISTEN].
+    #[arg(long, value_name = "ADDR")]
+    ops_listen: Option<String>,
+
     /// How long a shutdown may take, like 30s [env: LESSOR_GRACE] [default: 30s].
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
@@ -49,9 +53,10 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { listen, grace, threads, manual_clock, settings } = self;
+        let Self { listen, ops_listen, grace, threads, manual_clock, settings } = self;
         let manual_clock = manual_clock.then_some(true);
-        let flags = RawConfig { listen, grace, threads, manual_clock, ..RawConfig::default() };
+        let flags =
+            RawConfig { listen, ops_listen, grace, threads, manual_clock, ..RawConfig::default() };
         let config = settings.load(flags)?;
         telemetry::init(&config.log)?;
         runtime(&config)?.block_on(serve(config))
@@ -84,6 +89,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let server = Server::open(config, listener).await?;
     let line =
         format!("lessor {} serving on {address}, store {store}\n", env!("CARGO_PKG_VERSION"));
+    if let Some(ops) = server.ops_address() {
+        tracing::info!("serving /livez, /readyz and /metrics on {ops}");
+    }
     let mut stdout = std::io::stdout();
     // Nobody may be reading; the broker serves all the same.
     let _unread = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());

@@ -21,6 +21,8 @@ use crate::store::open::OpenOptions;
 pub struct RawConfig {
     /// Address and port to listen on.
     pub listen: Option<String>,
+    /// Address and port of their own for the pages that tell how the broker does.
+    pub ops_listen: Option<String>,
     /// URL of the store.
     pub store: Option<String>,
     /// Name that keeps several products apart in one Redis.
@@ -46,6 +48,8 @@ pub struct RawConfig {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are served instead; plaintext, no credentials.
+    pub ops_listen: Option<SocketAddr>,
     /// Which store to use and how.
     pub store: StoreConfig,
     /// How long a shutdown may take.
@@ -214,6 +218,7 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
     let text = |name: &str| env(name).filter(|value| !value.is_empty());
     Ok(RawConfig {
         listen: text("LESSOR_LISTEN"),
+        ops_listen: text("LESSOR_OPS_LISTEN"),
         store: text("LESSOR_STORE"),
         namespace: text("LESSOR_NAMESPACE"),
         synchronous: text("LESSOR_SYNCHRONOUS"),

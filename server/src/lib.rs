@@ -34,7 +34,9 @@ pub mod store;
 pub mod telemetry;
 
 mod crew;
+mod http;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +72,14 @@ pub enum Error {
         /// Why.
         cause: store::Error,
     },
+    /// The address of `ops_listen` can't be listened on.
+    #[error("can't listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// The wire can't be served.
     #[error(transparent)]
     Wire(#[from] rpc::Error),
@@ -82,6 +92,7 @@ pub enum Error {
 pub struct Server {
     config: Config,
     listener: TcpListener,
+    ops: Option<TcpListener>,
     store: Arc<dyn Store>,
     clock: Clock,
 }
@@ -96,11 +107,20 @@ pub async fn run(
 }
 
 impl Server {
-    /// Opens the store; fails when it can't be used.
+    /// Binds the port of `ops_listen` and opens the store; fails when either can't be used.
     pub async fn open(config: Config, listener: TcpListener) -> Result<Self, Error> {
+        let ops = match config.ops_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
-        Ok(Self { config, listener, store, clock })
+        Ok(Self { config, listener, ops, store, clock })
+    }
+
+    /// Where the pages of `ops_listen` are served, when they have a port of their own.
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().and_then(|ops| ops.local_addr().ok())
     }
 
     /// Serves until `shutdown`, and returns when the broker has come to rest.
@@ -110,7 +130,7 @@ impl Server {
     /// grace period is cut off, and logged; that is no error, for everything that was answered is
     /// in the store.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { config, listener, store, clock } = self;
+        let Self { config, listener, ops, store, clock } = self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
         let mut crew = Crew::default();
@@ -123,9 +143,18 @@ impl Server {
         let routes = rpc::routes(broker.clone(), traveller, &health)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
+        let pages = http::router(health.readiness());
+        let pages = match ops {
+            Some(ops) => {
+                crew.hire("the ops port", serve_ops(pages, ops, stop.clone()));
+                axum::Router::new()
+            }
+            None => pages,
+        };
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
-        let mut serving = Box::pin(rpc::serve(routes, listener, closing.clone().cancelled_owned()));
+        let mut serving =
+            Box::pin(rpc::serve(routes, pages, listener, closing.clone().cancelled_owned()));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             task = crew.deserter() => Err(Error::Ended(task)),
@@ -156,6 +185,18 @@ impl Server {
             let _late = tokio::time::timeout(LAST_MOMENT, store.close()).await;
         }
         ended
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|cause| Error::Listen { address, cause })
+}
+
+/// Serves the pages until `stop`, so that they tell of a shutdown too.
+async fn serve_ops(pages: axum::Router, ops: TcpListener, stop: CancellationToken) {
+    let served = stop.run_until_cancelled(rpc::serve_pages(pages, ops)).await;
+    if let Some(Err(error)) = served {
+        tracing::error!(%error, "the ops port failed");
     }
 }
 

@@ -76,6 +76,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         within: "",
+        except: &["http.rs", "lib.rs", "rpc/"],
+        forbidden: &["axum"],
+        why: "only the wire and its pages know HTTP",
+    },
+    Rule {
+        within: "",
         except: &["clock.rs"],
         forbidden: &[
             "std::time::SystemTime",

@@ -20,6 +20,7 @@ mod enqueue_options;
 mod errors;
 mod gates;
 mod health;
+mod http;
 mod lease;
 mod limits;
 mod lists;

@@ -69,6 +69,24 @@ pub(crate) async fn manual_case(case: impl AsyncFnOnce(&mut Server)) {
     tokio::time::timeout(PATIENCE, run).await.unwrap();
 }
 
+/// Runs one case against a fresh broker in memory with these settings.
+pub(crate) async fn configured_case(settings: RawConfig, case: impl AsyncFnOnce(&mut Server)) {
+    let run = async {
+        let usual = raw(Store::Sqlite.url(), "10s");
+        let raw = RawConfig {
+            store: usual.store,
+            namespace: usual.namespace,
+            grace: usual.grace,
+            ..settings
+        };
+        let mut server = Server::configured(Store::Sqlite, raw).await;
+        case(&mut server).await;
+        server.stop();
+        server.stopped().await;
+    };
+    tokio::time::timeout(PATIENCE, run).await.unwrap();
+}
+
 /// Runs one case against two brokers of one Redis.
 pub(crate) async fn shared_case(case: impl AsyncFnOnce(&mut Server, &mut Server)) {
     let run = async {

@@ -1,6 +1,7 @@
 //! From what is written to what is meant.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
 
 const LISTEN: &str = "127.0.0.1:7077";
+/// What the documentation proposes; unset means no port of its own.
+const OPS_LISTEN: &str = "127.0.0.1:9464";
 const GRACE: Duration = Duration::from_secs(30);
 const LONGEST_GRACE: Duration = Duration::from_hours(1);
 const LOG: &str = "info";
@@ -21,11 +24,12 @@ pub(super) fn config(
     layers: &Layers,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Error> {
-    let listen = read(
+    let listen = read(layers, "listen", |raw| raw.listen.clone(), |text| address(&text, LISTEN))?;
+    let ops_listen = read(
         layers,
-        "listen",
-        |raw| raw.listen.clone(),
-        |text| text.parse().map_err(|_| format!("must be IP:PORT, such as {LISTEN}, not {text:?}")),
+        "ops_listen",
+        |raw| raw.ops_listen.clone(),
+        |text| address(&text, OPS_LISTEN),
     )?;
     let grace = read(layers, "grace", |raw| raw.grace.clone(), |text| grace(&text))?;
     let log = LogConfig {
@@ -43,6 +47,7 @@ pub(super) fn config(
             Some(listen) => listen,
             None => ([127, 0, 0, 1], 7077).into(),
         },
+        ops_listen,
         store,
         grace: grace.unwrap_or(GRACE),
         log,
@@ -101,6 +106,10 @@ pub(super) fn invalid(key: &'static str, source: &Source, why: String) -> Error 
         Source::Flag => format!("--{}", key.replace('_', "-")),
     };
     Error::Invalid { key, why, origin }
+}
+
+fn address(text: &str, such_as: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("must be IP:PORT, such as {such_as}, not {text:?}"))
 }
 
 fn grace(text: &str) -> Result<Duration, String> {

@@ -47,6 +47,7 @@ fn the_later_source_wins() {
 fn the_environment_reaches_every_key() {
     let env = [
         ("LESSOR_LISTEN", "0.0.0.0:80"),
+        ("LESSOR_OPS_LISTEN", "0.0.0.0:81"),
         ("LESSOR_STORE", "redis://localhost"),
         ("LESSOR_NAMESPACE", "shop"),
         ("LESSOR_SYNCHRONOUS", "normal"),
@@ -60,6 +61,7 @@ fn the_environment_reaches_every_key() {
     let config = load(RawConfig::default(), None, &env).unwrap();
     let expected = Config {
         listen: ([0, 0, 0, 0], 80).into(),
+        ops_listen: Some(([0, 0, 0, 0], 81).into()),
         store: StoreConfig {
             url: StoreUrl("redis://localhost".to_owned()),
             options: OpenOptions {
@@ -70,7 +72,7 @@ fn the_environment_reaches_every_key() {
             folder: None,
         },
         grace: Duration::from_secs(90),
-        log: LogConfig { filter: env[6].1.to_owned(), format: LogFormat::Json },
+        log: LogConfig { filter: env[7].1.to_owned(), format: LogFormat::Json },
         threads: NonZeroUsize::new(7),
         manual_clock: false,
     };
@@ -169,6 +171,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     let keys: Vec<&str> = lines.iter().filter(is_key).copied().collect();
     let RawConfig {
         listen,
+        ops_listen,
         store,
         namespace,
         synchronous,
@@ -179,7 +182,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         threads,
         manual_clock,
     } = toml::from_str(&keys.join("\n")).unwrap();
-    let texts = [listen, store, namespace, synchronous, grace, log, log_format];
+    let texts = [listen, ops_listen, store, namespace, synchronous, grace, log, log_format];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
 }

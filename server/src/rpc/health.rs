@@ -4,6 +4,7 @@
 //! the broker is not shutting down. Alive, under `liveness`: the process answers; the store has no
 //! part in it, for restarting a broker does not mend a store.
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -17,12 +18,14 @@ const LIVENESS: &str = "liveness";
 pub(crate) struct Health {
     reporter: HealthReporter,
     broker: Broker,
+    ready: watch::Sender<bool>,
 }
 
 impl Health {
     /// A health service that says "not ready" until [`run`](Self::run) has heard that the store answers.
     pub(crate) async fn new(broker: Broker) -> Self {
-        let health = Self { reporter: HealthReporter::new(), broker };
+        let health =
+            Self { reporter: HealthReporter::new(), broker, ready: watch::Sender::new(false) };
         health.set(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         health
@@ -31,6 +34,11 @@ impl Health {
     /// What ends the watches of health in the end.
     pub(crate) fn farewell(&self) -> Farewell {
         Farewell(self.reporter.clone())
+    }
+
+    /// Whether the broker is ready, for those who ask without gRPC.
+    pub(crate) fn readiness(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
     }
 
     /// What answers health checks.
@@ -58,6 +66,7 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
+        self.ready.send_replace(status == ServingStatus::Serving);
         for name in READINESS {
             self.reporter.set_service_status(name, status).await;
         }

@@ -7,6 +7,7 @@ mod admin;
 mod broker;
 mod convert;
 mod events;
+mod front;
 mod handover;
 mod health;
 mod schedules;
@@ -17,6 +18,7 @@ mod work;
 
 use std::time::Duration;
 
+use axum::Router;
 use lessor_proto::v1::job_broker_admin_server::{self as admin_name, JobBrokerAdminServer};
 use lessor_proto::v1::job_broker_server::{self as broker_name, JobBrokerServer};
 use lessor_proto::v1::test_clock_server::{self as test_name, TestClockServer};
@@ -28,6 +30,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use self::admin::AdminCalls;
 use self::broker::Calls;
+use self::front::FrontLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
 use crate::broker::Broker;
@@ -68,16 +71,26 @@ pub enum Error {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves calls from `listener` until `stop`, then finishes those under way.
+/// Serves calls, and `pages` beside them, from `listener` until `stop`, then finishes those under
+/// way.
 ///
 /// The caller bounds that end: a silent peer can hold it up for ever.
 pub(crate) async fn serve(
     routes: Routes,
+    pages: Router,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    // The first layer is the outermost.
+    let mut server = server().layer(FrontLayer::new(pages)).layer(ShieldLayer::default());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
+    Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
+}
+
+/// Serves nothing but `pages` from `listener`, until it is dropped.
+pub(crate) async fn serve_pages(pages: Router, listener: TcpListener) -> Result<(), Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(server().serve_with_incoming(Routes::from(pages).prepare(), incoming).await?)
 }
 
 /// All services over `broker`.
@@ -108,10 +121,12 @@ pub(crate) fn routes(
     Ok(routes.routes())
 }
 
-fn server() -> Server<tower::layer::util::Stack<ShieldLayer, tower::layer::util::Identity>> {
+/// HTTP/1 and HTTP/2 on one port, within the limits of the transport.
+fn server() -> Server {
     // Brokers that start together would otherwise send their clients away together.
     let age = CONNECTION_AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
     Server::builder()
+        .accept_http1(true)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
         .max_concurrent_streams(MOST_STREAMS)
@@ -119,7 +134,6 @@ fn server() -> Server<tower::layer::util::Stack<ShieldLayer, tower::layer::util:
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADER_LIMIT)
         .max_connection_age(age)
-        .layer(ShieldLayer::default())
 }
 
 /// Tells of the services that are served.
