@@ -1,5 +1,7 @@
 //! Logs. They go to standard error; standard output belongs to what a command prints.
 
+pub mod metrics;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;

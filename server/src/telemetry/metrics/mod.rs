@@ -1,0 +1,3 @@
+//! Metrics: counted where things happen, read by whoever scrapes or by an exporter.
+
+pub mod table;
