@@ -9,7 +9,8 @@ use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
     ack, advance, batch, bench, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack,
-    purge, queue, queues, repair, schedule, schedules, status, top, update, wait, watch, workers,
+    purge, queue, queues, repair, schedule, schedules, status, top, trial, update, wait, watch,
+    workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -82,6 +83,7 @@ pub(crate) enum Command {
     Worker(workers::Command),
     Status(status::Status),
     Advance(advance::Advance),
+    Try(trial::Try),
     Bench(bench::Bench),
 }
 
@@ -139,6 +141,7 @@ impl Command {
             Self::Worker(command) => command.run(client, out).await,
             Self::Status(command) => command.run(client, out).await,
             Self::Advance(command) => command.run(client, out).await,
+            Self::Try(command) => command.run(client, out).await,
             Self::Bench(command) => command.run(connection, client, out).await,
         }
     }

@@ -9,6 +9,7 @@ mod bulk;
 mod cancel;
 mod client;
 mod completions;
+mod config;
 mod doctor;
 mod each;
 mod enqueue;
@@ -35,6 +36,7 @@ mod settings;
 mod status;
 mod template;
 mod top;
+mod trial;
 mod update;
 mod wait;
 mod watch;
@@ -81,6 +83,7 @@ enum Command {
     #[command(flatten)]
     Client(Box<client::Command>),
     Serve(serve::Serve),
+    Config(config::Config),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             client::run(&cli.connection, *command, &mut Output::new(cli.output)?)
         }
         Command::Serve(command) => command.run(),
+        Command::Config(command) => command.run(&mut Output::new(cli.output)?),
         Command::Doctor(command) => command.run(&mut Output::new(cli.output)?),
         Command::Completions(command) => command.run(&mut Output::new(cli.output)?),
     }

@@ -24,6 +24,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 
+    /// A file that holds the URL of the store, for a URL with a password
+    /// [env: LESSOR_STORE_FILE].
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    store_file: Option<String>,
+
     /// Keeps several products apart in one Redis [env: LESSOR_NAMESPACE] [default: lessor].
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -51,6 +56,7 @@ impl Settings {
     pub(crate) fn load(self, flags: RawConfig) -> Result<Config, BadConfig> {
         let flags = RawConfig {
             store: self.store,
+            store_file: self.store_file,
             namespace: self.namespace,
             synchronous: self.synchronous,
             allow_eviction: self.allow_eviction.then_some(true),

@@ -25,6 +25,8 @@ pub struct RawConfig {
     pub ops_listen: Option<String>,
     /// URL of the store.
     pub store: Option<String>,
+    /// File that holds the URL of the store, for a URL with a password.
+    pub store_file: Option<String>,
     /// Name that keeps several products apart in one Redis.
     pub namespace: Option<String>,
     /// When `SQLite`'s writes reach the disk: `full` or `normal`.
@@ -220,6 +222,7 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         listen: text("LESSOR_LISTEN"),
         ops_listen: text("LESSOR_OPS_LISTEN"),
         store: text("LESSOR_STORE"),
+        store_file: text("LESSOR_STORE_FILE"),
         namespace: text("LESSOR_NAMESPACE"),
         synchronous: text("LESSOR_SYNCHRONOUS"),
         allow_eviction: typed("allow_eviction", text("LESSOR_ALLOW_EVICTION"), "true or false")?,

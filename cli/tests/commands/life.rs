@@ -341,3 +341,14 @@ fn a_reader_that_has_read_enough_ends_a_watch_quietly() {
     assert_eq!(std::io::read_to_string(&mut stderr).unwrap(), "");
     assert_eq!(watching.process.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_trial_puts_one_job_through_its_life_and_leaves_nothing() {
+    let broker = Broker::start();
+    let job = text(&broker.run(&["try"]).json()["job"]);
+    assert!(job.starts_with("queues/lessor-try/jobs/"), "{job}");
+    broker.run(&["get", &job]).failed(3, &[]);
+    broker.run(&["try", "held"]).json();
+    broker.run(&["queue", "pause", "held"]).json();
+    broker.run(&["try", "held", "--wait", "0s"]).failed(1, &["is held paused"]);
+}

@@ -5,6 +5,7 @@
 mod bench;
 mod bulk;
 mod clock;
+mod config;
 mod jobs;
 mod life;
 mod queues;

@@ -67,7 +67,7 @@ fn store(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<StoreC
         synchronous: synchronous.unwrap_or(usual.synchronous),
         allow_eviction: allow_eviction.unwrap_or(usual.allow_eviction),
     };
-    if let Some(url) = read(layers, "store", |raw| raw.store.clone(), url)? {
+    if let Some(url) = store_url(layers)? {
         return Ok(StoreConfig { url, options, folder: None });
     }
     let folder = data_folder(env).ok_or_else(|| {
@@ -76,6 +76,32 @@ fn store(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<StoreC
     })?;
     let url = StoreUrl(format!("sqlite:{}", folder.join("lessor.db").display()));
     Ok(StoreConfig { url, options, folder: Some(folder) })
+}
+
+/// The URL of the store from the strongest source that names it, itself or the file it is in.
+fn store_url(layers: &Layers) -> Result<Option<StoreUrl>, Error> {
+    let named = |raw: &super::RawConfig| match (&raw.store, &raw.store_file) {
+        (None, None) => None,
+        named => Some((named.0.clone(), named.1.clone())),
+    };
+    let (named, source) = layers.get(named);
+    match named {
+        None | Some((None, None)) => Ok(None),
+        Some((Some(text), None)) => {
+            url(text).map(Some).map_err(|why| invalid("store", &source, why))
+        }
+        Some((Some(_), Some(_))) => {
+            Err(invalid("store_file", &source, "can't stand beside store".to_owned()))
+        }
+        Some((None, Some(path))) => {
+            let path = PathBuf::from(path);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|cause| Error::Unreadable { path: path.clone(), cause })?;
+            url(text.trim().to_owned())
+                .map(Some)
+                .map_err(|why| invalid("store", &Source::File(path), why))
+        }
+    }
 }
 
 /// The folder for this user's data, by the XDG base directory rules.

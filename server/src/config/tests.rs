@@ -44,6 +44,29 @@ fn the_later_source_wins() {
 }
 
 #[test]
+fn the_url_of_the_store_may_be_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    std::fs::write(&path, "redis://:secret@cache\n").unwrap();
+    let secret = [("LESSOR_STORE_FILE", path.to_str().unwrap())];
+    let config = load(RawConfig::default(), Some("store = 'sqlite:a.db'"), &secret).unwrap();
+    assert_eq!(config.store.url.expose(), "redis://:secret@cache");
+
+    let both = [secret[0], ("LESSOR_STORE", "redis://localhost")];
+    let why = refusal(RawConfig::default(), None, &both);
+    assert_eq!(why, "store_file can't stand beside store (from LESSOR_STORE_FILE)");
+
+    std::fs::write(&path, "secret").unwrap();
+    let why = refusal(RawConfig::default(), None, &secret);
+    assert!(why.starts_with("store ") && why.contains(secret[0].1), "{why}");
+    assert!(!why.contains("secret"), "{why}");
+
+    std::fs::remove_file(&path).unwrap();
+    let why = refusal(RawConfig::default(), None, &secret);
+    assert!(why.starts_with("can't read ") && why.contains(secret[0].1), "{why}");
+}
+
+#[test]
 fn the_environment_reaches_every_key() {
     let env = [
         ("LESSOR_LISTEN", "0.0.0.0:80"),
@@ -173,6 +196,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         listen,
         ops_listen,
         store,
+        store_file,
         namespace,
         synchronous,
         allow_eviction,
@@ -182,7 +206,8 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         threads,
         manual_clock,
     } = toml::from_str(&keys.join("\n")).unwrap();
-    let texts = [listen, ops_listen, store, namespace, synchronous, grace, log, log_format];
+    let texts =
+        [listen, ops_listen, store, store_file, namespace, synchronous, grace, log, log_format];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
 }
