@@ -10,6 +10,7 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 tools := $(target)/tools
 demo_venv := $(target)/demo-venv
 demo_python := $(demo_venv)/bin/python
+python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
@@ -39,7 +40,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-demo ## Run all tests
+test: test-rust test-demo test-client-python ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -49,8 +50,17 @@ test-rust: redis ## Run the tests of all Rust packages
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
 	$(demo_python) -m pytest demo
 
+.PHONY: test-client-python
+test-client-python: $(python_sdk)/.ready ## Run the tests of the Python client
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor $(python_sdk)/bin/python -m pytest client-python
+
+.PHONY: client-python-stubs
+client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy of the protocol
+	scripts/python-sdk-stubs.sh $(python_sdk)
+
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -80,6 +90,13 @@ lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
 	$(tools)/venv/bin/ruff check demo
 	$(tools)/venv/bin/ruff format --check demo
 	cd demo && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py worker-python/*.py
+
+.PHONY: lint-client-python
+lint-client-python: $(tools)/.venv-ready $(python_sdk)/.ready
+	scripts/python-sdk-stubs.sh $(python_sdk) --check
+	$(tools)/venv/bin/ruff check client-python
+	$(tools)/venv/bin/ruff format --check client-python
+	cd client-python && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache-sdk --python-executable $(python_sdk)/bin/python src/lessor tests
 
 .PHONY: lint-node
 lint-node: $(tools)/.npm
@@ -153,7 +170,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(peers) $(demo_venv) $(node_worker)/gen $(node_worker)/node_modules bench/drivers/bullmq/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules bench/drivers/bullmq/node_modules
 
 .PHONY: redis
 redis:
@@ -167,6 +184,11 @@ $(demo_venv)/.ready: demo/requirements.txt
 
 $(demo_venv)/.dev: demo/requirements-dev.txt $(demo_venv)/.ready
 	$(demo_python) -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(python_sdk)/.ready: client-python/requirements-dev.txt client-python/pyproject.toml
+	scripts/python-venv.sh $(python_sdk) $<
+	$(python_sdk)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client-python
 	touch $@
 
 $(demo_venv)/.stubs: $(demo_venv)/.ready $(protos)

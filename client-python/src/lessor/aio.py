@@ -1,0 +1,151 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+
+from typing_extensions import Self, Unpack
+
+from lessor.address import Address, Tls, Token
+from lessor.client import all_made
+from lessor.connection import Settings
+from lessor.core import Core, Enqueued, name_of
+from lessor.durations import Span, to_seconds
+from lessor.errors import LessorError
+from lessor.events import Event, Page, WatchOptions, watch_request
+from lessor.job import Job, JobState
+from lessor.options import JobOptions, NewJob
+from lessor.watching import Watching
+
+
+class AsyncClient:
+    """A client of one broker, or of the address that many share. Any event loop may use it.
+
+    url: `http://host:port` or `https://host:port`; LESSOR_SERVER or the local broker by default
+    token: a bearer token, or a function that tells the present one
+    tls: whom to trust, and the client's own certificate
+    timeout: how long a call may take, its repeats included
+
+    Nothing is opened before the first call. A call that fails with UNAVAILABLE is repeated up to
+    three times within its timeout; every call bears that.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: Token | None = None,
+        tls: Tls | None = None,
+        timeout: Span = 10.0,
+        channel_options: Mapping[str, str | int] | None = None,
+    ) -> None:
+        address = Address.parse(url)
+        self._core = Core(Settings(address, tls, token, to_seconds(timeout), channel_options))
+
+    async def enqueue(
+        self, queue: str, payload: object = None, /, **options: Unpack[JobOptions]
+    ) -> Enqueued:
+        """Hands one job to the broker. A repeated call does not make a second job.
+
+        Concurrent calls of a client share calls to the broker; one that is alone is not delayed.
+        """
+        return await self.enqueue_job(NewJob(queue, payload, **options))
+
+    async def enqueue_job(self, job: NewJob) -> Enqueued:
+        """As `enqueue`, with a job that was made before."""
+        return Enqueued.of(await asyncio.wrap_future(self._core.enqueue(job)))
+
+    async def enqueue_batch(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Hands many jobs of one queue to the broker, all of them or none; in their order."""
+        answers = await asyncio.wrap_future(self._core.enqueue_many(jobs, partial=False))
+        return [Enqueued.of(answer) for answer in all_made(answers)]
+
+    async def enqueue_each(self, jobs: Iterable[NewJob]) -> list[Enqueued | LessorError]:
+        """Hands many jobs to the broker, of any queues, each of which may fail alone."""
+        answers = await asyncio.wrap_future(self._core.enqueue_many(jobs, partial=True))
+        return [one if isinstance(one, LessorError) else Enqueued.of(one) for one in answers]
+
+    async def get(self, job: Job | Enqueued | str) -> Job:
+        """One job in full: with payload, result and attempts."""
+        return await asyncio.wrap_future(self._core.get(name_of(job)))
+
+    async def wait(
+        self,
+        job: Job | Enqueued | str,
+        timeout: Span | None = None,
+        *,
+        until: Iterable[JobState] = (),
+    ) -> Job:
+        """Waits for a job to end, or to reach one of these states. `WaitTimeout` if it does not."""
+        return await asyncio.wrap_future(self._core.wait(name_of(job), timeout, until))
+
+    async def cancel(
+        self,
+        job: Job | Enqueued | str,
+        reason: str = "",
+        *,
+        grace: Span | None = None,
+        etag: str = "",
+    ) -> Job:
+        """Calls a job off: at once if it waits, else through its worker, within the grace."""
+        return await asyncio.wrap_future(self._core.cancel(name_of(job), reason, grace, etag))
+
+    async def watch(self, **options: Unpack[WatchOptions]) -> AsyncWatch:
+        """What happens from now on, or from where the options say; it outlives connections."""
+        watch = AsyncWatch(self._core, options)
+        await watch.open()
+        return watch
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await asyncio.to_thread(self._core.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class AsyncWatch(AsyncIterator[Event]):
+    """Events, one after the other, and a `cursor` from which a later watch may go on."""
+
+    def __init__(self, core: Core, options: WatchOptions) -> None:
+        self._core = core
+        self._watching = Watching(core.opened().connection, watch_request(**options))
+        self._take(Page([], ""))
+
+    async def open(self) -> None:
+        """Begins; what happens from now on is not missed."""
+        self._take(await asyncio.wrap_future(self._core.run(lambda _: self._watching.open())))
+
+    def _take(self, page: Page) -> None:
+        self._events = iter(page.events)
+        #: Where the events end that came so far.
+        self.cursor = page.cursor
+
+    async def __anext__(self) -> Event:
+        while True:
+            for event in self._events:
+                return event
+            page = await asyncio.wrap_future(self._core.run(lambda _: self._watching.next()))
+            if page is None:
+                raise StopAsyncIteration
+            self._take(page)
+
+    async def close(self) -> None:
+        """Ends it."""
+        await asyncio.wrap_future(self._core.run(lambda _: self._watching.close()))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,1 @@
+"""The protocol: its messages and stubs, generated from the .proto files."""
