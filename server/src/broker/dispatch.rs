@@ -16,6 +16,7 @@
 mod answer;
 mod arrivals;
 mod door;
+mod heard;
 mod line;
 mod look;
 mod returns;
@@ -26,7 +27,7 @@ mod told;
 mod waiter;
 mod why;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::answer::Outlet;
 use self::door::{Message, Ticket};
+use self::heard::Heard;
 use self::line::{Line, Stand, Turn};
 use self::returns::Returns;
 use self::timers::{Timer, Timers};
@@ -97,9 +99,7 @@ pub struct Dispatching {
     lines: HashMap<QueueName, Line>,
     /// Waiters that mean queues which may come to be later.
     roaming: BTreeSet<Ticket>,
-    /// Queues that were told ready: a roaming wish that was made just before such a
-    /// signal must not miss it.
-    heard: HashSet<QueueName>,
+    heard: Heard,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Who waits until nothing is under way.
     resting: Vec<oneshot::Sender<()>>,
@@ -142,7 +142,7 @@ pub fn pair(
         waiters: HashMap::new(),
         lines: HashMap::new(),
         roaming: BTreeSet::new(),
-        heard: HashSet::new(),
+        heard: Heard::default(),
         calls: FuturesUnordered::new(),
         resting: Vec::new(),
         timers: Timers::default(),
@@ -215,7 +215,7 @@ impl Dispatching {
         let mut waiter = Waiter::new(wish, outlet);
         if waiter.route.is_open() {
             self.roaming.insert(ticket);
-            for queue in &self.heard {
+            for queue in self.heard.queues() {
                 waiter.join(queue);
             }
         }

@@ -10,7 +10,7 @@ use crate::job::QueueName;
 impl Dispatching {
     /// `queue` may have jobs: `count` more, if that is known.
     pub(super) fn told_ready(&mut self, queue: &QueueName, count: Option<usize>) {
-        if self.heard.insert(queue.clone()) {
+        if self.heard.note(queue, self.clock.now()) {
             self.join_roamers(queue);
         }
         if let Some(line) = self.lines.get_mut(queue) {
