@@ -14,6 +14,16 @@ python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
+helm_version := v4.2.4
+kubeconform_version := v0.7.0
+helm_docs_version := v1.14.2
+kubernetes_validate_version := 1.37.0
+# Whose custom resources the chart makes: their schemas are in these modules.
+crd_modules := github.com/kedacore/keda/v2@v2.20.2 sigs.k8s.io/gateway-api@v1.6.3 \
+  github.com/prometheus-operator/prometheus-operator@v0.85.0
+# A stamp and a folder per version, so that another version is installed anew.
+chart_tools := $(tools)/.helm-$(helm_version)-$(kubeconform_version)-$(helm_docs_version)
+schemas := $(tools)/schemas-$(kubernetes_validate_version)
 
 # The demo's settings. They reach it through the environment: a folder's name may hold anything.
 export DIR ?= .
@@ -40,7 +50,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-demo test-client-python ## Run all tests
+test: test-rust test-demo test-client-python test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -114,6 +124,19 @@ lint-docs:
 .PHONY: lint-scenarios
 lint-scenarios:
 	scripts/check-scenarios
+
+.PHONY: lint-helm
+lint-helm: $(chart_tools) $(schemas)/.ready
+	scripts/lint-chart $(tools) $(schemas)
+
+.PHONY: test-helm
+test-helm: $(chart_tools)
+	scripts/unpack-debian.sh $(tools)/debian prometheus
+	scripts/test-chart $(tools) $(tools)/debian/usr/bin/promtool
+
+.PHONY: chart-readme
+chart-readme: $(chart_tools) ## Write the README of the Helm chart anew from its values
+	$(tools)/bin/helm-docs --chart-search-root helm/lessor --log-level error
 
 # Its own folder, so that nothing of it is mistaken for the project's.
 peers := $(target)/peers
@@ -212,6 +235,24 @@ $(tools)/.npm: scripts/tools/package.json
 
 $(tools)/.venv-ready: scripts/tools/requirements.txt
 	scripts/python-venv.sh $(tools)/venv $<
+	touch $@
+
+# helm-unittest replaces a module that it needs, so it has a go.mod of ours instead of a version.
+$(chart_tools): scripts/tools/helm/go.mod scripts/tools/helm/go.sum
+	GOBIN=$(tools)/bin go install helm.sh/helm/v4/cmd/helm@$(helm_version)
+	GOBIN=$(tools)/bin go install github.com/yannh/kubeconform/cmd/kubeconform@$(kubeconform_version)
+	GOBIN=$(tools)/bin go install github.com/norwoodj/helm-docs/cmd/helm-docs@$(helm_docs_version)
+	cd scripts/tools/helm && GOBIN=$(tools)/bin go install tool
+	touch $@
+
+$(schemas)/.ready: scripts/kube-schemas scripts/tools/helm/requirements.txt
+	rm -rf $(schemas)
+	scripts/python-venv.sh $(tools)/helm-venv scripts/tools/helm/requirements.txt
+	$(tools)/helm-venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+	  --dest $(tools) kubernetes-validate==$(kubernetes_validate_version)
+	$(tools)/helm-venv/bin/python scripts/kube-schemas \
+	  $(tools)/kubernetes_validate-$(kubernetes_validate_version)-py3-none-any.whl 1.30,1.37 \
+	  $(schemas) $(crd_modules)
 	touch $@
 
 $(tools)/bin/cargo-deny:
