@@ -63,7 +63,7 @@ test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and i
 .PHONY: test-client-python
 test-client-python: $(python_sdk)/.ready ## Run the tests of the Python client
 	cargo build --locked --package lessor-cli
-	LESSOR_BIN=$(target)/debug/lessor $(python_sdk)/bin/python -m pytest client-python
+	LESSOR_BIN=$(target)/debug/lessor $(python_sdk)/bin/python -m pytest client-python --numprocesses 3
 
 .PHONY: client-python-stubs
 client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy of the protocol

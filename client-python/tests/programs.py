@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from lessor import JsonFormatter, LeasedJob, Worker
+from lessor import JobStopped, JsonFormatter, LeasedJob, Worker
 
 LEASE = 1.0
 
@@ -44,6 +44,24 @@ def poison(address: str, queue: str) -> None:
     def die(job: LeasedJob) -> None:
         say("dying of", job.name)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    one.run()
+
+
+def pause(address: str, queue: str) -> None:
+    """Takes a little longer than its lease."""
+    one = worker(address, queue)
+
+    @one.task("*")
+    def stay(job: LeasedJob) -> str:
+        say("running", job.name)
+        try:
+            job.sleep(1.5 * LEASE)
+        except JobStopped as stopped:
+            say("told", stopped.reason)
+            raise
+        say("ends late")
+        return "too late"
 
     one.run()
 

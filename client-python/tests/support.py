@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from lessor import Client, Event, Job
 from lessor.v1 import admin_pb2, admin_pb2_grpc, broker_pb2_grpc
@@ -165,6 +167,12 @@ class Relay:
         """From now on nothing comes back from the broker."""
         self._open.clear()
 
+    def freeze(self) -> None:
+        """The present connections stay, but nothing goes through them; new ones are passed on."""
+        self._open.clear()
+        self._open = threading.Event()
+        self._open.set()
+
     def cut(self, *, refuse: bool = False) -> None:
         """Breaks all connections; new ones are passed on, unless they are refused."""
         self._refuse = refuse
@@ -217,6 +225,72 @@ class Relay:
                 break
         _close(source)
         _close(sink)
+
+
+class Refusing:
+    """A broker that lacks a call, or is away for it; all others it passes on to a real one."""
+
+    def __init__(
+        self, target: str, path: str = "/lessor.v1.JobBroker/Work", retry_after: float | None = None
+    ) -> None:
+        self._channel = grpc.insecure_channel(target)
+        self._path = path
+        self._retry_after = retry_after
+        #: The calls that were refused.
+        self.refused: list[str] = []
+        self._server = grpc.server(ThreadPoolExecutor(16), handlers=[_Passing(self._handler)])
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._server.stop(0).wait()
+        self._channel.close()
+
+    def _handler(self, path: str) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if path == self._path:
+            self.refused.append(path)
+            if self._retry_after is None:
+                return grpc.stream_stream_rpc_method_handler(_unimplemented)
+            return grpc.unary_unary_rpc_method_handler(self._away)
+        if path.endswith("/WatchEvents"):
+            return grpc.unary_stream_rpc_method_handler(self._channel.unary_stream(path))
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+
+        def passed(request: bytes, context: grpc.ServicerContext) -> bytes:
+            answer: Any = call.future(request, timeout=context.time_remaining())
+            context.add_callback(lambda: answer.cancel() and None)
+            try:
+                return bytes(answer.result())
+            except grpc.RpcError as error:
+                failed: Any = error
+                context.set_trailing_metadata(failed.trailing_metadata())
+                context.abort(failed.code(), failed.details())
+
+        return grpc.unary_unary_rpc_method_handler(passed)
+
+    def _away(self, _: bytes, context: grpc.ServicerContext) -> bytes:
+        status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="away")
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int((self._retry_after or 0) * 1e9))
+        status.details.add().Pack(retry)
+        details = status.SerializeToString()
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+
+def _unimplemented(_: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
+
+
+class _Passing(grpc.GenericRpcHandler):
+    def __init__(self, handler: Callable[[str], grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+        self._handler = handler
+
+    def service(
+        self, details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        return self._handler(details.method)
 
 
 def _close(one: socket.socket) -> None:

@@ -19,6 +19,7 @@ from lessor.methods import Method, Req, Res
 from lessor.version import USER_AGENT
 
 KEEP_ALIVE_MS = 30_000
+CONNECT_TIMEOUT_MS = 5_000
 KEEP_ALIVE_TIMEOUT_MS = 10_000
 # What a call may be late on this side before its deadline counts as passed.
 _SLACK = 0.05
@@ -50,7 +51,8 @@ class Settings:
             # Calls are repeated here, where `retry_after` is known.
             "grpc.enable_retries": 0,
             "grpc.initial_reconnect_backoff_ms": 100,
-            "grpc.min_reconnect_backoff_ms": 100,
+            # How long opening a connection may take.
+            "grpc.min_reconnect_backoff_ms": CONNECT_TIMEOUT_MS,
             "grpc.max_reconnect_backoff_ms": 2000,
             # Clients of one process share nothing, so that closing one cuts off no other.
             "grpc.use_local_subchannel_pool": 1,

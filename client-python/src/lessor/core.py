@@ -114,7 +114,7 @@ class Core:
             self._lock = threading.Lock()
         with self._lock:
             if self._open is None or self._open.pid != os.getpid():
-                shared = link.acquire()
+                shared = link.get()
                 connection = Connection(self.settings)
                 shared.post(shared.connections.add, connection)
                 joiner = Joiner(connection, shared)
@@ -193,7 +193,6 @@ class Core:
         closing = state.link.submit(end())
         if not state.link.is_current:
             closing.result(self.settings.timeout)
-        link.release(state.link)
 
 
 async def _wait(connection: Connection, name: str, bound: float | None, states: list[Any]) -> Job:

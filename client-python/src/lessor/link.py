@@ -3,7 +3,7 @@
 grpc.aio has one poller per process and serves several event loops badly, its channels do not
 survive a fork, and a blocked event loop would cost a worker its leases. So all calls of all clients
 and workers of a process are made on one loop, in a thread of its own, on which no user's code runs.
-It starts with the first use and ends with the last user.
+It starts with the first use and ends with the process.
 
 Before a fork the loop puts its connections down and stands still, so that parent and child do not
 share a socket; both open new ones when they need them. See docs/decisions/0080-python-link.md.
@@ -24,8 +24,9 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 _PATIENCE = 5.0
-# Turns of the loop in which calls that were cut off let go of their connection.
-_TURNS = 20
+_TURN = 0.002
+# The thread in which grpc.aio waits for events, of which there is one while channels are open.
+_POLLER = "_poll_wrapper"
 
 
 class Suspendable(Protocol):
@@ -44,7 +45,6 @@ class Link:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.connections: weakref.WeakSet[Suspendable] = weakref.WeakSet()
-        self._users = 0
         self._frozen = threading.Event()
         self._thaw = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lessor-link", daemon=True)
@@ -103,23 +103,20 @@ class Link:
         connections = list(self.connections)
         for connection in connections:
             await connection.suspend()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-        gc.collect()
+        deadline = self.loop.time() + _PATIENCE / 2
+        while _is_polled() and self.loop.time() < deadline:
+            # What was cut off hears of it, and lets go of its connection.
+            await asyncio.sleep(_TURN)
+            gc.collect()
         self._frozen.set()
         # The whole thread waits: no call may be under way while the process forks.
         self._thaw.wait(_PATIENCE)
         for connection in connections:
             connection.resume()
 
-    def enter(self) -> None:
-        """One user more."""
-        self._users += 1
 
-    def leave(self) -> bool:
-        """One user less; whether that was the last one."""
-        self._users -= 1
-        return self._users == 0
+def _is_polled() -> bool:
+    return any(_POLLER in thread.name for thread in threading.enumerate())
 
 
 async def _cancel_all() -> None:
@@ -140,23 +137,12 @@ class _Process:
 _process = _Process()
 
 
-def acquire() -> Link:
-    """The link of this process; to be given back by `release`."""
+def get() -> Link:
+    """The link of this process."""
     with _process.lock:
         if _process.link is None:
             _process.link = Link()
-        _process.link.enter()
         return _process.link
-
-
-def release(link: Link) -> None:
-    """Gives a link back. The last one ends it."""
-    with _process.lock:
-        # A link from before a fork is nobody's.
-        if link is not _process.link or not link.leave():
-            return
-        _process.link = None
-    link.stop()
 
 
 def _at_exit() -> None:

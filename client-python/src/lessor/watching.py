@@ -36,15 +36,17 @@ class Watching:
 
     async def open(self) -> Page:
         """The first page, which comes at once. In a few tries, as any call."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._connection.settings.timeout
         waits = pauses.between_tries()
         while True:
-            page = await self._read(self._connection.settings.timeout)
+            page = await self._read(max(deadline - loop.time(), 0))
             if isinstance(page, Page):
                 return page
             if page is None:
                 return Page([], self._request.cursor)
-            pause = next(waits, None)
-            if pause is None or not _is_passing(page):
+            pause = next(waits, None) if isinstance(page, Unavailable) else None
+            if pause is None or loop.time() + pauses.no_sooner(pause, page) >= deadline:
                 raise page
             await asyncio.sleep(pauses.no_sooner(pause, page))
 

@@ -50,6 +50,7 @@ class CallLine:
                         work.result()
         finally:
             self._ledger.is_connected = False
+            self._filling = None
             for work in works:
                 work.cancel()
         return True
@@ -78,7 +79,7 @@ class CallLine:
             request.request_id = str(uuid.uuid4())
             answer = await self._ask(request)
             for leased in answer.jobs:
-                self._ledger.take(leased)
+                self._ledger.begin(self._ledger.take(leased))
             if not answer.jobs:
                 await asyncio.sleep(from_duration(answer.retry_after))
 
@@ -93,7 +94,7 @@ class CallLine:
             except LessorError as error:
                 self._ledger.is_connected = False
                 pause = pauses.no_sooner(next(waits), error)
-                log.warning("leasing failed: %s", error, extra={"retry_in": pause})
+                log.warning("leasing failed: %s", str(error), extra={"retry_in": pause})
                 await asyncio.sleep(pause)
             else:
                 self._ledger.is_connected = True

@@ -68,7 +68,7 @@ class Handlers:
     def refused(self, held: Held, error: LessorError) -> None:
         """The broker did not take it."""
         what = "the lease was lost" if isinstance(error, LeaseLost) else "refused"
-        log.warning("%s: %s", what, error, extra=self._fields(held) | {"reason": error.reason})
+        log.warning("%s: %s", what, str(error), extra=self._fields(held) | {"reason": error.reason})
 
     def lost(self, held: Held, reason: JobStopped) -> None:
         """A handler was told to stop."""

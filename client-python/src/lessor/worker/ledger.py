@@ -148,8 +148,8 @@ class Ledger:
         """How many jobs run."""
         return self._busy
 
-    def take(self, leased: lease_pb2.LeasedJob) -> None:
-        """A job has come: it is begun."""
+    def take(self, leased: lease_pb2.LeasedJob) -> Held:
+        """A job has come. It takes up a place, and is to be begun or let go."""
         now = self._loop.time()
         stop = Stop()
         token, lease = leased.lease_token, from_duration(leased.lease_remaining)
@@ -162,7 +162,16 @@ class Ledger:
             left = from_duration(leased.attempt_remaining)
             why = JobStopped(StopReason.TIMED_OUT, "the attempt has taken too long")
             held.timers.append(self._loop.call_later(left, self.stop, held, why))
+        return held
+
+    def begin(self, held: Held) -> None:
+        """The broker will count the attempt: its handler starts."""
         self._crew.begin(held)
+
+    def let_go(self, held: Held) -> None:
+        """A job that was not begun goes back by itself."""
+        self._forget(held)
+        self.finish(held, None)
 
     def finish(self, held: Held, ask: Ask | None) -> None:
         """A handler has ended, and wants this; nothing if its job is not ours any more."""

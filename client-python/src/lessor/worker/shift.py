@@ -53,7 +53,7 @@ class Shift:
 
     def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
         self._plan = plan
-        self._link = link.acquire()
+        self._link = link.get()
         self._connection = Connection(plan.settings)
         self._handlers = Handlers(plan.tasks, loop, self.worker_id, self._drained_by_operator)
         self._ledger = Ledger(
@@ -98,7 +98,6 @@ class Shift:
         if self._health is not None:
             self._health.close()
         self._handlers.close()
-        link.release(self._link)
 
     async def work(self) -> None:
         """Works until drained."""
@@ -140,7 +139,7 @@ class Shift:
                 self._line = CallLine(self._connection, _lease(self._plan.hello), self._ledger)
             if await self._line.run():
                 return
-            log.info("the broker has no work streams: leasing by calls")
+            log.info("no work stream: leasing by calls", extra={"worker_id": self.worker_id})
 
     async def _part(self, working: asyncio.Future[None]) -> None:
         """Finishes what runs, within the grace; gives the rest back; says goodbye."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from enum import Enum
@@ -19,7 +20,7 @@ from lessor.durations import from_duration
 from lessor.errors import LASTING, LessorError, Unavailable, Unimplemented
 from lessor.methods import WORK
 from lessor.v1 import lease_pb2, work_pb2
-from lessor.worker.ledger import Ledger
+from lessor.worker.ledger import Held, Ledger
 
 log = logging.getLogger("lessor.worker")
 
@@ -61,30 +62,31 @@ class StreamLine:
         self._session: _Session | None = None
 
     async def run(self) -> bool:
-        """Works until closed. False if the broker has no such stream."""
+        """Works until closed. False if there can be no stream: calls must do."""
         while not self._is_closing:
             await self._connection.ready()
             session = _Session(self._connection, self._hello, self._ledger, self._is_closing)
             self._session = session
-            try:
-                end = await session.run()
-            except Unimplemented:
+            end = await session.run()
+            self._ledger.is_connected = False
+            if isinstance(end, Unimplemented):
                 return False
-            except LASTING:
-                raise
-            except LessorError as error:
-                end, pause = _End.BROKEN, pauses.no_sooner(next(self._pauses), error)
-                log.warning("the work stream broke: %s", error, extra={"retry_in": pause})
-            else:
-                pause = next(self._pauses) if end is _End.BROKEN else 0.0
-            finally:
-                self._ledger.is_connected = False
+            if isinstance(end, LASTING):
+                raise end
             if session.is_proven:
                 self._pauses = pauses.between_streams()
+            pause = 0.0
+            if isinstance(end, LessorError):
+                pause = pauses.no_sooner(next(self._pauses), end)
+                log.warning("the work stream broke: %s", str(end), extra={"retry_in": pause})
+            elif end is _End.BROKEN:
+                pause = next(self._pauses)
             if end is _End.OVER:
                 break
             if end is _End.TAKEN_OVER:
+                # Its own leases are still its own, but a stream would take them for another's.
                 self._rename()
+                return False
             if end is _End.MOVED:
                 await self._connection.renew()
             await self._sleep(pause)
@@ -141,6 +143,9 @@ class _Session:
         self._fault = ""
         self._leads_on: _End | None = None
         self._wants_ping = False
+        #: Jobs that are begun once the broker knows that they have come: one that ends its worker
+        #: at once must count, or it would go round for ever.
+        self._arrived: deque[tuple[int, Held]] = deque()
         self._received = 0
         self._told = 0
         self._allowed = 0
@@ -149,8 +154,10 @@ class _Session:
         #: The broker has answered more than the greeting.
         self.is_proven = False
 
-    async def run(self) -> _End:
-        """Serves the stream to its end."""
+    async def run(self) -> _End | LessorError:
+        """Serves the stream to its end. An error is an answer, too: raised, it would hold on to the
+        frames in which it arose, and so to the call.
+        """
         helpers: list[asyncio.Task[None]] = []
         call: _Call | None = None
         try:
@@ -161,18 +168,21 @@ class _Session:
             ]
             return await self._read(call)
         except asyncio.TimeoutError:
-            raise self._connection.late() from None
+            # Whatever the connection is good for, it is not this.
+            await self._connection.renew()
+            return self._connection.late()
+        except LessorError as error:
+            return error.with_traceback(None)
         except grpc.aio.AioRpcError as error:
-            fault = self._connection.error(error)
-            # Its frames hold the call, and with it the connection.
-            raise fault from None
+            return self._connection.error(error)
         except asyncio.CancelledError:
             if self._begins_anew:
                 return _End.ANEW
             if self._fault:
-                raise Unavailable(self._fault) from None
+                await self._connection.renew()
+                return Unavailable(self._fault)
             if self._connection.generation != self._generation:
-                raise self._connection.cut_off() from None
+                return self._connection.cut_off()
             raise
         finally:
             for helper in helpers:
@@ -180,6 +190,9 @@ class _Session:
             await asyncio.gather(*helpers, return_exceptions=True)
             if call is not None:
                 call.cancel()
+            self._call = None
+            for _, held in self._arrived:
+                self._ledger.let_go(held)
 
     def begin_anew(self) -> None:
         """The next stream takes over what is held."""
@@ -244,7 +257,8 @@ class _Session:
             pass
         elif frame == "delivery":
             self._received = max(self._received, reply.delivery.delivery_seq)
-            self._ledger.take(reply.delivery.leased)
+            held = self._ledger.take(reply.delivery.leased)
+            self._arrived.append((reply.delivery.delivery_seq, held))
             self._ledger.news.set()
         elif frame == "ack":
             self._ledger.answer(reply.request_seq, reply.ack)
@@ -278,6 +292,7 @@ class _Session:
             for frame in self._frames():
                 self._said_at = self._loop.time()
                 await call.write(frame)
+                self._begin(frame.received_through)
             if self._is_closing:
                 self._is_parting = True
                 goodbye = work_pb2.WorkRequest.Goodbye(release_held=True)
@@ -285,6 +300,10 @@ class _Session:
                 await call.done_writing()
                 return
             await self._ledger.news.wait()
+
+    def _begin(self, received: int) -> None:
+        while self._arrived and self._arrived[0][0] <= received:
+            self._ledger.begin(self._arrived.popleft()[1])
 
     def _frames(self) -> Iterator[work_pb2.WorkRequest]:
         unsent = self._ledger.unsent
@@ -317,7 +336,7 @@ class _Session:
     async def _help(self, call: _Call, work: Callable[[_Call], Coroutine[Any, Any, None]]) -> None:
         try:
             await work(call)
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # Whoever reads hears of it, too.
             pass
         except Exception as fault:

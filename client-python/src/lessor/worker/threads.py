@@ -47,5 +47,7 @@ class Threads:
                     self._idle -= 1
                 return
             function()
+            # Or the last job would be kept while there is no other.
+            del function
             with self._lock:
                 self._idle += 1

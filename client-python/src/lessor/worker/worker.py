@@ -257,7 +257,7 @@ class Worker:
             self.run()
         except BaseException as fault:
             self._fault = fault
-            log.error("the worker has ended: %s", fault)
+            log.error("the worker has ended: %s", repr(fault))
         finally:
             self._started.set()
 
