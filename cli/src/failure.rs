@@ -39,9 +39,14 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     match call {
         Some(call) => ExitCode::from(exit_code(call.code())),
         None if error.is::<Usage>() => ExitCode::from(2),
-        None if error.is::<BadConfig>() => ExitCode::from(78),
+        None if error.is::<BadConfig>() || is_bad_file(error) => ExitCode::from(78),
         None => ExitCode::FAILURE,
     }
+}
+
+/// A file that the settings name is not what it should be.
+fn is_bad_file(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(lessor_server::Error::Credentials(_)))
 }
 
 pub(crate) fn exit_code(code: Code) -> u8 {

@@ -35,6 +35,7 @@ mod serve;
 mod settings;
 mod status;
 mod template;
+mod token;
 mod top;
 mod trial;
 mod update;
@@ -85,6 +86,8 @@ enum Command {
     Serve(serve::Serve),
     Config(config::Config),
     Doctor(doctor::Doctor),
+    #[command(subcommand)]
+    Token(token::Command),
     Completions(completions::Completions),
 }
 
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Serve(command) => command.run(),
         Command::Config(command) => command.run(&mut Output::new(cli.output)?),
+        Command::Token(command) => command.run(&mut Output::new(cli.output)?),
         Command::Doctor(command) => command.run(&mut Output::new(cli.output)?),
         Command::Completions(command) => command.run(&mut Output::new(cli.output)?),
     }

@@ -1,10 +1,11 @@
 //! `lessor serve`: the broker itself.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use lessor_server::config::{Config, RawConfig};
+use lessor_server::config::{Config, RawAuth, RawConfig};
 use lessor_server::{Server, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 const EXAMPLES: &str = "\
 Examples:
   lessor serve
-  lessor serve --store redis://127.0.0.1:6379 --listen 0.0.0.0:7077
+  lessor serve --store redis://127.0.0.1:6379 --listen 0.0.0.0:7077 --auth-tokens tokens.toml
   lessor serve --store sqlite::memory: --manual-clock";
 
 /// Run a broker.
@@ -48,15 +49,43 @@ pub(crate) struct Serve {
     manual_clock: bool,
 
     #[command(flatten)]
+    guard: Guard,
+
+    #[command(flatten)]
     settings: Settings,
+}
+
+/// Who may call.
+#[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
+struct Guard {
+    /// A file of identities with digests of their tokens, see `lessor token new`
+    /// [env: LESSOR_AUTH_TOKENS].
+    #[arg(long, value_name = "FILE")]
+    auth_tokens: Option<PathBuf>,
+
+    /// Listen beyond this machine although nobody is asked for credentials
+    /// [env: LESSOR_INSECURE_LISTEN].
+    #[arg(long)]
+    insecure_listen: bool,
+}
+
+impl Guard {
+    fn into_raw(self) -> RawConfig {
+        RawConfig {
+            insecure_listen: self.insecure_listen.then_some(true),
+            auth: RawAuth { tokens: self.auth_tokens },
+            ..RawConfig::default()
+        }
+    }
 }
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { listen, ops_listen, grace, threads, manual_clock, settings } = self;
+        let Self { listen, ops_listen, grace, threads, manual_clock, guard, settings } = self;
         let manual_clock = manual_clock.then_some(true);
         let flags =
-            RawConfig { listen, ops_listen, grace, threads, manual_clock, ..RawConfig::default() };
+            RawConfig { listen, ops_listen, grace, threads, manual_clock, ..guard.into_raw() };
         let config = settings.load(flags)?;
         telemetry::init(&config.log)?;
         runtime(&config)?.block_on(serve(config))

@@ -43,6 +43,19 @@ pub struct RawConfig {
     pub threads: Option<usize>,
     /// The clock moves only when it is told to, for tests.
     pub manual_clock: Option<bool>,
+    /// Listen beyond this machine although nobody is asked for credentials.
+    pub insecure_listen: Option<bool>,
+    /// Who may call.
+    #[serde(default)]
+    pub auth: RawAuth,
+}
+
+/// Who may call, as one source writes it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAuth {
+    /// The file of identities.
+    pub tokens: Option<PathBuf>,
 }
 
 /// The settings of a broker, checked.
@@ -62,6 +75,22 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// The clock moves only when it is told to; only with `sqlite::memory:`.
     pub manual_clock: bool,
+    /// Who may call.
+    pub auth: AuthConfig,
+}
+
+/// Who may call; nothing set: everybody may, and may do everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The file of identities, with their tokens and certificates.
+    pub tokens: Option<PathBuf>,
+}
+
+impl AuthConfig {
+    /// True when callers are asked who they are.
+    pub fn is_on(&self) -> bool {
+        self.tokens.is_some()
+    }
 }
 
 /// Which store to use and how.
@@ -231,6 +260,8 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         log_format: text("LESSOR_LOG_FORMAT"),
         threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
+        insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,
+        auth: RawAuth { tokens: text("LESSOR_AUTH_TOKENS").map(PathBuf::from) },
     })
 }
 

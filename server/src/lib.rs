@@ -34,6 +34,7 @@ pub mod store;
 pub mod telemetry;
 
 mod crew;
+mod files;
 mod http;
 
 use std::net::SocketAddr;
@@ -43,11 +44,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::auth::{Credentials, Keeping};
 use self::broker::{Broker, Tasks, travel};
 use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
-use self::rpc::Health;
+use self::rpc::{Gate, Health};
 use self::store::Store;
 
 /// What closing the store may take when the grace period is used up already.
@@ -80,6 +82,9 @@ pub enum Error {
         /// Why.
         cause: std::io::Error,
     },
+    /// The credentials can't be had.
+    #[error(transparent)]
+    Credentials(#[from] auth::Error),
     /// The wire can't be served.
     #[error(transparent)]
     Wire(#[from] rpc::Error),
@@ -93,6 +98,7 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     ops: Option<TcpListener>,
+    credentials: Option<(Arc<Credentials>, Keeping)>,
     store: Arc<dyn Store>,
     clock: Clock,
 }
@@ -113,9 +119,10 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let credentials = config.auth.tokens.as_deref().map(Credentials::open).transpose()?;
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
-        Ok(Self { config, listener, ops, store, clock })
+        Ok(Self { config, listener, ops, credentials, store, clock })
     }
 
     /// Where the pages of `ops_listen` are served, when they have a port of their own.
@@ -130,7 +137,7 @@ impl Server {
     /// grace period is cut off, and logged; that is no error, for everything that was answered is
     /// in the store.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { config, listener, ops, store, clock } = self;
+        let Self { config, listener, ops, credentials, store, clock } = self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
         let mut crew = Crew::default();
@@ -140,7 +147,14 @@ impl Server {
             crew.hire("time travel", travelling.run(stop.clone()));
             traveller
         });
-        let routes = rpc::routes(broker.clone(), traveller, &health)?;
+        let (credentials, gate) = match credentials {
+            Some((credentials, keeping)) => {
+                crew.hire("the credentials", keeping.run(stop.clone()));
+                (Some(credentials), Gate::Guarded)
+            }
+            None => (None, Gate::Open),
+        };
+        let routes = rpc::routes(broker.clone(), traveller, &health, gate)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
         let pages = http::router(health.readiness());
@@ -153,8 +167,8 @@ impl Server {
         };
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
-        let mut serving =
-            Box::pin(rpc::serve(routes, pages, listener, closing.clone().cancelled_owned()));
+        let closed = closing.clone().cancelled_owned();
+        let mut serving = Box::pin(rpc::serve(routes, pages, credentials, listener, closed));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             task = crew.deserter() => Err(Error::Ended(task)),

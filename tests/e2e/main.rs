@@ -10,6 +10,7 @@ mod refusal;
 mod server;
 
 mod attempts;
+mod auth;
 mod batch;
 mod bulk;
 mod cancel;

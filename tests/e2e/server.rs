@@ -1,6 +1,7 @@
 //! A broker in this process, on a free port.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use lessor_proto::v1;
@@ -8,7 +9,7 @@ use lessor_proto::v1::job::State;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::payload::Body;
-use lessor_server::config::{Config, RawConfig, Sources};
+use lessor_server::config::{Config, RawAuth, RawConfig, Sources};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +99,26 @@ pub(crate) async fn shared_case(case: impl AsyncFnOnce(&mut Server, &mut Server)
             server.stop();
             server.stopped().await;
         }
+    };
+    tokio::time::timeout(PATIENCE, run).await.unwrap();
+}
+
+/// Runs one case against a fresh broker that asks who calls.
+pub(crate) async fn guarded_case(
+    store: Store,
+    identities: &str,
+    case: impl AsyncFnOnce(&mut Server, &Path),
+) {
+    let run = async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.toml");
+        std::fs::write(&path, identities).unwrap();
+        let auth = RawAuth { tokens: Some(path.clone()) };
+        let guarded = RawConfig { auth, ..raw(store.url(), "10s") };
+        let mut server = Server::configured(store, guarded).await;
+        case(&mut server, &path).await;
+        server.stop();
+        server.stopped().await;
     };
     tokio::time::timeout(PATIENCE, run).await.unwrap();
 }

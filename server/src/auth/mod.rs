@@ -1,13 +1,19 @@
-//! Who may do what: pure rules over who calls, what it calls and which queue or job it is about.
+//! Who calls, and what that one may do.
 //!
 //! A [`Principal`] holds grants: roles, the queues they are for, and whether they end at its own
-//! jobs. The table of [`Call`] says which role each call needs. Nothing here knows the wire; how a
-//! call proves who it is and what it hears when it may not is in `rpc/auth`.
+//! jobs. The table of [`Call`] says which role each call needs. [`Credentials`] knows principals by
+//! what they show: a token, a certificate. Nothing here knows the wire; where credentials stand in
+//! a call and what it hears when it may not is in `rpc/auth`.
 
 mod call;
+mod credentials;
+mod keyring;
 mod principal;
 mod role;
+pub mod secret;
 
 pub use self::call::{Call, Rule};
-pub use self::principal::{BadGrant, Grant, NAME_LIMIT, Principal, Reach};
+pub use self::credentials::{Credentials, Denied, Error, Keeping, Shown};
+pub use self::keyring::{Error as KeyringError, Keyring};
+pub use self::principal::{BadGrant, Grant, Limits, NAME_LIMIT, Principal, Reach};
 pub use self::role::Role;

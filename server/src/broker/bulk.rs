@@ -62,6 +62,8 @@ pub struct Bulk {
     pub token: String,
     /// Of the call, which may come twice; and what it asks, to tell a repetition from a misuse.
     pub request: Option<Request>,
+    /// Who asks, for the events.
+    pub actor: String,
 }
 
 /// What becomes of each job.
@@ -131,6 +133,8 @@ pub struct Purge {
     pub max_jobs: usize,
     /// Count them only.
     pub dry_run: bool,
+    /// Who asks, for the events.
+    pub actor: String,
 }
 
 /// Where a step goes on.
@@ -234,38 +238,43 @@ impl Broker {
 
     /// Makes the move for each; answers how many were changed.
     async fn change_all(&self, bulk: &Bulk, jobs: &[&Job]) -> Result<usize> {
-        let changes = jobs.iter().map(|job| self.change_one(&bulk.action, job));
+        let changes = jobs.iter().map(|job| self.change_one(&bulk.action, job, &bulk.actor));
         count(join_all(changes).await)
     }
 
-    async fn change_one(&self, action: &Action, job: &Job) -> Result<bool> {
-        match action {
-            Action::Retry => self.move_read(job, |job, now| operate::redrive(job, "", now)).await,
-            Action::Promote => self.move_read(job, |job, now| operate::promote(job, "", now)).await,
-            Action::Purge => self.move_read(job, |job, now| operate::delete(job, "", now)).await,
-            Action::Cancel if job.state != State::Leased => {
-                self.move_read(job, |job, now| operate::cancel(job, "", now)).await
-            }
+    async fn change_one(&self, action: &Action, job: &Job, actor: &str) -> Result<bool> {
+        let decide = match action {
+            Action::Retry => operate::redrive,
+            Action::Promote => operate::promote,
+            Action::Purge => operate::delete,
+            Action::Cancel if job.state != State::Leased => operate::cancel,
             Action::Cancel => {
-                let (name, reason) = (job.name.clone(), String::new());
-                let request = CancelRequest { name, reason, grace: GRACE, etag: String::new() };
-                self.cancel(request).await.map(|_| true)
+                let (name, actor) = (job.name.clone(), actor.to_owned());
+                let (reason, etag) = (String::new(), String::new());
+                let request = CancelRequest { name, reason, grace: GRACE, etag, actor };
+                return self.cancel(request).await.map(|_| true);
             }
-            Action::Move(to) => Ok(self.relocate(job, to).await? == Relocated::Moved),
-        }
+            Action::Move(to) => {
+                return Ok(self.relocate(job, to, actor).await? == Relocated::Moved);
+            }
+        };
+        self.move_read(job, actor, |job, now| decide(job, "", now)).await
     }
 
     /// Makes a move of a job as it was listed; one that moved since is read again.
     async fn move_read(
         &self,
         job: &Job,
+        actor: &str,
         decide: impl Fn(&Job, Timestamp) -> std::result::Result<Transition, Refusal> + Send + Sync,
     ) -> Result<bool> {
         let (name, state) = (job.name.clone(), job.state);
         let decided = decide(job, self.clock.now());
-        let decided = decided.map_err(|why| Error::Refused { name, state, why })?;
+        let mut decided = decided.map_err(|why| Error::Refused { name, state, why })?;
+        actor.clone_into(&mut decided.event.actor);
         if self.folder.commit(decided).await? != Guarded::Applied {
-            self.operate(&job.name, &Asked::default(), decide).await?;
+            let asked = Asked::default().by(actor.to_owned());
+            self.operate(&job.name, &asked, decide).await?;
         }
         Ok(true)
     }
@@ -290,7 +299,7 @@ impl Broker {
             purged += if purge.dry_run {
                 old.count()
             } else {
-                let changes = old.map(|job| self.change_one(&Action::Purge, job));
+                let changes = old.map(|job| self.change_one(&Action::Purge, job, &purge.actor));
                 count(join_all(changes).await)?
             };
         }

@@ -23,13 +23,15 @@ pub struct CancelRequest {
     pub grace: Duration,
     /// Only if this is still the job's etag; empty: in any case.
     pub etag: String,
+    /// Who asks, for the event; empty: nobody knows.
+    pub actor: String,
 }
 
 impl Broker {
     /// Calls a job off. One that was called off already is answered as it is, so the call may be
     /// repeated; but of two graces of a leased job the one that ends sooner holds.
     pub async fn cancel(&self, request: CancelRequest) -> Result<Job> {
-        let CancelRequest { name, reason, grace, etag } = request;
+        let CancelRequest { name, reason, grace, etag, actor } = request;
         for _ in 0..TRIES {
             let job = self.get(&name).await?;
             let now = self.clock.now();
@@ -43,7 +45,7 @@ impl Broker {
             }
             if let Some(lease) = &job.lease {
                 let cancel = Cancel { by, reason: reason.clone() };
-                let extension = ask(&job, lease, cancel, now);
+                let extension = ask(&job, lease, cancel, &actor, now);
                 let queue = name.queue.clone();
                 match self.folder.extend(queue, extension).await? {
                     Extended::Held { .. } => {
@@ -54,9 +56,10 @@ impl Broker {
                     Extended::Lost => continue,
                 }
             }
-            let decided = operate::cancel(&job, &reason, now).map_err(|why: Refusal| {
+            let mut decided = operate::cancel(&job, &reason, now).map_err(|why: Refusal| {
                 Error::Refused { name: name.clone(), state: job.state, why }
             })?;
+            decided.event.actor.clone_from(&actor);
             let cancelled = after(&job, &decided);
             if self.folder.commit(decided).await? == Guarded::Applied {
                 return Ok(cancelled);
@@ -75,7 +78,7 @@ impl Broker {
 }
 
 /// What is asked of the store for a leased job: its worker shall know, and its lease ends in time.
-fn ask(job: &Job, lease: &Lease, cancel: Cancel, now: Timestamp) -> Extension {
+fn ask(job: &Job, lease: &Lease, cancel: Cancel, actor: &str, now: Timestamp) -> Extension {
     let (queue, id) = (job.name.queue.clone(), job.name.id.clone());
     let mut event = Event::new(EventKind::CancelRequested, now, queue, id, State::Leased);
     event.from = Some(State::Leased);
@@ -85,6 +88,7 @@ fn ask(job: &Job, lease: &Lease, cancel: Cancel, now: Timestamp) -> Extension {
     event.attempt = job.counters.attempts;
     event.worker = Some(lease.worker.clone());
     event.reason.clone_from(&cancel.reason);
+    actor.clone_into(&mut event.actor);
     Extension {
         id: job.name.id.clone(),
         secret: lease.secret,

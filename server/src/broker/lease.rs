@@ -30,6 +30,11 @@ impl QueuePattern {
         is_prefix.then(|| Self::Prefix(prefix.to_owned()))
     }
 
+    /// All queues.
+    pub fn all() -> Self {
+        Self::Prefix(String::new())
+    }
+
     /// True when `queue` is meant.
     pub fn matches(&self, queue: &QueueName) -> bool {
         match self {

@@ -17,9 +17,17 @@ pub struct Asked {
     pub etag: Option<String>,
     /// Why, for the event; may be empty.
     pub reason: String,
+    /// Who asks, for the event; empty: nobody knows.
+    pub actor: String,
 }
 
 impl Asked {
+    /// The same, asked by `actor`.
+    #[must_use]
+    pub fn by(self, actor: String) -> Self {
+        Self { actor, ..self }
+    }
+
     /// Fails when the caller has read something else than there is.
     pub(super) fn check(&self, etag: &str) -> Result<()> {
         match &self.etag {
@@ -69,11 +77,12 @@ impl Broker {
         for _ in 0..ROUNDS {
             let job = self.get(name).await?;
             asked.check(&job.etag())?;
-            let decided = decide(&job, self.clock.now()).map_err(|why| Error::Refused {
+            let mut decided = decide(&job, self.clock.now()).map_err(|why| Error::Refused {
                 name: name.clone(),
                 state: job.state,
                 why,
             })?;
+            decided.event.actor.clone_from(&asked.actor);
             let moved = after(&job, &decided);
             if self.folder.commit(decided).await? == Guarded::Applied {
                 return Ok(moved);

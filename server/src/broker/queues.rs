@@ -1,5 +1,6 @@
 //! Queues: their settings, pauses, and their end.
 
+use super::lease::QueuePattern;
 use super::operate::Asked;
 use super::token::{Digest, PageToken};
 use super::{Broker, Error, Result};
@@ -43,6 +44,8 @@ pub struct QueueQuery {
     pub size: usize,
     /// Where to go on; empty: at the beginning.
     pub page_token: String,
+    /// Only those that the caller may know of; `None`: all.
+    pub known: Option<Vec<QueuePattern>>,
 }
 
 /// Which names are meant.
@@ -100,7 +103,7 @@ impl Broker {
             if changed == settings && settings.revision > 0 {
                 return Ok(Queue { name: name.clone(), settings });
             }
-            if self.put_settings(name, &changed, EventKind::QueueUpdated, &asked.reason).await? {
+            if self.put_settings(name, &changed, EventKind::QueueUpdated, asked).await? {
                 changed.revision += 1;
                 return Ok(Queue { name: name.clone(), settings: changed });
             }
@@ -123,7 +126,7 @@ impl Broker {
                 return Ok(Queue { name: name.clone(), settings });
             }
             settings.paused = paused;
-            if self.put_settings(name, &settings, kind, &asked.reason).await? {
+            if self.put_settings(name, &settings, kind, asked).await? {
                 settings.revision += 1;
                 return Ok(Queue { name: name.clone(), settings });
             }
@@ -180,6 +183,9 @@ impl Broker {
         let after = after.map(|name| String::from_utf8_lossy(&name).into_owned());
         let mut names = self.store.queues().await?;
         names.retain(|name| query.names.matches(name));
+        if let Some(known) = &query.known {
+            names.retain(|name| known.iter().any(|pattern| pattern.matches(name)));
+        }
         if query.backward {
             names.reverse();
         }
@@ -242,11 +248,12 @@ impl Broker {
         name: &QueueName,
         settings: &QueueSettings,
         kind: EventKind,
-        reason: &str,
+        asked: &Asked,
     ) -> Result<bool> {
         let now = self.clock.now();
         let mut event = Event::of_queue(kind, now, name.clone());
-        reason.clone_into(&mut event.reason);
+        event.reason.clone_from(&asked.reason);
+        event.actor.clone_from(&asked.actor);
         let guarded = self.store.set_settings(name, settings, &event, now).await?;
         self.settings.forget(name);
         Ok(guarded == Guarded::Applied)

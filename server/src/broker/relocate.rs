@@ -25,14 +25,20 @@ pub(super) enum Relocated {
 impl Broker {
     /// Moves a job that nobody holds into the queue `to`, under the same id. It begins there anew:
     /// a dead letter is ready, one that waits for a time still does.
-    pub(super) async fn relocate(&self, job: &Job, to: &QueueName) -> Result<Relocated> {
+    pub(super) async fn relocate(
+        &self,
+        job: &Job,
+        to: &QueueName,
+        actor: &str,
+    ) -> Result<Relocated> {
         let now = self.clock.now();
         let end = operate::delete(job, &format!("MOVED to queues/{to}"), now);
-        let end = end.map_err(|why: Refusal| Error::Refused {
+        let mut end = end.map_err(|why: Refusal| Error::Refused {
             name: job.name.clone(),
             state: job.state,
             why,
         })?;
+        actor.clone_into(&mut end.event.actor);
         let copied = match self.enqueue(copy(job, to, now)).await {
             Ok(enqueued) => enqueued,
             Err(Error::Exists { .. } | Error::Duplicate { .. }) => return Ok(Relocated::Stays),
@@ -54,7 +60,7 @@ impl Broker {
     /// Forgets a copy whose original lives on, unless it was leased already: then the work is done
     /// twice, as after a lost lease.
     async fn take_back(&self, copy: &JobName) -> Result<()> {
-        let asked = Asked { etag: None, reason: "NOT_MOVED".to_owned() };
+        let asked = Asked { reason: "NOT_MOVED".to_owned(), ..Asked::default() };
         match self.delete_job(copy, &asked).await {
             Ok(()) | Err(Error::NotFound(_) | Error::Refused { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::enqueue::{Expiry, NewJob, Start};
+use super::lease::QueuePattern;
 use super::operate::Asked;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
@@ -31,6 +32,8 @@ pub struct ScheduleQuery {
     pub size: usize,
     /// Goes on after a page; empty for the first.
     pub page_token: String,
+    /// Only those whose jobs go to these queues; `None`: all.
+    pub known: Option<Vec<QueuePattern>>,
 }
 
 /// A schedule as it was read.
@@ -74,6 +77,12 @@ impl Broker {
             self.page_token("schedules", |digest| digest.number(query.backward.into())).await?;
         let after = token.read(&query.page_token)?;
         let mut schedules = self.schedules().await?;
+        if let Some(known) = &query.known {
+            let is_known = |schedule: &Schedule| {
+                known.iter().any(|pattern| pattern.matches(&schedule.settings.queue))
+            };
+            schedules.retain(is_known);
+        }
         if let Some(after) = after {
             schedules.retain(|schedule| {
                 let id = schedule.id.as_str().as_bytes();

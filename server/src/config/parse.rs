@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl};
+use super::{
+    AuthConfig, Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl,
+};
 use crate::job::QueueName;
 use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
@@ -42,18 +44,35 @@ pub(super) fn config(
     let store = store(layers, env)?;
     let manual_clock =
         read(layers, "manual_clock", |raw| raw.manual_clock, |on| manual_clock(on, &store.url))?;
+    let auth = AuthConfig { tokens: layers.get(|raw| raw.auth.tokens.clone()).0 };
+    let listen = match listen {
+        Some(listen) => listen,
+        None => ([127, 0, 0, 1], 7077).into(),
+    };
+    guarded(layers, listen, auth.is_on())?;
     Ok(Config {
-        listen: match listen {
-            Some(listen) => listen,
-            None => ([127, 0, 0, 1], 7077).into(),
-        },
+        listen,
         ops_listen,
         store,
         grace: grace.unwrap_or(GRACE),
         log,
         threads,
         manual_clock: manual_clock.unwrap_or(false),
+        auth,
     })
+}
+
+/// Whoever reaches a port without credentials may do everything, so that has to be meant.
+fn guarded(layers: &Layers, listen: SocketAddr, has_credentials: bool) -> Result<(), Error> {
+    let is_meant = layers.get(|raw| raw.insecure_listen).0.unwrap_or(false);
+    if listen.ip().is_loopback() || has_credentials || is_meant {
+        return Ok(());
+    }
+    let (_, source) = layers.get(|raw| raw.listen.clone());
+    let why = "is reachable from other machines, and without credentials whoever reaches it may do \
+               everything: set auth.tokens (see docs/security.md), or insecure_listen = true \
+               (--insecure-listen) where the network itself keeps strangers out";
+    Err(invalid("listen", &source, why.to_owned()))
 }
 
 fn store(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<StoreConfig, Error> {
@@ -128,8 +147,8 @@ pub(super) fn invalid(key: &'static str, source: &Source, why: String) -> Error 
     let origin = match source {
         Source::Default => "the defaults".to_owned(),
         Source::File(path) => path.display().to_string(),
-        Source::Env => format!("LESSOR_{}", key.to_uppercase()),
-        Source::Flag => format!("--{}", key.replace('_', "-")),
+        Source::Env => format!("LESSOR_{}", key.to_uppercase().replace('.', "_")),
+        Source::Flag => format!("--{}", key.replace(['_', '.'], "-")),
     };
     Error::Invalid { key, why, origin }
 }

@@ -80,6 +80,8 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_LOG_FORMAT", "json"),
         ("LESSOR_THREADS", "7"),
         ("LESSOR_MANUAL_CLOCK", "false"),
+        ("LESSOR_INSECURE_LISTEN", "false"),
+        ("LESSOR_AUTH_TOKENS", "/etc/tokens.toml"),
     ];
     let config = load(RawConfig::default(), None, &env).unwrap();
     let expected = Config {
@@ -98,6 +100,7 @@ fn the_environment_reaches_every_key() {
         log: LogConfig { filter: env[7].1.to_owned(), format: LogFormat::Json },
         threads: NonZeroUsize::new(7),
         manual_clock: false,
+        auth: AuthConfig { tokens: Some("/etc/tokens.toml".into()) },
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 }
@@ -161,6 +164,22 @@ fn time_stands_still_only_for_a_store_in_memory() {
 }
 
 #[test]
+fn without_credentials_a_broker_listens_on_its_own_machine_only() {
+    for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+        assert!(load(listen(address), None, &[]).is_ok(), "{address}");
+    }
+    for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1"] {
+        let told = refusal(listen(address), None, &[]);
+        assert!(told.contains("auth.tokens") && told.contains("--insecure-listen"), "{told}");
+        assert!(told.contains("(from --listen)"), "{told}");
+        let insecure = load(listen(address), Some("insecure_listen = true"), &[]);
+        assert!(insecure.is_ok(), "{address}");
+        let guarded = load(listen(address), Some("auth.tokens = '/tokens.toml'"), &[]);
+        assert!(guarded.unwrap().auth.is_on(), "{address}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let table = [
         ("sqlite:/data/lessor.db", "sqlite:/data/lessor.db"),
@@ -187,9 +206,11 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     // Keys whose default depends on the machine stand there as comments.
     let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches('#').trim()).collect();
     let is_key = |line: &&&str| {
-        line.split_once(" = ").is_some_and(|(key, _)| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-        })
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        };
+        let table = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+        table.is_some_and(is_word) || line.split_once(" = ").is_some_and(|(key, _)| is_word(key))
     };
     let keys: Vec<&str> = lines.iter().filter(is_key).copied().collect();
     let RawConfig {
@@ -205,9 +226,12 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         log_format,
         threads,
         manual_clock,
+        insecure_listen,
+        auth: RawAuth { tokens },
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts =
         [listen, ops_listen, store, store_file, namespace, synchronous, grace, log, log_format];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
+    assert!(insecure_listen.is_some() && tokens.is_some());
 }

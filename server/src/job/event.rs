@@ -88,6 +88,8 @@ pub struct Event {
     pub ran: Option<Duration>,
     /// Why, where the kind does not say it.
     pub reason: String,
+    /// Who did it, where an operator did.
+    pub actor: String,
     /// The producer's trace context.
     pub trace_context: BTreeMap<String, String>,
 }
@@ -116,6 +118,7 @@ impl Event {
             waited: None,
             ran: None,
             reason: String::new(),
+            actor: String::new(),
             trace_context: BTreeMap::new(),
         }
     }

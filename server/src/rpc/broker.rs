@@ -15,6 +15,7 @@ use lessor_proto::v1::lease_response::EmptyReason;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use super::auth::{Access, Gate};
 use super::convert::cancel::{cancel, wait};
 use super::convert::enqueue::{Batch, BatchJobs, TraceContext, batch, new_job, response};
 use super::convert::field::Violations;
@@ -27,6 +28,8 @@ use super::events::{EventStream, Events};
 use super::handover::Handover;
 use super::status::Fault;
 use super::work::{Streams, WorkStream};
+use crate::auth::Call;
+use crate::broker::enqueue::Enqueued;
 use crate::broker::lease::{Empty, Leased};
 use crate::broker::settle::{Answer as Settlement, Settle};
 use crate::broker::wait::Waited;
@@ -38,6 +41,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The calls of `JobBroker`.
 pub(super) struct Calls {
     broker: Broker,
+    gate: Gate,
     events: Events,
     streams: Streams,
 }
@@ -45,19 +49,25 @@ pub(super) struct Calls {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Calls {
-    pub(super) fn new(broker: Broker) -> Self {
+    pub(super) fn new(broker: Broker, gate: Gate) -> Self {
         let (events, streams) = (Events::new(broker.clone()), Streams::new(broker.clone()));
-        Self { broker, events, streams }
+        Self { broker, gate, events, streams }
     }
 
-    async fn settle(&self, item: Result<Settle, Violations>) -> SettleResult {
-        let answer = self.try_settle(item).await;
+    async fn settle(&self, item: Result<Settle, Violations>, access: &Access) -> SettleResult {
+        let answer = self.try_settle(item, access).await;
         let response = answer.unwrap_or_else(|fault| SettleAnswer::Error(fault.into()));
         SettleResult { response: Some(response) }
     }
 
-    async fn try_settle(&self, item: Result<Settle, Violations>) -> Result<SettleAnswer, Fault> {
-        Ok(match self.broker.settle(item?).await? {
+    async fn try_settle(
+        &self,
+        item: Result<Settle, Violations>,
+        access: &Access,
+    ) -> Result<SettleAnswer, Fault> {
+        let mut settle = item?;
+        access.settle(&mut settle)?;
+        Ok(match self.broker.settle(settle).await? {
             Settlement::Acked(settled) => SettleAnswer::Ack(settle::ack_response(&settled)),
             Settlement::Nacked(settled) => SettleAnswer::Nack(settle::nack_response(&settled)),
             Settlement::Extended(extended) => {
@@ -66,27 +76,36 @@ impl Calls {
         })
     }
 
-    async fn enqueue_batch(&self, batch: Batch) -> Result<Vec<EnqueueResult>, Fault> {
+    async fn enqueue_batch(
+        &self,
+        batch: Batch,
+        access: &Access,
+    ) -> Result<Vec<EnqueueResult>, Fault> {
         let Batch { jobs, request } = batch;
         match jobs {
-            BatchJobs::Whole(jobs) => {
+            BatchJobs::Whole(mut jobs) => {
+                jobs.iter_mut().try_for_each(|job| access.enqueue(job))?;
                 let results = self.broker.enqueue_all(jobs, request).await?;
                 refusal(&results)?;
                 Ok(results
                     .into_iter()
-                    .map(|result| enqueue_result(result.map_err(Fault::from)))
+                    .map(|result| enqueue_result(result.map_err(Fault::from), access))
                     .collect())
             }
             BatchJobs::Partial(items) => {
                 let mut refused = Vec::with_capacity(items.len());
                 let mut jobs = Vec::with_capacity(items.len());
                 for (number, item) in (0..).zip(items) {
-                    match item {
+                    let allowed = item.map_err(Fault::from).and_then(|mut job| {
+                        access.enqueue(&mut job)?;
+                        Ok(job)
+                    });
+                    match allowed {
                         Ok(job) => {
                             jobs.push((number, job));
                             refused.push(None);
                         }
-                        Err(wrong) => refused.push(Some(Fault::from(wrong))),
+                        Err(fault) => refused.push(Some(fault)),
                     }
                 }
                 let mut made = self.broker.enqueue_each(jobs, request).await.into_iter();
@@ -94,7 +113,7 @@ impl Calls {
                     Some(fault) => Some(Err(fault)),
                     None => made.next().map(|result| result.map_err(Fault::from)),
                 });
-                Ok(results.map(enqueue_result).collect())
+                Ok(results.map(|result| enqueue_result(result, access)).collect())
             }
         }
     }
@@ -160,11 +179,23 @@ fn refusal<T>(results: &[Result<T, Error>]) -> Result<(), Fault> {
     }
 }
 
-fn enqueue_result(result: Result<crate::broker::enqueue::Enqueued, Fault>) -> EnqueueResult {
+fn enqueue_result(result: Result<Enqueued, Fault>, access: &Access) -> EnqueueResult {
     match result {
-        Ok(enqueued) => EnqueueResult { response: Some(response(&enqueued)), status: None },
+        Ok(enqueued) => EnqueueResult { response: Some(told(&enqueued, access)), status: None },
         Err(fault) => EnqueueResult { response: None, status: Some(fault.into()) },
     }
+}
+
+/// The answer to an enqueue. Of another's job, met by its dedup key, not more is told than that it
+/// is there.
+fn told(enqueued: &Enqueued, access: &Access) -> v1::EnqueueResponse {
+    let mut response = response(enqueued);
+    if access.shows_as(Call::GetJob, &enqueued.job).is_err()
+        && let Some(job) = &mut response.job
+    {
+        job::reduce(job);
+    }
+    response
 }
 
 fn settled_job(result: &mut SettleResult) -> Option<&mut v1::Job> {
@@ -188,21 +219,25 @@ fn trace_of<T>(request: &Request<T>) -> TraceContext {
 #[async_trait]
 impl JobBroker for Calls {
     async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answer<v1::EnqueueResponse> {
+        let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
-        let job = new_job(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        let mut job = new_job(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        access.enqueue(&mut job)?;
         let enqueued = self.broker.enqueue(job).await.map_err(Fault::from)?;
-        Ok(Response::new(response(&enqueued)))
+        Ok(Response::new(told(&enqueued, &access)))
     }
 
     async fn batch_enqueue(
         &self,
         request: Request<v1::BatchEnqueueRequest>,
     ) -> Answer<v1::BatchEnqueueResponse> {
+        let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
         let batch = batch(request.into_inner(), &trace, now).map_err(Fault::from)?;
-        let mut reply = v1::BatchEnqueueResponse { results: self.enqueue_batch(batch).await? };
+        let results = self.enqueue_batch(batch, &access).await?;
+        let mut reply = v1::BatchEnqueueResponse { results };
         if reply.encoded_len() > REPLY_LIMIT {
             let responses = reply.results.iter_mut().filter_map(|it| it.response.as_mut());
             responses.filter_map(|it| it.job.as_mut()).for_each(job::reduce);
@@ -211,31 +246,42 @@ impl JobBroker for Calls {
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::Job> {
+        let access = self.gate.access(&request)?;
         let request = request.into_inner();
         let name = admin::job_name(&request.name).map_err(Fault::from)?;
         let view = admin::view(request.view).map_err(Fault::from)?;
+        access.job(&self.broker, &name).await?;
         let found = self.broker.get(&name).await.map_err(Fault::from)?;
+        access.shows(&found)?;
         Ok(Response::new(job::proto_job(&found, view)))
     }
 
     async fn wait_job(&self, request: Request<v1::WaitJobRequest>) -> Answer<v1::WaitJobResponse> {
+        let access = self.gate.access(&request)?;
         let deadline = deadline_of(&request);
         let mut wait = wait(request.get_ref()).map_err(Fault::from)?;
+        access.job(&self.broker, &wait.name).await?;
         wait.wait = patience(wait.wait, deadline);
         let Waited { job, reached } = self.broker.wait_job(wait).await.map_err(Fault::from)?;
+        access.shows(&job)?;
         let job = Some(job::proto_job(&job, v1::JobView::Full));
         Ok(Response::new(v1::WaitJobResponse { job, reached }))
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answer<v1::Job> {
-        let request = cancel(request.into_inner()).map_err(Fault::from)?;
+        let access = self.gate.access(&request)?;
+        let mut request = cancel(request.into_inner()).map_err(Fault::from)?;
+        access.job(&self.broker, &request.name).await?;
+        request.actor = access.actor();
         let job = self.broker.cancel(request).await.map_err(Fault::from)?;
         Ok(Response::new(job::proto_job(&job, v1::JobView::Basic)))
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
+        let access = self.gate.access(&request)?;
         let deadline = deadline_of(&request);
         let mut lease = lease(request.get_ref()).map_err(Fault::from)?;
+        access.queues(&lease.queues)?;
         if let Some(linger) = &mut lease.linger {
             linger.span = patience(linger.span, deadline);
         }
@@ -246,15 +292,20 @@ impl JobBroker for Calls {
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {
+        let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
-        let (token, ack) = settle::ack(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        let (token, mut ack) =
+            settle::ack(request.into_inner(), &trace, now).map_err(Fault::from)?;
+        access.ack(&token, &mut ack)?;
         let settled = self.broker.ack(token, ack).await.map_err(Fault::from)?;
         Ok(Response::new(settle::ack_response(&settled)))
     }
 
     async fn nack(&self, request: Request<v1::NackRequest>) -> Answer<v1::NackResponse> {
+        let access = self.gate.access(&request)?;
         let (token, nack) = settle::nack(request.into_inner()).map_err(Fault::from)?;
+        access.queue(&token.name.queue)?;
         let settled = self.broker.nack(token, nack).await.map_err(Fault::from)?;
         Ok(Response::new(settle::nack_response(&settled)))
     }
@@ -263,7 +314,9 @@ impl JobBroker for Calls {
         &self,
         request: Request<v1::ExtendLeaseRequest>,
     ) -> Answer<v1::ExtendLeaseResponse> {
+        let access = self.gate.access(&request)?;
         let (token, extend) = settle::extend(request.into_inner()).map_err(Fault::from)?;
+        access.queue(&token.name.queue)?;
         let extended = self.broker.extend(token, extend).await.map_err(Fault::from)?;
         Ok(Response::new(settle::extend_response(extended)))
     }
@@ -272,10 +325,11 @@ impl JobBroker for Calls {
         &self,
         request: Request<v1::BatchSettleRequest>,
     ) -> Answer<v1::BatchSettleResponse> {
+        let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
         let items = settle::batch(request.into_inner(), &trace, now).map_err(Fault::from)?;
-        let results = join_all(items.into_iter().map(|item| self.settle(item))).await;
+        let results = join_all(items.into_iter().map(|item| self.settle(item, &access))).await;
         let mut reply = v1::BatchSettleResponse { results };
         if reply.encoded_len() > REPLY_LIMIT {
             reply.results.iter_mut().filter_map(settled_job).for_each(job::reduce);
@@ -286,8 +340,9 @@ impl JobBroker for Calls {
     type WorkStream = WorkStream;
 
     async fn work(&self, request: Request<Streaming<v1::WorkRequest>>) -> Answer<WorkStream> {
+        let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
-        Ok(Response::new(self.streams.open(request.into_inner(), trace)?))
+        Ok(Response::new(self.streams.open(request.into_inner(), trace, access)?))
     }
 
     type WatchEventsStream = EventStream;
@@ -296,6 +351,7 @@ impl JobBroker for Calls {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
-        Ok(Response::new(self.events.watch(request.into_inner()).await?))
+        let access = self.gate.access(&request)?;
+        Ok(Response::new(self.events.watch(request.into_inner(), &access).await?))
     }
 }

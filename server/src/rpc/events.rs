@@ -14,6 +14,7 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use super::auth::Access;
 use super::convert::lease::REPLY_LIMIT;
 use super::convert::watch::{Watching, proto_event, watch};
 use super::status::{Fault, Reason};
@@ -42,8 +43,14 @@ impl Events {
     pub(super) async fn watch(
         &self,
         request: v1::WatchEventsRequest,
+        access: &Access,
     ) -> Result<EventStream, Fault> {
-        let Watching { request, muted } = watch(request)?;
+        let Watching { mut request, muted } = watch(request)?;
+        match &request.job {
+            Some(job) => access.job(&self.broker, job).await?,
+            None if request.queues.is_empty() => request.queues = access.watched()?,
+            None => access.queues(&request.queues)?,
+        }
         let permit = Arc::clone(&self.streams)
             .try_acquire_owned()
             .map_err(|_| Fault::new(Reason::TooManyStreams, "too many event streams are open"))?;

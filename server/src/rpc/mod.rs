@@ -4,11 +4,11 @@
 //! in [`convert`], failures take their form in [`status`], and [`shield`] stands around all.
 
 mod admin;
+mod auth;
 mod broker;
-mod connect;
 mod convert;
 mod events;
-pub mod front;
+mod front;
 mod handover;
 mod health;
 mod schedules;
@@ -17,6 +17,7 @@ mod status;
 mod testing;
 mod work;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,13 +31,16 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 
 use self::admin::AdminCalls;
+use self::auth::AuthLayer;
 use self::broker::Calls;
 use self::front::FrontLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
+use crate::auth::Credentials;
 use crate::broker::Broker;
 use crate::broker::travel::Traveller;
 
+pub(crate) use self::auth::Gate;
 pub(crate) use self::health::Health;
 
 /// Requests above this are not even read. The limits that callers are told are well below it.
@@ -61,19 +65,12 @@ const HEADER_LIMIT: u32 = 32 << 10;
 /// brokers are.
 const CONNECTION_AGE: Duration = Duration::from_hours(1);
 
-/// What is served over HTTP too.
-const DESCRIPTORS: [&[u8]; 2] =
-    [lessor_proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
-
 /// Why the wire can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The descriptors of the protocol are unreadable.
     #[error("can't serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The same, for calls over HTTP.
-    #[error("can't serve calls over HTTP: {0}")]
-    Descriptors(#[from] prost_reflect::DescriptorError),
     /// The listener failed.
     #[error("can't serve: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -86,12 +83,15 @@ pub enum Error {
 pub(crate) async fn serve(
     routes: Routes,
     pages: Router,
+    credentials: Option<Arc<Credentials>>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     // The first layer is the outermost.
-    let front = FrontLayer::new(pages, &DESCRIPTORS)?;
-    let mut server = server().layer(front).layer(ShieldLayer::default());
+    let mut server = server()
+        .layer(FrontLayer::new(pages))
+        .layer(ShieldLayer::default())
+        .layer(AuthLayer::new(credentials));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }
@@ -109,11 +109,12 @@ pub(crate) fn routes(
     broker: Broker,
     traveller: Option<Traveller>,
     health: &Health,
+    gate: Gate,
 ) -> Result<Routes, Error> {
-    let calls = JobBrokerServer::new(Calls::new(broker.clone()))
+    let calls = JobBrokerServer::new(Calls::new(broker.clone(), gate))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
-    let admin = JobBrokerAdminServer::new(AdminCalls::new(broker))
+    let admin = JobBrokerAdminServer::new(AdminCalls::new(broker, gate))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
     // Two versions: some tools still ask the older one.
@@ -125,7 +126,7 @@ pub(crate) fn routes(
         .add_service(reflection(traveller.is_some()).build_v1()?)
         .add_service(reflection(traveller.is_some()).build_v1alpha()?);
     if let Some(traveller) = traveller {
-        routes.add_service(TestClockServer::new(TestCalls::new(traveller)));
+        routes.add_service(TestClockServer::new(TestCalls::new(traveller, gate)));
     }
     Ok(routes.routes())
 }

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::convert::field::{Rule, Violations};
 use super::convert::job;
+use crate::auth::Role;
 use crate::broker;
 use crate::job::Outcome;
 use crate::job::operate::Refusal;
@@ -23,6 +24,10 @@ const DOMAIN: &str = "lessor.dev";
 /// Why a call failed, in a word that never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
+    NoCredential,
+    Expired,
+    Role,
+    NotOwner,
     InvalidField,
     PayloadTooLarge,
     BadLeaseToken,
@@ -117,6 +122,15 @@ impl Reason {
     #[rustfmt::skip]
     const fn row(self) -> Row {
         match self {
+            Self::NoCredential => row("NO_CREDENTIAL", Code::Unauthenticated, Detail::None,
+                "the call has no credential, or one that is not known", "get one"),
+            Self::Expired => row("EXPIRED", Code::Unauthenticated, Detail::None,
+                "the credential was good and is no longer", "get a new one"),
+            Self::Role => row("ROLE", Code::PermissionDenied, Detail::None,
+                "no role of the caller allows the call in this queue", "ask for the role")
+                .with(&["role"]),
+            Self::NotOwner => row("NOT_OWNER", Code::PermissionDenied, Detail::None,
+                "the caller may only touch its own jobs, and this is none; whether there is such a job is not told", "stop"),
             Self::InvalidField => row("INVALID_FIELD", Code::InvalidArgument, Detail::Fields,
                 "a field is missing, malformed, out of range or not built yet", "fix the request"),
             Self::PayloadTooLarge => row("PAYLOAD_TOO_LARGE", Code::InvalidArgument, Detail::Fields,
@@ -162,10 +176,10 @@ impl Reason {
                 "the lease was settled before, by another verb", "log it")
                 .with(&["outcome"]),
             Self::RateLimited => row("RATE_LIMITED", Code::ResourceExhausted, Detail::None,
-                "more work waits for the store than the broker keeps", "back off")
+                "the caller calls more often than it may, or more work waits for the store than the broker keeps", "back off")
                 .after(500),
             Self::TooManyStreams => row("TOO_MANY_STREAMS", Code::ResourceExhausted, Detail::None,
-                "more calls are under way than the broker serves", "back off")
+                "more calls are under way than the broker serves, or more streams and waits than the caller may have", "back off")
                 .after(1000),
             Self::QueueFull => row("QUEUE_FULL", Code::ResourceExhausted, Detail::Quota,
                 "the queue holds as many unfinished jobs, or bytes of them, as it may; settles still work", "back off")
@@ -215,6 +229,16 @@ impl Fault {
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, message, metadata: Vec::new(), subject: String::new(), fields: Vec::new() }
+    }
+
+    /// What the caller may not do without another role.
+    pub(super) fn role(message: impl Into<String>, needed: Role) -> Self {
+        Self::new(Reason::Role, message).with("role", needed.as_str())
+    }
+
+    /// The reason's word.
+    pub(super) fn word(&self) -> &'static str {
+        self.reason.row().word
     }
 
     /// A call that this version does not have.

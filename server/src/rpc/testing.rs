@@ -4,6 +4,7 @@ use lessor_proto::v1;
 use lessor_proto::v1::test_clock_server::TestClock;
 use tonic::{Request, Response, Status, async_trait};
 
+use super::auth::Gate;
 use super::convert::time::{advance, proto_moment};
 use super::status::Fault;
 use crate::broker::travel::Traveller;
@@ -11,11 +12,12 @@ use crate::broker::travel::Traveller;
 /// The calls of `TestClock`.
 pub(super) struct TestCalls {
     traveller: Traveller,
+    gate: Gate,
 }
 
 impl TestCalls {
-    pub(super) fn new(traveller: Traveller) -> Self {
-        Self { traveller }
+    pub(super) fn new(traveller: Traveller, gate: Gate) -> Self {
+        Self { traveller, gate }
     }
 }
 
@@ -25,6 +27,7 @@ impl TestClock for TestCalls {
         &self,
         request: Request<v1::AdvanceClockRequest>,
     ) -> Result<Response<v1::AdvanceClockResponse>, Status> {
+        self.gate.access(&request)?.everywhere()?;
         let span = advance(request.get_ref()).map_err(Fault::from)?;
         let now = self.traveller.advance(span).await.map_err(Fault::from)?;
         Ok(Response::new(v1::AdvanceClockResponse { now: Some(proto_moment(now)) }))

@@ -9,13 +9,14 @@ use lessor_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
+use super::auth::Access;
 use super::convert::enqueue::TraceContext;
 use super::convert::field::Violations;
 use super::convert::work::{first, later, response};
 use super::shield::unreadable;
 use super::status::{Fault, Reason};
 use crate::broker::Broker;
-use crate::broker::work::{End, Frame, Lost, Outlet};
+use crate::broker::work::{Body, End, Frame, Lost, Outlet};
 use crate::clock::Clock;
 
 /// Streams open at once.
@@ -38,12 +39,13 @@ impl Streams {
         &self,
         requests: Streaming<v1::WorkRequest>,
         trace: TraceContext,
+        access: Access,
     ) -> Result<WorkStream, Fault> {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Fault::new(Reason::TooManyStreams, "too many work streams are open"))?;
         let clock = self.broker.clock().clone();
-        let frames = Frames { requests, trace, clock: clock.clone(), begun: false };
+        let frames = Frames { requests, trace, access, clock: clock.clone(), begun: false };
         Ok(WorkStream { outlet: self.broker.work(frames), clock, _place: place })
     }
 }
@@ -52,8 +54,32 @@ impl Streams {
 struct Frames {
     requests: Streaming<v1::WorkRequest>,
     trace: TraceContext,
+    access: Access,
     clock: Clock,
     begun: bool,
+}
+
+impl Frames {
+    /// The first frame, if the caller may serve the queues that it names.
+    fn first(&self, request: v1::WorkRequest) -> Result<Frame<Fault>, Fault> {
+        let frame = first(request)?;
+        if let Body::Hello(hello) = &frame.body {
+            self.access.queues(&hello.queues)?;
+            hello.held.iter().try_for_each(|token| self.access.queue(&token.name.queue))?;
+        }
+        Ok(frame)
+    }
+
+    /// A later frame; a settle that the caller may not make is told on the stream.
+    fn later(&self, request: v1::WorkRequest) -> Frame<Fault> {
+        let mut frame = later(request, &self.trace, self.clock.now());
+        if let Body::Settle(settle) = &mut frame.body
+            && let Err(fault) = self.access.settle(settle)
+        {
+            frame.body = Body::Wrong(fault);
+        }
+        frame
+    }
 }
 
 impl Stream for Frames {
@@ -63,10 +89,8 @@ impl Stream for Frames {
         let request = ready!(Pin::new(&mut self.requests).poll_next(context));
         let is_first = !std::mem::replace(&mut self.begun, true);
         Poll::Ready(match request {
-            Some(Ok(request)) if is_first => {
-                Some(first(request).map_err(|wrong| Lost::Refused(wrong.into())))
-            }
-            Some(Ok(request)) => Some(Ok(later(request, &self.trace, self.clock.now()))),
+            Some(Ok(request)) if is_first => Some(self.first(request).map_err(Lost::Refused)),
+            Some(Ok(request)) => Some(Ok(self.later(request))),
             Some(Err(status)) => Some(Err(lost(&status))),
             None if is_first => {
                 let wrong = Violations::from("must begin with a hello");

@@ -317,7 +317,7 @@ async fn pages_go_on_after_the_last_name_even_when_it_is_gone() {
         replica.broker.create_schedule(id.clone(), every(HOUR)).await.unwrap();
     }
     let page = async |backward, page_token| {
-        let query = ScheduleQuery { backward, size: 2, page_token };
+        let query = ScheduleQuery { backward, size: 2, page_token, known: None };
         let (schedules, next) = replica.broker.list_schedules(&query).await.unwrap();
         let ids: Vec<String> = schedules.iter().map(|schedule| schedule.id.to_string()).collect();
         (ids.concat(), next)
@@ -327,7 +327,7 @@ async fn pages_go_on_after_the_last_name_even_when_it_is_gone() {
     let (second, end) = page(false, next.clone()).await;
     assert_eq!((first.as_str(), second.as_str(), end.as_str()), ("ab", "cd", ""));
     assert_eq!(page(true, String::new()).await.0, "dc");
-    let other_order = ScheduleQuery { backward: true, size: 2, page_token: next };
+    let other_order = ScheduleQuery { backward: true, size: 2, page_token: next, known: None };
     assert_eq!(replica.broker.list_schedules(&other_order).await, Err(Error::BadPageToken));
     replica.stop().await;
 }

@@ -399,6 +399,7 @@ async fn a_called_off_lease_is_told_at_once() {
         reason: "no longer wanted".to_owned(),
         grace: 7 * SECOND,
         etag: String::new(),
+        actor: String::new(),
     };
     running.broker.cancel(request).await.unwrap();
     let Directive::Cancel(token, reason, within) = worker.directive().await else {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::Worker;
+use crate::broker::lease::QueuePattern;
 use crate::broker::{Broker, Error, Result};
 use crate::clock::Timestamp;
 use crate::job::QueueName;
@@ -28,6 +29,8 @@ pub struct WorkerQuery {
     pub size: usize,
     /// Where to go on; empty: at the beginning.
     pub page_token: String,
+    /// Only those that serve no queue but these; `None`: all.
+    pub known: Option<Vec<QueuePattern>>,
 }
 
 /// By what workers are sorted.
@@ -52,7 +55,11 @@ struct Key {
 impl WorkerQuery {
     fn matches(&self, worker: &Worker) -> bool {
         let labels = &worker.profile.labels;
-        self.queue.as_ref().is_none_or(|queue| worker.serves(queue))
+        let is_known = |queue: &QueuePattern| {
+            self.known.as_ref().is_none_or(|known| known.iter().any(|it| it.covers(queue)))
+        };
+        worker.queues.iter().all(is_known)
+            && self.queue.as_ref().is_none_or(|queue| worker.serves(queue))
             && self.draining.is_none_or(|draining| worker.draining == draining)
             && self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     }

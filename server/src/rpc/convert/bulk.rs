@@ -17,15 +17,18 @@ use crate::store::Request;
 
 const FASTEST: f64 = 1_000_000.0;
 
-/// Reads what to do with which jobs.
-pub(in crate::rpc) fn bulk(mut proto: v1::BulkJobsRequest) -> Result<Bulk, Violations> {
+/// Reads what to do with which jobs; `owner` limits them to the jobs of one.
+pub(in crate::rpc) fn bulk(
+    mut proto: v1::BulkJobsRequest,
+    owner: Option<String>,
+) -> Result<Bulk, Violations> {
     let mut wrong = Violations::default();
     let request_id = std::mem::take(&mut proto.request_id);
     let request_id = wrong.at("request_id", optional(&request_id, RequestId::parse));
     let digest = digest::bulk(&proto);
     let queue = wrong.at("queue", queue::parse(&proto.queue));
     let action = action(&proto, queue.as_ref(), &mut wrong);
-    let filter = wrong.at("filter", job_filter(&proto.filter));
+    let filter = wrong.at("filter", job_filter(&proto.filter, owner));
     let walk = filter.as_ref().zip(action.as_ref()).and_then(|(filter, action)| {
         let walk = filter.walk(None).and_then(|walk| action.narrow(walk));
         walk.map_err(|unserved| unserved_field(unserved, &mut wrong)).ok()
@@ -47,6 +50,7 @@ pub(in crate::rpc) fn bulk(mut proto: v1::BulkJobsRequest) -> Result<Bulk, Viola
             dry_run: proto.validate_only,
             token: proto.continuation_token,
             request: request_id?.map(|id| Request { id, digest }),
+            actor: String::new(),
         })
     };
     let read = read();
@@ -128,6 +132,7 @@ pub(in crate::rpc) fn purge(proto: &v1::PurgeJobsRequest) -> Result<Purge, Viola
             older_than: older_than?,
             max_jobs: max_jobs?,
             dry_run: proto.validate_only,
+            actor: String::new(),
         })
     };
     let read = read();
@@ -193,19 +198,19 @@ mod tests {
             (moved("mail"), "destination_queue"),
         ];
         for (request, field) in table {
-            let wrong = bulk(request).unwrap_err();
+            let wrong = bulk(request, None).unwrap_err();
             let told: Vec<&str> = wrong.list().iter().map(|one| one.field.as_str()).collect();
             assert_eq!(told, [field]);
         }
         assert_eq!(
-            bulk(moved("other")).unwrap().action,
+            bulk(moved("other"), None).unwrap().action,
             Action::Move(queue::parse("other").unwrap())
         );
     }
 
     #[test]
     fn a_step_has_a_bound_whatever_is_asked() {
-        let most = |count| bulk(request(|it| it.max_jobs = count)).unwrap().max_jobs;
+        let most = |count| bulk(request(|it| it.max_jobs = count), None).unwrap().max_jobs;
         assert_eq!((most(0), most(7), most(i32::MAX)), (MOST, 7, MOST));
     }
 

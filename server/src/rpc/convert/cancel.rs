@@ -48,7 +48,7 @@ pub(in crate::rpc) fn cancel(proto: v1::CancelJobRequest) -> Result<CancelReques
     let v1::CancelJobRequest { reason, etag, .. } = proto;
     let read = || {
         let grace = grace?.unwrap_or(USUAL_GRACE);
-        Some(CancelRequest { name: name?, reason, grace, etag })
+        Some(CancelRequest { name: name?, reason, grace, etag, actor: String::new() })
     };
     let read = read();
     wrong.finish(read)

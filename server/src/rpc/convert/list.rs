@@ -47,9 +47,10 @@ pub(super) fn direction<'a>(
 /// What a filter of jobs may name.
 const FILTERED: &str = "state, type, labels.KEY, owner, create_time, end_time, last_failure.code";
 
-/// Reads which jobs are wanted, and how much of each.
+/// Reads which jobs are wanted, and how much of each; `owner` limits them to the jobs of one.
 pub(in crate::rpc) fn jobs(
     proto: v1::ListJobsRequest,
+    owner: Option<String>,
 ) -> Result<(JobQuery, v1::JobView), Violations> {
     let mut wrong = Violations::default();
     let queue = wrong.at("queue", queue::parse(&proto.queue));
@@ -57,7 +58,7 @@ pub(in crate::rpc) fn jobs(
     let view = v1::JobView::try_from(proto.view).map_err(|_| "is an unknown value");
     let view = wrong.at("view", view);
     let order = wrong.at("order_by", direction(&proto.order_by, &SORTED));
-    let filter = wrong.at("filter", job_filter(&proto.filter));
+    let filter = wrong.at("filter", job_filter(&proto.filter, owner));
     let walk = filter.as_ref().zip(order).and_then(|(filter, order)| {
         let walk = filter.walk(order.0.zip(order.1));
         walk.map_err(|unserved| unserved_field(unserved, &mut wrong)).ok()
@@ -89,11 +90,16 @@ pub(super) fn unserved_field(unserved: Unserved, wrong: &mut Violations) {
     }
 }
 
-/// Reads a filter of jobs.
-pub(super) fn job_filter(text: &str) -> Result<JobFilter, Violations> {
+/// Reads a filter of jobs; `owner` limits it to the jobs of one.
+pub(super) fn job_filter(text: &str, owner: Option<String>) -> Result<JobFilter, Violations> {
     let mut filter = JobFilter::default();
     for term in filter::terms(text, FILTERED)? {
         narrow(&mut filter, &term)?;
+    }
+    if let Some(owner) = owner
+        && filter.owner.get_or_insert_with(|| owner.clone()) != &owner
+    {
+        return Err("names another owner than the caller, who may see no other jobs".into());
     }
     Ok(filter)
 }
@@ -189,11 +195,20 @@ mod tests {
         assert!(page_size(-1).is_err());
     }
 
+    #[test]
+    fn a_limit_to_the_jobs_of_one_can_not_be_lifted_by_a_filter() {
+        let me = || Some("me".to_owned());
+        for text in ["", "state=ready", "owner=me"] {
+            assert_eq!(job_filter(text, me()).unwrap().owner, me(), "{text}");
+        }
+        assert!(job_filter("owner=you", me()).is_err());
+    }
+
     fn refused(change: impl FnOnce(&mut v1::ListJobsRequest)) -> String {
         let queue = "mail".to_owned();
         let mut proto = v1::ListJobsRequest { queue, ..v1::ListJobsRequest::default() };
         change(&mut proto);
-        jobs(proto).unwrap_err().to_string()
+        jobs(proto, None).unwrap_err().to_string()
     }
 
     #[test]
@@ -201,7 +216,7 @@ mod tests {
         let text = "state = dead AND type=welcome AND labels.a.b=c AND owner=me AND \
                     last_failure.code=HTTP_503 AND create_time >= 1970-01-01T00:00:01Z AND \
                     create_time < 1970-01-01T00:00:09Z AND end_time <= 1970-01-01T00:00:02Z";
-        let filter = job_filter(text).unwrap();
+        let filter = job_filter(text, None).unwrap();
         let at = |millis| Some(crate::clock::Timestamp::from_millis(millis));
         assert_eq!(filter.state, Some(State::Dead));
         assert_eq!(filter.labels, [("a.b".to_owned(), "c".to_owned())].into());
@@ -213,12 +228,15 @@ mod tests {
             ["create_time = 1970-01-01T00:00:01Z", "create_time = 1970-01-01T02:00:01+02:00"]
         {
             assert_eq!(
-                job_filter(exact).unwrap().created,
+                job_filter(exact, None).unwrap().created,
                 Times { from: at(1000), until: at(1001) }
             );
         }
         for word in ["READY", "state_ready", "STATE_READY"] {
-            assert_eq!(job_filter(&format!("state={word}")).unwrap().state, Some(State::Ready));
+            assert_eq!(
+                job_filter(&format!("state={word}"), None).unwrap().state,
+                Some(State::Ready)
+            );
         }
     }
 

@@ -20,7 +20,7 @@ const UPDATABLE: [&str; 5] = ["payload", "priority", "schedule_time", "labels", 
 /// Reads what comes with a change.
 pub(super) fn asked(etag: String, reason: String, wrong: &mut Violations) -> Asked {
     let reason = wrong.at("reason", self::reason(reason)).unwrap_or_default();
-    Asked { etag: (!etag.is_empty()).then_some(etag), reason }
+    Asked { etag: (!etag.is_empty()).then_some(etag), reason, ..Asked::default() }
 }
 
 /// Reads why something is asked for.

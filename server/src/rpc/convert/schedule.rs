@@ -301,7 +301,7 @@ pub(in crate::rpc) fn query(proto: v1::ListSchedulesRequest) -> Result<ScheduleQ
     let order = wrong.at("order_by", direction(&proto.order_by, &["name"]));
     let read = || {
         let backward = order?.1.unwrap_or(false);
-        Some(ScheduleQuery { backward, size: size?, page_token: proto.page_token })
+        Some(ScheduleQuery { backward, size: size?, page_token: proto.page_token, known: None })
     };
     let read = read();
     wrong.finish(read)

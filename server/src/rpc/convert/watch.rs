@@ -174,7 +174,7 @@ pub(in crate::rpc) fn proto_event(watched: Watched) -> v1::Event {
         wait_duration: event.waited.map(proto_span),
         run_duration: event.ran.map(proto_span),
         reason: event.reason,
-        actor: String::new(),
+        actor: event.actor,
         trace_context: event.trace_context.into_iter().collect(),
     }
 }

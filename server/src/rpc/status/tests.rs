@@ -4,7 +4,11 @@ use super::*;
 use crate::job::{JobName, QueueName, ScheduleId, State};
 use crate::store::Room;
 
-const ALL: [Reason; 30] = [
+const ALL: [Reason; 34] = [
+    Reason::NoCredential,
+    Reason::Expired,
+    Reason::Role,
+    Reason::NotOwner,
     Reason::InvalidField,
     Reason::PayloadTooLarge,
     Reason::BadLeaseToken,
@@ -85,6 +89,10 @@ fn faults() -> Vec<Fault> {
     faults.push(Violations::bad_lease_token(&no_token).into());
     faults.push(Fault::not_built("WaitJob"));
     faults.push(Fault::new(Reason::TooManyStreams, "too many calls"));
+    faults.push(Fault::role("not allowed", Role::Operator));
+    faults.push(crate::auth::Denied::Nothing.into());
+    faults.push(crate::auth::Denied::Expired.into());
+    faults.push(Fault::new(Reason::NotOwner, "not one of its own"));
     faults
 }
 
@@ -122,6 +130,8 @@ fn table() -> String {
 
 fn code_word(code: Code) -> &'static str {
     match code {
+        Code::Unauthenticated => "UNAUTHENTICATED",
+        Code::PermissionDenied => "PERMISSION_DENIED",
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::NotFound => "NOT_FOUND",
         Code::AlreadyExists => "ALREADY_EXISTS",

@@ -54,6 +54,8 @@ struct EventRecord {
     reason: String,
     #[prost(btree_map = "string, string", tag = "15")]
     trace_context: BTreeMap<String, String>,
+    #[prost(string, tag = "16")]
+    actor: String,
 }
 
 /// Encodes one event so that encodings can be joined into one log entry.
@@ -74,6 +76,7 @@ pub fn encode_event(event: &Event) -> Vec<u8> {
         ran_millis: event.ran.map(millis),
         reason: event.reason.clone(),
         trace_context: event.trace_context.clone(),
+        actor: event.actor.clone(),
     };
     EventsRecord { events: vec![record] }.encode_to_vec()
 }
@@ -116,6 +119,7 @@ fn event(queue: &QueueName, record: EventRecord) -> Result<Event, Unreadable> {
     event.ran = record.ran_millis.map(Duration::from_millis);
     event.reason = record.reason;
     event.trace_context = record.trace_context;
+    event.actor = record.actor;
     Ok(event)
 }
 
