@@ -49,8 +49,6 @@ interface Link {
   heardAt: number;
   saidAt: number;
   received: bigint;
-  /** What the broker knows of that. */
-  told: bigint;
   allowed: bigint;
 }
 
@@ -61,6 +59,8 @@ export class WorkStream implements Source {
   #connection: Connection;
   #link: Link | undefined;
   #leases = new Map<string, Lease>();
+  /** Those whose receipt has not left yet. Their handlers might block the loop before it does. */
+  #starting = new Set<Lease>();
   #questions = new Map<bigint, Question>();
   #asked = 0n;
   #outgoing: WorkRequest[] = [];
@@ -195,13 +195,15 @@ export class WorkStream implements Source {
   #begin(frames: Link["frames"], welcome: WorkResponse_Welcome): NodeJS.Timeout {
     const pingMs = (welcome.pingInterval && durationMs(welcome.pingInterval)) || PING_MS;
     const at = now();
-    const link = { frames, pingMs, heardAt: at, saidAt: at, received: 0n, told: 0n, allowed: 0n };
+    const link = { frames, pingMs, heardAt: at, saidAt: at, received: 0n, allowed: 0n };
     this.#link = link;
     this.#outgoing = [];
     for (const { leaseToken, kept } of welcome.held) {
       if (!kept) this.#lose(leaseToken, "the lease ended while the stream was broken");
     }
     for (const [seq, question] of this.#questions) this.#write(link, question.frame, seq);
+    // What the broker lets us keep has arrived.
+    this.#start([...this.#starting]);
     this.#flush();
     this.listener.connected();
     let beat = now();
@@ -237,7 +239,7 @@ export class WorkStream implements Source {
         if (leased?.job) {
           const lease = { leased, token: leased.leaseToken, isLost: false, isSettled: false };
           this.#leases.set(lease.token, lease);
-          this.listener.job(lease);
+          this.#starting.add(lease);
         }
         // The receipt, with whatever else there is to say.
         this.#flushSoon();
@@ -295,7 +297,13 @@ export class WorkStream implements Source {
     if (lease.isSettled) return;
     this.#leases.delete(token);
     lease.isLost = true;
+    this.#starting.delete(lease);
     this.listener.lost(lease, reason);
+  }
+
+  /** Their receipt has left. */
+  #start(leases: Iterable<Lease>): void {
+    for (const lease of leases) if (this.#starting.delete(lease)) this.listener.job(lease);
   }
 
   #refused(seq: bigint, fault: LessorError): void {
@@ -364,23 +372,25 @@ export class WorkStream implements Source {
     // Questions are kept for the next stream.
     if (!link || this.#isClosing) return;
     for (const frame of frames) this.#send(link, frame);
-    const room = BigInt(this.listener.room());
+    const room = BigInt(Math.max(0, this.listener.room() - this.#starting.size));
     const through = link.received + room;
-    if (through > link.allowed || link.told < link.received) {
+    const starting = [...this.#starting];
+    if (through > link.allowed || starting.length > 0) {
       if (through > link.allowed) link.allowed = through;
-      this.#write(link, { case: "credit", value: { maxDeliverySeq: link.allowed } });
+      const credit = { case: "credit" as const, value: { maxDeliverySeq: link.allowed } };
+      // Taken by the transport, it leaves in the next turn of the loop.
+      this.#write(link, credit, 0n, () => setImmediate(() => this.#start(starting)));
     }
   }
 
-  #write(link: Link, frame: Frame, requestSeq = 0n): void {
-    this.#send(link, create(WorkRequestSchema, { frame, requestSeq }));
+  #write(link: Link, frame: Frame, requestSeq = 0n, whenSent?: () => void): void {
+    this.#send(link, create(WorkRequestSchema, { frame, requestSeq }), whenSent);
   }
 
-  #send(link: Link, request: WorkRequest): void {
+  #send(link: Link, request: WorkRequest, whenSent?: () => void): void {
     request.receivedThrough = link.received;
-    link.told = link.received;
     link.saidAt = now();
-    link.frames.write(request);
+    link.frames.write(request, whenSent);
   }
 
   /** The next stream is opened on a new connection. */
