@@ -12,6 +12,7 @@ demo_venv := $(target)/demo-venv
 demo_python := $(demo_venv)/bin/python
 python_sdk := $(target)/client-python
 node_worker := demo/worker-node
+node_sdk := client-node
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
 helm_version := v4.2.4
@@ -50,7 +51,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-demo test-client-python test-helm ## Run all tests
+test: test-rust test-demo test-client-python test-client-node test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -65,12 +66,21 @@ test-client-python: $(python_sdk)/.ready ## Run the tests of the Python client
 	cargo build --locked --package lessor-cli
 	LESSOR_BIN=$(target)/debug/lessor $(python_sdk)/bin/python -m pytest client-python --numprocesses 3
 
+.PHONY: test-client-node
+test-client-node: $(node_sdk)/dist/.built ## Run the tests of the Node.js client
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor npm test --prefix $(node_sdk)
+
+.PHONY: client-node-stubs
+client-node-stubs: $(node_sdk)/node_modules/.ready $(tools)/.npm ## Generate the Node.js client's copy of the protocol
+	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh
+
 .PHONY: client-python-stubs
 client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy of the protocol
 	scripts/python-sdk-stubs.sh $(python_sdk)
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -112,6 +122,12 @@ lint-client-python: $(tools)/.venv-ready $(python_sdk)/.ready
 lint-node: $(tools)/.npm
 	cd $(node_worker) && $(tools)/node_modules/.bin/biome ci --colors=off
 	cd bench/drivers/bullmq && $(tools)/node_modules/.bin/biome ci --colors=off
+
+.PHONY: lint-client-node
+lint-client-node: $(tools)/.npm $(node_sdk)/dist/.built
+	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh --check
+	cd $(node_sdk) && $(tools)/node_modules/.bin/biome ci --colors=off
+	npm run check --prefix $(node_sdk)
 
 .PHONY: lint-shell
 lint-shell:
@@ -193,7 +209,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules bench/drivers/bullmq/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules bench/drivers/bullmq/node_modules
 
 .PHONY: redis
 redis:
@@ -220,6 +236,11 @@ $(demo_venv)/.stubs: $(demo_venv)/.ready $(protos)
 
 %/node_modules/.ready: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund
+	touch $@
+
+# The package as it is published, types included.
+$(node_sdk)/dist/.built: $(node_sdk)/node_modules/.ready $(addprefix $(node_sdk)/,package.json tsconfig.json tsdown.config.ts) $(shell find $(node_sdk)/src -name '*.ts')
+	npm run build --prefix $(node_sdk)
 	touch $@
 
 $(node_worker)/gen/.stubs: $(node_worker)/node_modules/.ready $(node_worker)/buf.gen.yaml $(tools)/.npm $(protos)

@@ -4,10 +4,7 @@ import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { EnqueueRequest } from "./gen/lessor/v1/enqueue_pb.js";
-import {
-  BatchEnqueueRequestSchema,
-  EnqueueRequestSchema,
-} from "./gen/lessor/v1/enqueue_pb.js";
+import { BatchEnqueueRequestSchema, EnqueueRequestSchema } from "./gen/lessor/v1/enqueue_pb.js";
 
 // Fields by number; the tests read what is written here as the messages that they are.
 const REQUEST_ID = EnqueueRequestSchema.field.requestId.number;

@@ -2,9 +2,9 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { JobBroker } from "./gen/lessor/v1/broker_pb.js";
+import { silentLogger } from "./logger.js";
 import { Connection } from "./rpc/connection.js";
 import type { Settings } from "./settings.js";
-import { silentLogger } from "./logger.js";
 import { Telemetry } from "./telemetry.js";
 import { type GuardData, SLOT } from "./worker/heartbeat.js";
 

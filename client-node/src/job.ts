@@ -2,7 +2,11 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { durationMs, timestampDate } from "@bufbuild/protobuf/wkt";
 import type { EnqueueResponse } from "./gen/lessor/v1/enqueue_pb.js";
 import { EnqueueResponse_Outcome } from "./gen/lessor/v1/enqueue_pb.js";
-import type { Attempt as ProtoAttempt, Failure as ProtoFailure, Job as ProtoJob } from "./gen/lessor/v1/job_pb.js";
+import type {
+  Attempt as ProtoAttempt,
+  Failure as ProtoFailure,
+  Job as ProtoJob,
+} from "./gen/lessor/v1/job_pb.js";
 import { Attempt_Outcome, Job_State } from "./gen/lessor/v1/job_pb.js";
 import type { EnqueueOutcome, JobState, Progress } from "./options.js";
 import { decodePayload } from "./payload.js";

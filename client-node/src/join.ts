@@ -124,7 +124,8 @@ export class Joiner {
   async #travel(seats: Seat[]): Promise<void> {
     const deadline = seats.at(-1)?.deadline ?? now();
     const [first] = seats;
-    const call = seats.length === 1 && first ? first.job.identified() : together(jobsOf(seats), true);
+    const call =
+      seats.length === 1 && first ? first.job.identified() : together(jobsOf(seats), true);
     const nobody = new AbortController();
     let waiting = seats.length;
     for (const seat of seats) {

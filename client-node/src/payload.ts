@@ -3,7 +3,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { toJson } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
-import type { Payload as ProtoPayload, PayloadSchema } from "./gen/lessor/v1/job_pb.js";
+import type { PayloadSchema, Payload as ProtoPayload } from "./gen/lessor/v1/job_pb.js";
 import { Payload } from "./options.js";
 
 const encoder = new TextEncoder();

@@ -66,7 +66,9 @@ function retryPolicy(it: RetryOptions): MessageInitShape<typeof RetryPolicySchem
     multiplier: it.multiplier ?? 0,
     maxBackoff: duration(it.maxBackoff, "retry.maxBackoff"),
     ...(it.jitter === undefined ? {} : { jitter: it.jitter }),
-    backoffList: (it.backoffList ?? []).map((span) => duration(span, "retry.backoffList") as Duration),
+    backoffList: (it.backoffList ?? []).map(
+      (span) => duration(span, "retry.backoffList") as Duration,
+    ),
     fatalCodes: it.fatalCodes ?? [],
     maxRetryDuration: duration(it.maxRetryDuration, "retry.maxRetryDuration"),
   };

@@ -70,7 +70,8 @@ export function settle(options: ConnectionOptions): Settings {
     target,
     tls: typeof tls === "object" ? tls : tls || secure ? {} : undefined,
     token: typeof token === "string" ? () => token : token,
-    timeoutMs: options.timeout === undefined ? DEFAULT_TIMEOUT_MS : toMs(options.timeout, "timeout"),
+    timeoutMs:
+      options.timeout === undefined ? DEFAULT_TIMEOUT_MS : toMs(options.timeout, "timeout"),
     logger: logger === false ? silentLogger : (logger ?? jsonLogger("warn")),
     telemetry: new Telemetry(options.telemetry),
     channelOptions: options.channelOptions ?? {},
@@ -84,7 +85,8 @@ function parse(address: string): { target: string; secure: boolean } {
   const url = /^[a-z]+:\/\//.test(address) ? address : `http://${address}`;
   if (!URL.canParse(url)) throw bad(address, "write it as http://127.0.0.1:7077");
   const { protocol, hostname, port, pathname } = new URL(url);
-  if (protocol !== "http:" && protocol !== "https:") throw bad(address, "it must begin with http://");
+  if (protocol !== "http:" && protocol !== "https:")
+    throw bad(address, "it must begin with http://");
   if (hostname === "" || pathname.length > 1) throw bad(address, "write it as http://host:port");
   const secure = protocol === "https:";
   const written = /:(\d+)\/?$/.exec(address)?.[1];
@@ -97,7 +99,8 @@ function bad(address: string, why: string): TypeError {
 
 export function credentialsOf({ tls }: Pick<Settings, "tls">): ChannelCredentials {
   if (!tls) return credentials.createInsecure();
-  const pem = (text: string | Buffer | undefined) => (text === undefined ? null : Buffer.from(text));
+  const pem = (text: string | Buffer | undefined) =>
+    text === undefined ? null : Buffer.from(text);
   return credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert));
 }
 

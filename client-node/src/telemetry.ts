@@ -103,7 +103,13 @@ export class Telemetry {
     };
   }
 
-  #client(name: string, type: string, queue: string, carries: boolean, message?: string): Operation {
+  #client(
+    name: string,
+    type: string,
+    queue: string,
+    carries: boolean,
+    message?: string,
+  ): Operation {
     const api = this.#api;
     if (!api) return NOTHING;
     const labels = {

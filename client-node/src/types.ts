@@ -1,5 +1,5 @@
-import type { Context } from "./worker/context.js";
 import type { Job } from "./job.js";
+import type { Context } from "./worker/context.js";
 
 /** What does the work of a job. What it returns is the job's result; what it throws fails the attempt. */
 // biome-ignore lint/suspicious/noExplicitAny: a handler of any payload is one
@@ -12,7 +12,8 @@ export type Handler<Data = any, Result = any> = (
 export type Handlers = Record<string, Handler>;
 
 /** The payload that a handler takes. */
-export type DataOf<H extends Handler> = Parameters<H>[0] extends Job<infer Data, infer _> ? Data : never;
+export type DataOf<H extends Handler> =
+  Parameters<H>[0] extends Job<infer Data, infer _> ? Data : never;
 
 /** What a handler returns. */
 export type ResultOf<H extends Handler> = Awaited<ReturnType<H>>;

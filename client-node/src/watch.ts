@@ -100,7 +100,8 @@ export class Watch implements AsyncIterable<JobEvent> {
       includeResult: options.includeResult ?? false,
       bookmarkInterval: duration(bookmark, "bookmarkInterval"),
     };
-    if (options.since) this.#request.start = { case: "startTime", value: timestampFromDate(options.since) };
+    if (options.since)
+      this.#request.start = { case: "startTime", value: timestampFromDate(options.since) };
     else if (options.oldest) this.#request.start = { case: "oldest", value: true };
     if (signal?.aborted) this.close();
     else signal?.addEventListener("abort", () => this.close(), { once: true });

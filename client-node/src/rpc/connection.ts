@@ -51,7 +51,8 @@ export class Connection {
     { waitMs = 0, timeout, signal, headers }: Call = {},
   ): Promise<MessageShape<O>> {
     const bytes = toBinary(method.input, create(method.input, request));
-    const within = timeout === undefined ? this.settings.timeoutMs + waitMs : toMs(timeout, "timeout");
+    const within =
+      timeout === undefined ? this.settings.timeoutMs + waitMs : toMs(timeout, "timeout");
     const deadline = now() + within;
     const reply = await persist(deadline, signal, () =>
       this.send(pathOf(method), bytes, deadline, signal, headers),

@@ -18,7 +18,11 @@ export function isPassing(error: unknown): error is LessorError {
  * The pause after a number of failed tries, at least what the broker asked for. `undefined` when the
  * tries are used up, or the deadline would pass meanwhile.
  */
-export function pauseAfter(tries: number, fault: LessorError, deadline: number): number | undefined {
+export function pauseAfter(
+  tries: number,
+  fault: LessorError,
+  deadline: number,
+): number | undefined {
   if (tries >= TRIES) return undefined;
   const pause = FIRST_PAUSE_MS * GROWTH ** (tries - 1) * (1 + Math.random());
   const least = Math.max(pause, fault.retryAfterMs ?? 0);

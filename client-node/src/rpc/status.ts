@@ -6,7 +6,11 @@ import type { ServiceError, StatusObject } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { ErrorFacts, LessorError, StatusCode } from "../errors.js";
 import { errorOf } from "../errors.js";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RetryInfoSchema,
+} from "../gen/google/rpc/error_details_pb.js";
 import type { Status } from "../gen/google/rpc/status_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 

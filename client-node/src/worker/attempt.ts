@@ -1,8 +1,8 @@
 // One attempt of one job: its handler is run, told when to stop, and what became of it is settled.
 
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { LeaseLostError, LessorError } from "../errors.js";
 import { Job } from "../job.js";
-import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Logger } from "../logger.js";
 import type { Progress } from "../options.js";
 import { AttemptTimeoutError, JobCancelledError } from "../outcome.js";
@@ -158,7 +158,10 @@ export class Attempt {
     const { attemptRemaining } = this.lease.leased;
     const ms = timerMs(attemptRemaining && durationMs(attemptRemaining));
     if (ms === undefined) return undefined;
-    const timer = setTimeout(() => this.stop(new AttemptTimeoutError("the attempt took too long")), ms);
+    const timer = setTimeout(
+      () => this.stop(new AttemptTimeoutError("the attempt took too long")),
+      ms,
+    );
     return timer.unref();
   }
 

@@ -50,8 +50,12 @@ export class RunContext implements Context {
   }
 
   async progress(given: number | Progress): Promise<void> {
-    const { percent = 0, message = "", done = 0, total = 0 }: Progress =
-      typeof given === "number" ? { percent: given } : given;
+    const {
+      percent = 0,
+      message = "",
+      done = 0,
+      total = 0,
+    }: Progress = typeof given === "number" ? { percent: given } : given;
     try {
       const progress = create(ProgressSchema, {
         ...{ percent, message },

@@ -85,7 +85,10 @@ export class Polling implements Source {
   async extend(lease: Lease, report: Report): Promise<void> {
     const { extendLease } = JobBroker.method;
     try {
-      const reply = await this.#connection.call(extendLease, { ...report, leaseToken: lease.token });
+      const reply = await this.#connection.call(extendLease, {
+        ...report,
+        leaseToken: lease.token,
+      });
       const held = this.#leases.get(lease.token);
       if (held) this.#extended(held, reply);
     } catch (error) {
@@ -222,7 +225,9 @@ export class Polling implements Source {
         const isOpen = isPassing(error) || isLate(error);
         if (!isOpen || this.#stopping.signal.aborted) throw error;
         this.#lost(error as LessorError);
-        await sleep(pauses.next(error as LessorError), undefined, { signal: this.#stopping.signal });
+        await sleep(pauses.next(error as LessorError), undefined, {
+          signal: this.#stopping.signal,
+        });
       }
     }
   }

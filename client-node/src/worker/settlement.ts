@@ -1,8 +1,8 @@
 // What becomes of a job: from what its handler returned or threw.
 
 import type { JsonObject } from "@bufbuild/protobuf";
-import { LessorError } from "../errors.js";
 import { toMs } from "../duration.js";
+import { LessorError } from "../errors.js";
 import type { EnqueueRequest } from "../gen/lessor/v1/enqueue_pb.js";
 import {
   JobCancelledError,
@@ -76,7 +76,10 @@ export function codeOf(error: unknown): string {
 
 function failureOf(error: unknown): NonNullable<Nack["failure"]> {
   if (!(error instanceof Error)) {
-    return { code: "HANDLER_FAILED", message: cut(typeof error === "string" ? error : text(error)) };
+    return {
+      code: "HANDLER_FAILED",
+      message: cut(typeof error === "string" ? error : text(error)),
+    };
   }
   const { details } = error as { details?: unknown };
   return {

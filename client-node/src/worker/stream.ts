@@ -15,7 +15,10 @@ import type {
   WorkResponse_Directive,
   WorkResponse_Welcome,
 } from "../gen/lessor/v1/work_pb.js";
-import { WorkRequestSchema, WorkResponse_Directive_Kind as Kind } from "../gen/lessor/v1/work_pb.js";
+import {
+  WorkResponse_Directive_Kind as Kind,
+  WorkRequestSchema,
+} from "../gen/lessor/v1/work_pb.js";
 import { Connection } from "../rpc/connection.js";
 import { isPassing, now, Pauses, pauseAfter } from "../rpc/retry.js";
 import { fromStatus } from "../rpc/status.js";
@@ -316,7 +319,8 @@ export class WorkStream implements Source {
         const { signal } = this.#stopping;
         sleep(pause, undefined, { signal }).then(
           () => {
-            if (this.#link && this.#questions.has(seq)) this.#write(this.#link, question.frame, seq);
+            if (this.#link && this.#questions.has(seq))
+              this.#write(this.#link, question.frame, seq);
           },
           () => {},
         );

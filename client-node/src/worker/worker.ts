@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
-import type { AddressInfo } from "node:net";
 import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Client } from "../client.js";
+import type { Client } from "../client.js";
 import type { Span } from "../duration.js";
 import { toMs } from "../duration.js";
 import { type LessorError, UnimplementedError } from "../errors.js";
@@ -355,7 +355,11 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
 
   #fail(error: Error): void {
     if (this.listenerCount("error") > 0) this.#tell("error", error);
-    else this.#settings.logger.error({ worker_id: this.id, error_message: error.message }, "worker failed");
+    else
+      this.#settings.logger.error(
+        { worker_id: this.id, error_message: error.message },
+        "worker failed",
+      );
   }
 
   /** What a listener throws is no job's fault. */

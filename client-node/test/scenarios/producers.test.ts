@@ -8,7 +8,7 @@ import {
   WaitTimeoutError,
 } from "lessor";
 import { Front } from "../support/front.js";
-import { Proxy } from "../support/proxy.js";
+import { Relay } from "../support/relay.js";
 import { Gate, ordinary, scenarios } from "../support/scenario.js";
 
 const scenario = scenarios(ordinary);
@@ -147,8 +147,8 @@ scenario("request_id_makes_one_job", async (stage) => {
 });
 
 scenario("enqueue_answer_lost", async (stage, t) => {
-  const proxy = await Proxy.to(t, stage.address);
-  const client = stage.connect({ address: proxy.address });
+  const relay = await Relay.to(t, stage.address);
+  const client = stage.connect({ address: relay.address });
   await client.enqueue(stage.queue, "before");
   const made: string[] = [];
   const seen = new Gate();
@@ -160,11 +160,11 @@ scenario("enqueue_answer_lost", async (stage, t) => {
       if (event.jobType === "lost") seen.open();
     }
   })();
-  proxy.isDeaf = true;
+  relay.isDeaf = true;
   const enqueued = client.enqueue(stage.queue, "lost", 1);
   await seen.promise;
-  proxy.isDeaf = false;
-  proxy.cut();
+  relay.isDeaf = false;
+  relay.cut();
   const { job, outcome } = await enqueued;
   assert.equal(outcome, "replayed");
   const { job: last } = await client.enqueue(stage.queue, "after");
@@ -323,8 +323,8 @@ scenario("watch_one_job", async (stage) => {
 });
 
 scenario("watch_resumes", async (stage, t) => {
-  const proxy = await Proxy.to(t, stage.address);
-  const client = stage.connect({ address: proxy.address });
+  const relay = await Relay.to(t, stage.address);
+  const client = stage.connect({ address: relay.address });
   const ids: string[] = [];
   const types: string[] = [];
   const enough = new Gate();
@@ -341,12 +341,12 @@ scenario("watch_resumes", async (stage, t) => {
   for (let n = 0; n < 20; n += 1) {
     await stage.client.enqueue(stage.queue, `t${n}`);
     if (n === 4) await first.promise;
-    if (n % 7 === 5) proxy.cut();
+    if (n % 7 === 5) relay.cut();
   }
   await enough.promise;
   watch.close();
   await watching;
-  assert.ok(proxy.connections > 1);
+  assert.ok(relay.connections > 1);
   assert.deepEqual(
     types,
     Array.from({ length: 20 }, (_, n) => `t${n}`),

@@ -84,7 +84,9 @@ scenario("retry_delay_of_handler", async (stage) => {
   stage.worker((job) => {
     if (job.attempt === 1) throw new RetryError("busy", { delay: 600, code: "HTTP_429" });
   });
-  const { job } = await stage.client.enqueue(stage.queue, "t", 1, { retry: { initialBackoff: "1h" } });
+  const { job } = await stage.client.enqueue(stage.queue, "t", 1, {
+    retry: { initialBackoff: "1h" },
+  });
   const done = await stage.client.wait(job);
   const [second, first] = done.attempts;
   assert.equal(first?.failure?.code, "HTTP_429");
@@ -96,7 +98,9 @@ scenario("fatal_code", async (stage) => {
   stage.worker(() => {
     throw Object.assign(new Error("gone"), { code: "GONE" });
   });
-  const { job } = await stage.client.enqueue(stage.queue, "t", 1, { retry: { fatalCodes: ["GONE"] } });
+  const { job } = await stage.client.enqueue(stage.queue, "t", 1, {
+    retry: { fatalCodes: ["GONE"] },
+  });
   const ended = await stage.client.wait(job);
   assert.equal(ended.state, "dead");
   assert.equal(ended.attempt, 1);
@@ -159,7 +163,7 @@ scenario("handler_hangs", async (stage) => {
     attemptTimeout: "1s",
     retry: AT_ONCE,
   });
-  assert.match((await told.promise as Error).name, /AttemptTimeoutError|LeaseLostError/);
+  assert.match(((await told.promise) as Error).name, /AttemptTimeoutError|LeaseLostError/);
   await lost;
   const { job: next } = await stage.client.enqueue(stage.queue, "next");
   assert.equal(await stage.client.result(next), 1);

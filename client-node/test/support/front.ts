@@ -7,13 +7,13 @@ import {
   Client,
   credentials,
   Metadata,
-  type sendUnaryData,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceError,
+  type sendUnaryData,
   type status,
 } from "@grpc/grpc-js";
 import { JobBroker } from "lessor/proto";
@@ -23,7 +23,7 @@ import { StatusSchema } from "../../src/gen/google/rpc/status_pb.js";
 const same = (bytes: Buffer): Buffer => bytes;
 
 /** How to answer a call: with an error, or (nothing) as the broker does. */
-export type Rule = (method: string, request: Buffer) => ServiceError | undefined;
+export type Rule = (method: string, metadata: Metadata) => ServiceError | undefined;
 
 export class Front {
   /** Names of the methods that were called, in order, with when. */
@@ -31,7 +31,11 @@ export class Front {
   rule: Rule = () => undefined;
   address = "";
 
-  static async to(t: TestContext, broker: string): Promise<Front> {
+  static async to(
+    t: TestContext,
+    broker: string,
+    door: ServerCredentials = ServerCredentials.createInsecure(),
+  ): Promise<Front> {
     const front = new Front();
     const back = new Client(new URL(broker).host, credentials.createInsecure());
     const server = new Server();
@@ -49,13 +53,13 @@ export class Front {
       handlers[name] =
         methodKind === "unary"
           ? (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => {
-              const refusal = front.#note(name, call.request, call.metadata);
+              const refusal = front.#note(name, call.metadata);
               if (refusal) return answer(refusal);
               const options = { deadline: call.getDeadline() };
               back.makeUnaryRequest(path, same, same, call.request, call.metadata, options, answer);
             }
           : (call: ServerDuplexStream<Buffer, Buffer> & ServerWritableStream<Buffer, Buffer>) => {
-              const refusal = front.#note(name, Buffer.alloc(0), call.metadata);
+              const refusal = front.#note(name, call.metadata);
               if (refusal) return call.emit("error", refusal);
               const metadata = call.metadata;
               const far = back.makeBidiStreamRequest(path, same, same, metadata);
@@ -69,7 +73,7 @@ export class Front {
     server.addService(definition as never, handlers as never);
     const port = await new Promise<number>((resolve, reject) => {
       const bound = (error: Error | null, port: number) => (error ? reject(error) : resolve(port));
-      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
+      server.bindAsync("127.0.0.1:0", door, bound);
     });
     front.address = `http://127.0.0.1:${port}`;
     t.after(() => {
@@ -83,9 +87,9 @@ export class Front {
     return this.calls.filter((call) => call.method === method).length;
   }
 
-  #note(method: string, request: Buffer, metadata: Metadata): ServiceError | undefined {
+  #note(method: string, metadata: Metadata): ServiceError | undefined {
     this.calls.push({ method, at: performance.now(), metadata });
-    return this.rule(method, request);
+    return this.rule(method, metadata);
   }
 }
 

@@ -1,7 +1,7 @@
 // What the tests of all scenarios need: a client, workers and names of their own.
 
 import { randomBytes } from "node:crypto";
-import { type EventEmitter, once } from "node:events";
+import type { EventEmitter } from "node:events";
 import { type TestContext, test } from "node:test";
 import {
   Client,
@@ -66,7 +66,9 @@ export class Stage {
   /** The next event of a kind. */
   once<Name extends keyof WorkerEvents>(worker: Worker, name: Name): Promise<WorkerEvents[Name]> {
     const emitter: EventEmitter = worker;
-    return once(emitter, name) as Promise<WorkerEvents[Name]>;
+    return new Promise((resolve) => {
+      emitter.once(name, (...about) => resolve(about as WorkerEvents[Name]));
+    });
   }
 
   /** Follows a job to its end; answers the types of its events. */

@@ -7,9 +7,19 @@ const { address, queue, leaseMs = 3_000, concurrency = 1, ...more } = JSON.parse
 const { clockOffMs, clockJumpMs } = more;
 
 // What a wrong clock would be.
-const rightNow = Date.now;
+const RightDate = Date;
 let offMs = clockOffMs ?? 0;
-if (clockOffMs !== undefined) Date.now = () => rightNow() + offMs;
+if (clockOffMs !== undefined) {
+  globalThis.Date = class extends RightDate {
+    constructor(...given) {
+      if (given.length > 0) super(...given);
+      else super(RightDate.now() + offMs);
+    }
+    static now() {
+      return RightDate.now() + offMs;
+    }
+  };
+}
 
 let unblocked;
 const blocked = new Promise((resolve) => {
@@ -33,7 +43,6 @@ const handlers = {
     offMs -= 2 * clockJumpMs;
     await sleep(data.ms);
   },
-  freeze: () => "the frozen one",
 };
 
 const worker = new Worker(

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 
-export class Proxy {
+export class Relay {
   /** Connections made so far. */
   connections = 0;
   /** What the broker says is dropped. */
@@ -20,16 +20,16 @@ export class Proxy {
     server.on("connection", (near) => this.#accept(near));
   }
 
-  static async to(t: TestContext, address: string): Promise<Proxy> {
+  static async to(t: TestContext, address: string): Promise<Relay> {
     const server = createServer();
-    const proxy = new Proxy(server, Number(new URL(address).port));
+    const relay = new Relay(server, Number(new URL(address).port));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     t.after(() => {
       server.close();
-      proxy.cut();
+      relay.cut();
     });
-    return proxy;
+    return relay;
   }
 
   get address(): string {
