@@ -2,7 +2,8 @@
 
 use clap::Args;
 use comfy_table::Table;
-use lessor::{Action, Client, Code, Job, Queue, Schedule, Worker};
+use lessor::proto::{Job, Worker};
+use lessor::{Action, Client, Code, Queue, Schedule};
 use prost::Message;
 use serde::Serialize;
 

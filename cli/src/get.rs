@@ -2,7 +2,8 @@
 
 use clap::Args;
 use comfy_table::Table;
-use lessor::{Client, Job};
+use lessor::Client;
+use lessor::proto::Job;
 
 use crate::input;
 use crate::output::{Output, facts, show, show_payload, word};

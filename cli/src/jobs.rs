@@ -5,7 +5,8 @@ use std::pin::pin;
 use clap::Args;
 use comfy_table::Table;
 use futures_util::TryStreamExt;
-use lessor::{Client, Job, JobQuery, JobState, JobView};
+use lessor::proto::Job;
+use lessor::{Client, JobQuery, JobState, JobView};
 
 use crate::output::{Format, Output, columns, show, word};
 use crate::selection::Selection;

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
-use lessor::{Client, Job, JobUpdate};
+use lessor::proto::Job;
+use lessor::{Client, JobUpdate};
 
 use crate::failure::Usage;
 use crate::input::{self, SOURCES};

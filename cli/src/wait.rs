@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use lessor::{Client, Job, JobState};
+use lessor::proto::Job;
+use lessor::{Client, JobState};
 
 use crate::failure::Exit;
 use crate::output::{Output, word};

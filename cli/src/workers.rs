@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use lessor::{Client, Worker};
+use lessor::Client;
+use lessor::proto::Worker;
 
 use crate::each::each;
 use crate::output::{Output, columns};

@@ -13,10 +13,14 @@ use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::codegen::http::HeaderValue;
+use tonic::transport::Endpoint;
+#[cfg(feature = "tls")]
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use uuid::Uuid;
 
+use crate::channel::Channel;
 use crate::join::Joiner;
 use crate::{Error, Result, error};
 
@@ -59,6 +63,7 @@ struct Shared {
     worker_id: String,
     joiner: Joiner,
     endpoint: Endpoint,
+    credential: Option<HeaderValue>,
     /// Work streams opened so far.
     streams: AtomicU64,
 }
@@ -78,6 +83,9 @@ impl Client {
             timeout: CALL_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             worker_id: None,
+            token: None,
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
         }
     }
 
@@ -96,7 +104,12 @@ impl Client {
 
     /// A connection of its own, to whatever the address leads to now.
     pub(crate) fn new_channel(&self) -> Channel {
-        self.shared.endpoint.connect_lazy()
+        Channel::new(self.shared.endpoint.connect_lazy(), self.shared.credential.clone())
+    }
+
+    /// The same client over a connection of its own, which lives on the runtime of the caller.
+    pub(crate) fn moved_here(&self) -> Self {
+        Self { channel: self.new_channel(), shared: self.shared.clone() }
     }
 
     /// A worker of its own for each stream: a broker lets a worker have only one.
@@ -226,6 +239,47 @@ pub struct Builder {
     timeout: Duration,
     connect_timeout: Duration,
     worker_id: Option<String>,
+    token: Option<Token>,
+    #[cfg(feature = "tls")]
+    tls: Tls,
+}
+
+/// A secret, which no message shows.
+#[derive(Clone)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// Whom to trust, and who we are.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug, Default)]
+struct Tls {
+    ca: Option<Certificate>,
+    domain: Option<String>,
+    identity: Option<Identity>,
+}
+
+#[cfg(feature = "tls")]
+impl Tls {
+    fn config(self) -> ClientTlsConfig {
+        let config = ClientTlsConfig::new();
+        let config = match self.ca {
+            Some(ca) => config.ca_certificate(ca),
+            None => config.with_enabled_roots(),
+        };
+        let config = match self.domain {
+            Some(domain) => config.domain_name(domain),
+            None => config,
+        };
+        match self.identity {
+            Some(identity) => config.identity(identity),
+            None => config,
+        }
+    }
 }
 
 impl Builder {
@@ -249,7 +303,36 @@ impl Builder {
         self
     }
 
-    /// The client. Fails only on a bad address, for nothing is sent yet.
+    /// The credential that goes with every call, as `authorization: Bearer`. It is in no message and
+    /// no log.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token(token.into()));
+        self
+    }
+
+    /// Trust the certificates in this PEM text, and no others, to name the broker. Default: those
+    /// that the system trusts. For addresses that begin with `https://`.
+    #[cfg(feature = "tls")]
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.tls.ca = Some(Certificate::from_pem(pem));
+        self
+    }
+
+    /// The name in the broker's certificate, where that is not the host of the address.
+    #[cfg(feature = "tls")]
+    pub fn tls_domain(mut self, name: impl Into<String>) -> Self {
+        self.tls.domain = Some(name.into());
+        self
+    }
+
+    /// The certificate by which the broker knows this client, and its key, as PEM texts.
+    #[cfg(feature = "tls")]
+    pub fn tls_identity(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
+        self.tls.identity = Some(Identity::from_pem(cert_pem, key_pem));
+        self
+    }
+
+    /// The client. Fails only on a bad address, token or certificate, for nothing is sent yet.
     ///
     /// Call it inside a Tokio runtime.
     pub fn connect(self) -> Result<Client> {
@@ -259,11 +342,17 @@ impl Builder {
         };
         let endpoint = Endpoint::from_shared(self.url.clone())
             .map_err(|_| bad("write it as http://127.0.0.1:7077"))?;
-        match endpoint.uri().scheme_str() {
-            Some("http") => {}
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("http") => endpoint,
+            #[cfg(feature = "tls")]
+            Some("https") => endpoint
+                .tls_config(self.tls.clone().config())
+                .map_err(|why| bad(&error::chain(&why)))?,
+            #[cfg(not(feature = "tls"))]
             Some("https") => return Err(bad("this client is built without TLS")),
-            _ => return Err(bad("it must begin with http://")),
-        }
+            _ => return Err(bad("it must begin with http:// or https://")),
+        };
+        let credential = self.token.as_ref().map(credential).transpose()?;
         let endpoint = endpoint
             .user_agent(concat!("lessor-rust/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| bad("it does not fit a header"))?
@@ -273,13 +362,20 @@ impl Builder {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        let channel = endpoint.connect_lazy();
+        let channel = Channel::new(endpoint.connect_lazy(), credential.clone());
         let joiner = Joiner::new(channel.clone(), self.url.clone(), self.timeout);
         let worker_id = self.worker_id.unwrap_or_else(|| Uuid::new_v4().to_string());
         let (url, timeout, streams) = (self.url, self.timeout, AtomicU64::default());
-        let shared = Shared { url, timeout, worker_id, joiner, endpoint, streams };
+        let shared = Shared { url, timeout, worker_id, joiner, endpoint, credential, streams };
         Ok(Client { channel, shared: Arc::new(shared) })
     }
+}
+
+fn credential(Token(token): &Token) -> Result<HeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Error::local(Code::InvalidArgument, "the token does not fit a header"))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
@@ -334,6 +430,8 @@ pub(crate) fn affordable(
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
     use backon::BackoffBuilder;
 
     use super::*;
@@ -349,8 +447,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_is_shown_nowhere() {
+        let builder = Client::builder("http://127.0.0.1:7077").token("open sesame");
+        assert!(!format!("{builder:?}").contains("sesame"));
+        let client = builder.connect().unwrap();
+        assert!(!format!("{client:?} {:?}", client.channel).contains("sesame"));
+
+        let error = Client::builder("http://127.0.0.1:7077").token("open\nsesame").connect();
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(!error.to_string().contains("sesame"));
+    }
+
+    #[tokio::test]
     async fn a_bad_address_is_refused_at_once() {
-        for url in ["", "127.0.0.1:7077", "https://broker", "ftp://broker", "http://a b"] {
+        for url in ["", "127.0.0.1:7077", "ftp://broker", "http://a b"] {
             let error = Client::connect(url).err();
             assert_eq!(error.map(|it| it.code()), Some(Code::InvalidArgument), "{url:?}");
         }

@@ -109,9 +109,20 @@ pub(crate) fn causes(status: &Status) -> impl Iterator<Item = &(dyn StdError + '
     std::iter::successors(status.source(), |&cause| cause.source())
 }
 
-/// The causes in one line, without the links that say nothing or only repeat the one before.
+/// The causes in one line.
 fn story(status: &Status) -> String {
-    let mut links: Vec<String> = causes(status).map(ToString::to_string).collect();
+    told(causes(status))
+}
+
+/// An error and its causes in one line.
+#[cfg(feature = "tls")]
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    told(std::iter::successors(Some(error), |&cause| cause.source()))
+}
+
+/// Without the links that say nothing or only repeat the one before.
+fn told<'a>(links: impl Iterator<Item = &'a (dyn StdError + 'static)>) -> String {
+    let mut links: Vec<String> = links.map(ToString::to_string).collect();
     links.retain(|link| link != "transport error");
     links.dedup_by(|link, before| before.contains(link.as_str()));
     links.join(": ")

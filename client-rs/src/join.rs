@@ -18,11 +18,11 @@ use lessor_proto::v1::{EnqueueRequest, EnqueueResponse};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::transport::Channel;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
 use crate::batch::{self, BATCH_ENQUEUE, ENQUEUE, Encoded};
+use crate::channel::Channel;
 use crate::producer::Enqueued;
 use crate::{Error, Result, connect, raw};
 

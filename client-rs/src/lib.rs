@@ -41,6 +41,7 @@
 mod action;
 mod batch;
 mod bulk;
+mod channel;
 mod clock;
 mod connect;
 mod error;
@@ -56,8 +57,11 @@ mod raw;
 mod schedules;
 mod settle;
 pub mod span;
+#[cfg(feature = "otel")]
+mod trace;
 mod watch;
 mod work;
+mod worker;
 mod workers;
 
 pub use action::Action;
@@ -73,6 +77,9 @@ pub use schedules::{NewSchedule, ScheduleUpdate};
 pub use settle::{Extend, Nack, Settle, Settled};
 pub use watch::{Watch, WatchOptions};
 pub use work::{Delivery, WorkEvent, WorkOptions, WorkStream};
+pub use worker::{
+    ByService, Done, FromJob, Handler, Health, IntoDone, Job, Json, Stop, Worker, WorkerBuilder,
+};
 
 /// Every message of the protocol.
 pub use lessor_proto::v1 as proto;
@@ -84,9 +91,9 @@ pub use lessor_proto::v1::lease_response::EmptyReason;
 pub use lessor_proto::v1::schedule::Overlap;
 pub use lessor_proto::v1::{
     AckResponse, BulkJobsResponse, Event, ExplainJobResponse, ExtendLeaseResponse, Failure,
-    HealthThresholds, Job, JobView, LeasedJob, ListJobsResponse, NackResponse, Order, Payload,
-    Progress, Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
-    WatchEventsResponse, Worker,
+    HealthThresholds, JobView, LeasedJob, ListJobsResponse, NackResponse, Order, Payload, Progress,
+    Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
+    WatchEventsResponse,
 };
 pub use tonic::Code;
 pub use tonic_types::FieldViolation;

@@ -5,9 +5,9 @@ use bytes::{Buf, BufMut, Bytes};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use crate::channel::Channel;
 use crate::{Error, Result, connect};
 
 /// Sends one call.

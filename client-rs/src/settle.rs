@@ -6,10 +6,13 @@ use lessor_proto::v1::batch_settle_request::Item;
 use lessor_proto::v1::batch_settle_request::item::Op;
 use lessor_proto::v1::batch_settle_response::result::Response;
 use lessor_proto::v1::nack_request::{Disposition, Retry, Snooze};
+use lessor_proto::v1::work_request::Frame;
 use lessor_proto::v1::{
     AckRequest, AckResponse, BatchSettleRequest, EnqueueRequest, ExtendLeaseRequest,
     ExtendLeaseResponse, Failure, NackRequest, NackResponse, Payload, Progress,
 };
+
+use tonic::Code;
 
 use crate::{Client, Error, NewJob, Result, span};
 
@@ -82,7 +85,7 @@ impl Client {
 /// Why a job is not done, and what becomes of it.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "it does nothing until `nack`"]
-pub struct Nack(NackRequest);
+pub struct Nack(Box<NackRequest>);
 
 impl Nack {
     /// The attempt failed. The job's policy decides when it is tried again, if at all.
@@ -128,12 +131,37 @@ impl Nack {
         self
     }
 
+    /// The code of the failure.
+    pub fn code(&self) -> &str {
+        self.0.failure.as_ref().map_or("", |failure| &failure.code)
+    }
+
+    /// The failure in words.
+    pub fn message(&self) -> &str {
+        self.0.failure.as_ref().map_or("", |failure| &failure.message)
+    }
+
+    /// One more failed attempt, with nothing said about what follows.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.disposition == Some(Disposition::Retry(Retry::default()))
+    }
+
+    /// What becomes of the job, in a word for the log.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self.0.disposition {
+            Some(Disposition::Snooze(_)) => "snoozed",
+            Some(Disposition::Release(())) => "released",
+            Some(Disposition::Dead(())) => "rejected",
+            Some(Disposition::Retry(_)) | None => "failed",
+        }
+    }
+
     fn of(disposition: Disposition) -> Self {
-        Self(NackRequest { disposition: Some(disposition), ..NackRequest::default() })
+        Self(Box::new(NackRequest { disposition: Some(disposition), ..NackRequest::default() }))
     }
 
     pub(crate) fn into_request(self, lease_token: impl Into<String>) -> NackRequest {
-        NackRequest { lease_token: lease_token.into(), ..self.0 }
+        NackRequest { lease_token: lease_token.into(), ..*self.0 }
     }
 }
 
@@ -190,6 +218,20 @@ impl Settle {
     /// As [`Client::extend`].
     pub fn extend(lease_token: impl Into<String>, extend: Extend) -> Self {
         Self(Op::Extend(extend.into_request(lease_token)))
+    }
+}
+
+/// A frame of a work stream that is a settle or an extension.
+impl TryFrom<Frame> for Settle {
+    type Error = Error;
+
+    fn try_from(frame: Frame) -> Result<Self> {
+        match frame {
+            Frame::Ack(ack) => Ok(Self(Op::Ack(ack))),
+            Frame::Nack(nack) => Ok(Self(Op::Nack(nack))),
+            Frame::Extend(extend) => Ok(Self(Op::Extend(extend))),
+            _ => Err(Error::local(Code::Internal, "the frame settles nothing")),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Working on a stream: jobs come as long as there is room for them, and are settled where they came.
 
+mod calls;
 mod ledger;
 mod session;
 mod wire;
@@ -13,8 +14,8 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use lessor_proto::v1::work_request::{Frame, Hello};
 use lessor_proto::v1::{
-    AckRequest, AckResponse, ExtendLeaseResponse, Job, LeasedJob, NackResponse, Order, Payload,
-    Worker,
+    AckRequest, AckResponse, EnqueueRequest, ExtendLeaseRequest, ExtendLeaseResponse, Job,
+    LeasedJob, NackResponse, Order, Payload, Worker,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use tonic::Code;
 
 use crate::{Client, Error, Extend, Nack, NewJob, Reason, Result, raw, settle, span};
 
+use calls::Calls;
 use session::{Ends, Session};
 use wire::encode;
 
@@ -32,6 +34,8 @@ impl Client {
     ///
     /// The stream is served by a task of its own, which shows the broker that the worker is alive,
     /// and opens a new stream when this one breaks, with the leases that are held.
+    ///
+    /// A broker without streams is asked by calls instead: `Lease`, `BatchSettle`. The rest is the same.
     pub async fn work(&self, options: &WorkOptions) -> Result<WorkStream> {
         let WorkOptions { mut hello, concurrency } = options.clone();
         let worker = hello.worker.get_or_insert_default();
@@ -49,11 +53,22 @@ impl Client {
         let (tell, events) = mpsc::unbounded_channel();
         let connected = Arc::new(AtomicBool::new(true));
         let ends = Ends { commands, events: tell, connected: connected.clone() };
-        let (session, link) = Session::open(self.clone(), hello, concurrency, ends).await?;
-        #[expect(clippy::disallowed_methods, reason = "it is ended when the stream is dropped")]
-        let task = tokio::spawn(session.run(link));
-        Ok(WorkStream { worker_id, orders, events, connected, task })
+        let client = self.clone();
+        let task = match session::open_first(self, &hello).await {
+            Ok(link) => spawn(Session::new(client, hello, concurrency, ends).run(link)),
+            Err(error) if error.code() == Code::Unimplemented => {
+                tracing::info!(worker_id, "the broker has no work streams: leasing by calls");
+                spawn(Calls::new(client, hello, concurrency, ends).run())
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(WorkStream { worker_id, orders: Orders(orders), events, connected, task })
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is ended when the stream is dropped")]
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
 }
 
 /// Jobs for this worker, and what there is to tell about those that it holds.
@@ -63,7 +78,7 @@ impl Client {
 #[derive(Debug)]
 pub struct WorkStream {
     worker_id: String,
-    orders: mpsc::UnboundedSender<Command>,
+    orders: Orders,
     events: mpsc::UnboundedReceiver<Result<Event>>,
     connected: Arc<AtomicBool>,
     task: JoinHandle<()>,
@@ -78,7 +93,7 @@ impl WorkStream {
         let event = self.events.recv().await?;
         Some(event.and_then(|event| match event {
             Event::Job(leased, id) => {
-                let (leased, orders) = (Box::new(raw::read(leased)?), self.orders.clone());
+                let (leased, orders) = (Arc::new(raw::read(leased)?), self.orders.clone());
                 Ok(WorkEvent::Job(Delivery { leased, id, orders, is_open: true }))
             }
             Event::Other(event) => Ok(event),
@@ -100,9 +115,13 @@ impl WorkStream {
         self.connected.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn connection(&self) -> Arc<AtomicBool> {
+        self.connected.clone()
+    }
+
     /// Asks for no more jobs. A few that are on their way may still come.
     pub fn stop(&self) {
-        self.orders.send(Command::Stop).ok();
+        self.orders.give(Command::Stop);
     }
 
     /// Ends the stream in good order, after what was settled so far. The leases that are still
@@ -114,11 +133,11 @@ impl WorkStream {
             if let Ok(Event::Job(leased, id)) = event
                 && let Ok(frame) = released(&leased)
             {
-                self.orders.send(Command::Ask { settles: Some(id), frame, reply: None }).ok();
+                self.orders.give(Command::Ask { settles: Some(id), frame, reply: None });
             }
         }
         let (done, closed) = oneshot::channel();
-        self.orders.send(Command::Close { release, done }).ok();
+        self.orders.give(Command::Close { release, done });
         // An error means that the stream was over.
         closed.await.ok();
     }
@@ -166,9 +185,9 @@ pub enum WorkEvent {
 /// again.
 #[derive(Debug)]
 pub struct Delivery {
-    leased: Box<LeasedJob>,
+    leased: Arc<LeasedJob>,
     id: u64,
-    orders: mpsc::UnboundedSender<Command>,
+    orders: Orders,
     is_open: bool,
 }
 
@@ -200,7 +219,14 @@ impl Delivery {
         result: Option<Payload>,
         then: Vec<NewJob>,
     ) -> Result<AckResponse> {
-        let then = settle::followers(then);
+        self.ack_with(result, settle::followers(then)).await
+    }
+
+    pub(crate) async fn ack_with(
+        &mut self,
+        result: Option<Payload>,
+        then: Vec<EnqueueRequest>,
+    ) -> Result<AckResponse> {
         let request = AckRequest { then, ..settle::ack(self.lease_token(), result) };
         match self.settle(Frame::Ack(request)).await? {
             Answered::Ack(reply) => raw::read(reply),
@@ -221,27 +247,31 @@ impl Delivery {
     /// [`auto_extend`](WorkOptions::auto_extend) is off.
     pub async fn extend(&self, extend: Extend) -> Result<ExtendLeaseResponse> {
         let request = extend.into_request(self.lease_token());
-        match self.ask(None, Frame::Extend(request)).await? {
-            Answered::Extend(reply) => raw::read(reply),
-            _ => Err(Error::incomplete("the answer to the extension")),
-        }
+        self.orders.extend(request).await
+    }
+
+    /// Makes room for another job without a word to the broker: for one whose lease is lost.
+    pub fn forget(mut self) {
+        self.is_open = false;
+        self.orders.give(Command::Forget(self.id));
+    }
+
+    /// What a job needs in the hands of a handler.
+    pub(crate) fn share(&self) -> (Arc<LeasedJob>, Orders) {
+        (self.leased.clone(), self.orders.clone())
+    }
+
+    /// Nobody carries what is settled to the broker any more.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.orders.0.is_closed()
     }
 
     async fn settle(&mut self, frame: Frame) -> Result<Answered> {
         self.is_open = false;
-        let settled = self.ask(Some(self.id), frame).await;
+        let settled = self.orders.ask(Some(self.id), frame).await;
         // Who was refused may settle in another way.
         self.is_open = settled.as_ref().is_err_and(|error| !is_final(error));
         settled
-    }
-
-    async fn ask(&self, settles: Option<u64>, frame: Frame) -> Result<Answered> {
-        let (reply, answer) = oneshot::channel();
-        let frame = encode(frame);
-        self.orders.send(Command::Ask { settles, frame, reply: Some(reply) }).ok();
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::local(Code::Unavailable, "the work stream was closed before an answer came"))
-        })
     }
 }
 
@@ -250,10 +280,37 @@ impl Drop for Delivery {
         if self.is_open {
             let why = "the worker dropped the job without settling it";
             let nack = Nack::retry().failure("ABANDONED", why);
-            let token = std::mem::take(&mut self.leased.lease_token);
-            let frame = encode(Frame::Nack(nack.into_request(token)));
-            self.orders.send(Command::Ask { settles: Some(self.id), frame, reply: None }).ok();
+            let frame = encode(Frame::Nack(nack.into_request(self.lease_token())));
+            self.orders.give(Command::Ask { settles: Some(self.id), frame, reply: None });
         }
+    }
+}
+
+/// The way to the task of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders(mpsc::UnboundedSender<Command>);
+
+impl Orders {
+    /// More time, progress, a checkpoint.
+    pub(crate) async fn extend(&self, request: ExtendLeaseRequest) -> Result<ExtendLeaseResponse> {
+        match self.ask(None, Frame::Extend(request)).await? {
+            Answered::Extend(reply) => raw::read(reply),
+            _ => Err(Error::incomplete("the answer to the extension")),
+        }
+    }
+
+    fn give(&self, command: Command) {
+        // A task that has ended needs no orders.
+        self.0.send(command).ok();
+    }
+
+    async fn ask(&self, settles: Option<u64>, frame: Frame) -> Result<Answered> {
+        let (reply, answer) = oneshot::channel();
+        let frame = encode(frame);
+        self.give(Command::Ask { settles, frame, reply: Some(reply) });
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::local(Code::Unavailable, "the work stream was closed before an answer came"))
+        })
     }
 }
 
@@ -279,6 +336,8 @@ enum Command {
         frame: Bytes,
         reply: Option<Answer>,
     },
+    /// A delivery that nobody settles makes room.
+    Forget(u64),
     Stop,
     Close {
         release: bool,

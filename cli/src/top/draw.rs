@@ -1,6 +1,6 @@
 //! How `top` looks: the queues, below them the jobs of the chosen one and the workers.
 
-use lessor::{Job, Worker};
+use lessor::proto::{Job, Worker};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};

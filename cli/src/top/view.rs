@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use lessor::{Job, JobState, Worker};
+use lessor::JobState;
+use lessor::proto::{Job, Worker};
 
 use crate::queues::{COLUMNS, Row};
 

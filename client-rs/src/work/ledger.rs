@@ -114,6 +114,15 @@ impl Ledger {
         })
     }
 
+    /// A delivery that nobody settles makes room.
+    pub(super) fn forget(&mut self, id: u64) {
+        if let Some(lease) = self.leases.remove(&id)
+            && !lease.is_settled
+        {
+            self.busy -= 1;
+        }
+    }
+
     /// The frame that asks the broker something, to be answered before the deadline.
     pub(super) fn ask(
         &mut self,

@@ -22,12 +22,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::ledger::Ledger;
 use super::wire::{Delivered, Reply, Request, Told, WORK, WorkCodec, encode, lease_token};
 use super::{Command, Event, WorkEvent, released};
+use crate::channel::Channel;
 use crate::pause::Pauses;
 use crate::{Client, Error, Result, connect, raw, span};
 
@@ -83,28 +83,17 @@ enum End {
 }
 
 impl Session {
-    /// Opens the first stream.
-    pub(super) async fn open(
-        client: Client,
-        hello: Hello,
-        concurrency: u32,
-        ends: Ends,
-    ) -> Result<(Self, Link)> {
-        let deadline = Instant::now() + client.timeout();
-        let channel = client.channel();
-        let (link, _) =
-            connect::persist(deadline, || open(&client, channel.clone(), hello.clone())).await?;
-        let session = Self {
+    pub(super) fn new(client: Client, hello: Hello, concurrency: u32, ends: Ends) -> Self {
+        Self {
+            channel: client.channel(),
             client,
-            channel,
             hello,
             ends,
             ledger: Ledger::new(concurrency),
             pauses: Pauses::new(),
             outgoing: Vec::new(),
             closing: None,
-        };
-        Ok((session, link))
+        }
     }
 
     /// Serves the stream and those that follow it.
@@ -288,6 +277,7 @@ impl Session {
                     let frame = self.ledger.ask(settles, frame, reply, deadline);
                     self.outgoing.push(frame);
                 }
+                Command::Forget(id) => self.ledger.forget(id),
                 Command::Stop => self.ledger.stop(),
                 Command::Close { release, done } => {
                     self.ledger.stop();
@@ -375,6 +365,13 @@ enum Heard {
     Move,
 }
 
+/// Opens the first stream.
+pub(super) async fn open_first(client: &Client, hello: &Hello) -> Result<Link> {
+    let deadline = Instant::now() + client.timeout();
+    let opening = || open(client, client.channel(), hello.clone());
+    connect::persist(deadline, opening).await.map(|(link, _)| link)
+}
+
 async fn open(client: &Client, channel: Channel, hello: Hello) -> Result<(Link, Welcome)> {
     let (frames, requests) = mpsc::unbounded_channel();
     let frame = encode(Frame::Hello(hello));
@@ -400,7 +397,7 @@ async fn open(client: &Client, channel: Channel, hello: Hello) -> Result<(Link, 
 }
 
 /// A worker that tries again would be told the same.
-fn is_lasting(error: &Error) -> bool {
+pub(super) fn is_lasting(error: &Error) -> bool {
     matches!(
         error.code(),
         Code::InvalidArgument

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use lessor::LeasedJob;
+use lessor::proto::Job;
 use lessor::proto::work_request::{Credit, Frame, Hello};
 use lessor::proto::work_response::directive::Kind;
 use lessor::proto::work_response::welcome::Held;
 use lessor::proto::work_response::{Delivery, Directive, Frame as Reply, Welcome};
 use lessor::proto::{AckResponse, WorkRequest, WorkResponse};
-use lessor::{Job, LeasedJob};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
