@@ -71,7 +71,15 @@ const RULES: &[Rule] = &[
     Rule {
         within: "",
         except: &["rpc/"],
-        forbidden: &["tonic", "tonic_types", "tonic_health", "tonic_reflection", "lessor_proto"],
+        forbidden: &[
+            "tonic",
+            "tonic_types",
+            "tonic_health",
+            "tonic_reflection",
+            "tonic_web",
+            "prost_reflect",
+            "lessor_proto",
+        ],
         why: "only the wire knows gRPC and the protocol",
     },
     Rule {

@@ -1,4 +1,6 @@
 //! Plain HTTP on the port of the calls, as curl, browsers and kubelets speak it.
 
 pub(crate) mod client;
+mod connect;
+mod limits;
 mod pages;

@@ -6,9 +6,10 @@
 mod admin;
 mod auth;
 mod broker;
+mod connect;
 mod convert;
 mod events;
-mod front;
+pub mod front;
 mod handover;
 mod health;
 mod schedules;
@@ -65,12 +66,19 @@ const HEADER_LIMIT: u32 = 32 << 10;
 /// brokers are.
 const CONNECTION_AGE: Duration = Duration::from_hours(1);
 
+/// What is served over HTTP too.
+const DESCRIPTORS: [&[u8]; 2] =
+    [lessor_proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
+
 /// Why the wire can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The descriptors of the protocol are unreadable.
     #[error("can't serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The same, for calls over HTTP.
+    #[error("can't serve calls over HTTP: {0}")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
     /// The listener failed.
     #[error("can't serve: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -88,10 +96,9 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     // The first layer is the outermost.
-    let mut server = server()
-        .layer(FrontLayer::new(pages))
-        .layer(ShieldLayer::default())
-        .layer(AuthLayer::new(credentials));
+    let front = FrontLayer::new(pages, &DESCRIPTORS)?;
+    let guard = AuthLayer::new(credentials);
+    let mut server = server().layer(front).layer(ShieldLayer::default()).layer(guard);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }

@@ -1,5 +1,5 @@
 //! Around every call: a bound on how many there are, a catch for panics, and our own form for the
-//! failures that the transport finds by itself. It also lets leased jobs travel with their reply.
+//! failures that the transport finds by itself.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,6 @@ use tower::{Layer, Service};
 
 use super::DECODE_LIMIT;
 use super::convert::field::Violations;
-use super::handover::escort;
 use super::status::{Fault, Reason};
 
 /// Calls under way at once, over all connections; long polls included.
@@ -76,7 +75,7 @@ where
             // A service is called anew for each request, so nothing half-done is seen again.
             let call = AssertUnwindSafe(async move { inner.call(request).await });
             match call.catch_unwind().await {
-                Ok(answer) => answer.map(|answer| escort(in_our_form(answer))),
+                Ok(answer) => answer.map(in_our_form),
                 Err(panic) => Ok(response(Fault::internal(text_of(panic.as_ref())))),
             }
         })

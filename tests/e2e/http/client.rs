@@ -8,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -92,9 +93,22 @@ impl Http {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    /// Calls a method of `JobBroker` with JSON, and reads the JSON that comes back.
+    pub(crate) async fn json(&mut self, method: &str, request: Value) -> (StatusCode, Value) {
+        let path = format!("/lessor.v1.JobBroker/{method}");
+        let answer = self.ask(post(&path, "application/json", request.to_string())).await;
+        (answer.status, serde_json::from_slice(&answer.body).unwrap())
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.ask(Request::get(path).body(Full::default()).unwrap()).await
     }
+}
+
+/// A request as curl sends it: `-H` and `-d`.
+pub(crate) fn post(path: &str, content_type: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let request = Request::post(path).header("content-type", content_type);
+    request.body(Full::new(body.into())).unwrap()
 }
 
 async fn stream(address: SocketAddr) -> TokioIo<TcpStream> {
