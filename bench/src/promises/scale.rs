@@ -19,8 +19,8 @@ const BATCH: usize = 1_000;
 const IN_FLIGHT: usize = 4;
 const TIMES: usize = 300;
 const PAGE: i32 = 50;
-/// One job in so many has the label that a page is asked for by.
-const LABELLED: usize = 100;
+/// So many jobs of either queue have the label that a page is asked for by.
+const LABELLED: usize = 50;
 
 /// What is measured, in the order of the calls.
 const CALLS: [&str; 5] = [
@@ -68,7 +68,7 @@ impl Looks {
     async fn prepare(client: &Client, queue: &'static str, jobs: usize) -> anyhow::Result<Self> {
         stream::iter((0..jobs).step_by(BATCH))
             .map(|first| async move {
-                let batch = (first..first + BATCH).map(|index| job(queue, index)).collect();
+                let batch = (first..first + BATCH).map(|index| job(queue, index, jobs)).collect();
                 client.enqueue_batch(batch).await
             })
             .buffered(IN_FLIGHT)
@@ -101,9 +101,9 @@ fn page(queue: &str) -> JobQuery {
     JobQuery::queue(queue).filter("state=READY").page_size(PAGE).view(JobView::Basic)
 }
 
-fn job(queue: &str, index: usize) -> NewJob {
+fn job(queue: &str, index: usize, jobs: usize) -> NewJob {
     let job = NewJob::new(queue).job_id(id(index)).payload_bytes(vec![b'x'; 100]);
-    if index.is_multiple_of(LABELLED) { job.label("rare", "yes") } else { job }
+    if index.is_multiple_of(jobs / LABELLED) { job.label("rare", "yes") } else { job }
 }
 
 fn id(index: usize) -> String {
