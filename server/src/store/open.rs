@@ -43,9 +43,14 @@ fn kind(url: &str) -> std::result::Result<Kind<'_>, &'static str> {
         Some(("sqlite", path)) => {
             Ok(Kind::File(Path::new(path.strip_prefix("//").unwrap_or(path))))
         }
-        Some(("redis" | "rediss" | "redis-cluster" | "rediss-cluster", _)) => Ok(Kind::Redis),
-        Some(("redis-sentinel", _)) => Err("must not be of Redis Sentinel, which is not built yet"),
-        _ => Err("must begin with sqlite:, redis://, rediss:// or redis-cluster://"),
+        Some((
+            "redis" | "rediss" | "redis-cluster" | "rediss-cluster" | "redis-sentinel"
+            | "rediss-sentinel",
+            _,
+        )) => Ok(Kind::Redis),
+        _ => Err(
+            "must begin with sqlite:, redis://, rediss://, redis-cluster:// or redis-sentinel://",
+        ),
     }
 }
 
@@ -59,8 +64,8 @@ pub fn is_in_memory(url: &str) -> bool {
     matches!(kind(url), Ok(Kind::Memory))
 }
 
-/// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:`, `redis://…`, `rediss://…`,
-/// `redis-cluster://…` or `rediss-cluster://…`.
+/// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:`, `redis://…`,
+/// `redis-cluster://…` or `redis-sentinel://…`, the latter three also with TLS as `rediss…`.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>> {
     match kind(url).map_err(|why| Error::Unusable(format!("its URL {why}")))? {
         Kind::Memory => Ok(SqliteStore::in_memory().await?),

@@ -64,6 +64,7 @@ mod purge;
 mod reads;
 mod redis_lines;
 mod redis_only;
+mod redis_sentinel;
 mod retention;
 mod room;
 mod settings;

@@ -1,5 +1,6 @@
 //! Real Redis servers: started by the tests, gone with the test process however it ends.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -42,17 +43,8 @@ impl RedisServer {
             );
         }
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let mut why = String::new();
-        // Somebody may take a free port before the server does.
-        for _ in 0..ATTEMPTS {
-            let dir = tempfile::Builder::new().prefix("lessor-redis-").tempdir().unwrap();
-            let port = free_port();
-            match launch(port, dir.path(), &options) {
-                Ok(watchdog) => return Self { port, options, dir, watchdogs: vec![watchdog] },
-                Err(output) => why = output,
-            }
-        }
-        panic!("redis-server does not start:\n{why}");
+        let (port, dir, watchdog) = somewhere(|port, dir| launch(port, dir, &options));
+        Self { port, options, dir, watchdogs: vec![watchdog] }
     }
 
     /// The one server that most cases share.
@@ -88,6 +80,61 @@ impl RedisServer {
 
     fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// A server that takes writes, one that follows it, and three sentinels that watch them.
+pub(crate) struct RedisSentinels {
+    /// The one that takes writes at first, and its follower.
+    pub(crate) servers: [RedisServer; 2],
+    sentinels: Vec<(u16, TempDir, Child)>,
+}
+
+impl RedisSentinels {
+    pub(crate) fn start() -> Self {
+        let first = RedisServer::start(&[]);
+        let second = RedisServer::start(&["--replicaof", "127.0.0.1", &first.port.to_string()]);
+        // Sentinels look for followers every ten seconds; the first look must find this one.
+        let mut connection = first.connection();
+        poll("the second server to follow", || {
+            let ask = redis::cmd("INFO").arg("replication").query::<String>(&mut connection);
+            ask.unwrap().contains("state=online")
+        });
+        let watch = format!(
+            "sentinel monitor main 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds main 300\n\
+             sentinel failover-timeout main 3000\n",
+            first.port
+        );
+        let sentinel = |port: u16, dir: &Path| {
+            let file = dir.join("sentinel.conf");
+            std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n{watch}")).unwrap();
+            let file = file.to_str().unwrap();
+            begin(dir, &["redis-server", file, "--sentinel"], "+monitor master")
+        };
+        let sentinels = Self {
+            servers: [first, second],
+            sentinels: (0..3).map(|_| somewhere(sentinel)).collect(),
+        };
+        for (port, ..) in &sentinels.sentinels {
+            let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+            let mut connection = client.get_connection().unwrap();
+            poll("the sentinels to know all", || {
+                let ask = redis::cmd("SENTINEL").arg("MASTER").arg("main").clone();
+                let master: HashMap<String, String> = ask.query(&mut connection).unwrap();
+                [("num-slaves", "1"), ("num-other-sentinels", "2"), ("flags", "master")]
+                    .iter()
+                    .all(|(key, value)| master.get(*key).is_some_and(|it| it == value))
+            });
+        }
+        sentinels
+    }
+
+    /// What a store opens.
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|(port, ..)| format!("127.0.0.1:{port}")).collect();
+        format!("redis-sentinel://{}/main", hosts.join(","))
     }
 }
 
@@ -150,14 +197,34 @@ fn poll(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Starts a server and returns once it takes connections, or with its output if it ends first.
 fn launch(port: u16, dir: &Path, options: &[String]) -> Result<Child, String> {
+    let (port, folder) = (port.to_string(), dir.to_str().unwrap());
+    let mut command = vec!["redis-server", "--bind", "127.0.0.1", "--save", "", "--port", &port];
+    command.extend(["--dir", folder]);
+    command.extend(options.iter().map(String::as_str));
+    begin(dir, &command, "Ready to accept connections")
+}
+
+/// Starts something on a free port, in a folder of its own. Somebody may take the port before.
+fn somewhere(start: impl Fn(u16, &Path) -> Result<Child, String>) -> (u16, TempDir, Child) {
+    let mut why = String::new();
+    for _ in 0..ATTEMPTS {
+        let dir = tempfile::Builder::new().prefix("lessor-redis-").tempdir().unwrap();
+        let port = free_port();
+        match start(port, dir.path()) {
+            Ok(watchdog) => return (port, dir, watchdog),
+            Err(output) => why = output,
+        }
+    }
+    panic!("redis-server does not start:\n{why}");
+}
+
+/// Runs a command until this process ends; returns once it says `ready`, or with its output if it
+/// ends first.
+fn begin(dir: &Path, command: &[&str], ready: &str) -> Result<Child, String> {
     let mut watchdog = Command::new("sh")
         .args(["-c", WATCHDOG, "watchdog"])
         .arg(dir)
-        .args(["redis-server", "--bind", "127.0.0.1", "--save", "", "--port"])
-        .arg(port.to_string())
-        .arg("--dir")
-        .arg(dir)
-        .args(options)
+        .args(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -166,7 +233,7 @@ fn launch(port: u16, dir: &Path, options: &[String]) -> Result<Child, String> {
     let mut lines = BufReader::new(watchdog.stdout.take().unwrap());
     // The server alone holds the other end, so this ends when it does.
     while lines.read_line(&mut output).unwrap() > 0 {
-        if output.contains("Ready to accept connections") {
+        if output.contains(ready) {
             return Ok(watchdog);
         }
     }

@@ -1,14 +1,14 @@
-//! One server or a cluster behind one connection.
+//! One server, a cluster, or the server that sentinels name, behind one connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value};
+use redis::{Client, Cmd, ConnectionAddr, ErrorKind, RedisError, RedisResult, Value};
 
-use crate::store::{Error, Result};
+use super::address::{self, Address};
 
 /// A call that gets no answer for so long has failed: its caller is told to retry.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
@@ -21,70 +21,69 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 pub(super) enum Link {
     One(ConnectionManager),
     Cluster(ClusterConnection),
+    Watched(Arc<RwLock<Primary>>),
 }
 
-/// How to reach the servers.
-#[derive(Clone)]
-pub(super) struct Address {
-    /// One server, or some of a cluster's.
-    nodes: Vec<String>,
-    is_cluster: bool,
+/// The server that takes writes, as sentinels named it last.
+pub(super) struct Primary {
+    address: ConnectionAddr,
+    connection: ConnectionManager,
+}
+
+impl Primary {
+    async fn connect(client: Client) -> RedisResult<Self> {
+        let address = client.get_connection_info().addr().clone();
+        Ok(Self { address, connection: manage(client).await? })
+    }
 }
 
 impl Address {
-    /// Takes `redis://…`, `rediss://…`, `redis-cluster://…` or `rediss-cluster://…`; a cluster's
-    /// servers are separated by commas.
-    pub(super) fn parse(url: &str) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
-        let (plain, is_cluster) = match scheme {
-            "redis" | "rediss" => (scheme, false),
-            "redis-cluster" => ("redis", true),
-            "rediss-cluster" => ("rediss", true),
-            _ => return Err(Error::Unusable(format!("{scheme} is no scheme of a Redis store"))),
-        };
-        let (credentials, hosts) = match rest.rsplit_once('@') {
-            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
-            None => (String::new(), rest),
-        };
-        let nodes = if is_cluster {
-            hosts.split(',').map(|host| format!("{plain}://{credentials}{host}")).collect()
-        } else {
-            vec![format!("{plain}://{rest}")]
-        };
-        Ok(Self { nodes, is_cluster })
-    }
-
     /// Connects; fails when no server answers.
     pub(super) async fn connect(&self) -> RedisResult<Link> {
-        // TLS needs one crypto library named, or it panics; somebody may have named it before.
-        let _before = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        if self.is_cluster {
-            let client = ClusterClient::builder(self.nodes.clone())
-                .tcp_settings(tcp())
-                .connection_timeout(CONNECT_WITHIN)
-                .response_timeout(ANSWER_WITHIN)
-                .overall_response_timeout(Some(ANSWER_WITHIN))
-                .retries(2)
-                .build()?;
-            return Ok(Link::Cluster(client.get_async_connection().await?));
+        match self {
+            Self::One(client) => Ok(Link::One(manage(client.clone()).await?)),
+            Self::Cluster(nodes) => {
+                let client = address::cluster(nodes)
+                    .connection_timeout(CONNECT_WITHIN)
+                    .response_timeout(ANSWER_WITHIN)
+                    .overall_response_timeout(Some(ANSWER_WITHIN))
+                    .retries(2)
+                    .build()?;
+                Ok(Link::Cluster(client.get_async_connection().await?))
+            }
+            Self::Watched(sentinels) => {
+                let primary = Primary::connect(sentinels.primary().await?).await?;
+                Ok(Link::Watched(Arc::new(RwLock::new(primary))))
+            }
         }
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(ANSWER_WITHIN))
-            .set_number_of_retries(1)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(200));
-        let client = open(&self.nodes[0])?;
-        Ok(Link::One(ConnectionManager::new_with_config(client, config).await?))
     }
 
     /// A connection of its own for messages. In a cluster any server will do, since messages reach
-    /// all; `turn` chooses, so that a dead one is passed over at the next turn.
-    pub(super) async fn listen(&self, turn: usize) -> RedisResult<PubSub> {
-        let client = open(&self.nodes[turn % self.nodes.len()])?;
+    /// all; `turn` chooses, so that a dead one is passed over at the next turn. Where sentinels
+    /// name another server than `link` leads to, the link is moved there.
+    pub(super) async fn listen(&self, turn: usize, link: &Link) -> RedisResult<PubSub> {
+        let client = match self {
+            Self::One(client) => client.clone(),
+            Self::Cluster(nodes) => address::open(&nodes[turn % nodes.len()])?,
+            Self::Watched(sentinels) => {
+                let client = sentinels.primary().await?;
+                link.follow(&client).await?;
+                client
+            }
+        };
         let connecting = client.get_async_pubsub();
         tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(|_| timed_out())?
     }
+}
+
+async fn manage(client: Client) -> RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_WITHIN))
+        .set_response_timeout(Some(ANSWER_WITHIN))
+        .set_number_of_retries(1)
+        .set_min_delay(Duration::from_millis(20))
+        .set_max_delay(Duration::from_millis(200));
+    ConnectionManager::new_with_config(client, config).await
 }
 
 impl Link {
@@ -94,22 +93,34 @@ impl Link {
             match self {
                 Self::One(connection) => command.query_async(&mut connection.clone()).await,
                 Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+                Self::Watched(primary) => {
+                    let mut connection = primary.read().connection.clone();
+                    command.query_async(&mut connection).await
+                }
             }
         };
         tokio::time::timeout(ANSWER_WITHIN, asking).await.map_err(|_| timed_out())?
     }
+
+    /// True when calls are carried out in the order in which they were begun.
+    pub(super) fn is_orderly(&self) -> bool {
+        !matches!(self, Self::Cluster(_))
+    }
+
+    /// Moves to the server of `client` if another one took writes before.
+    async fn follow(&self, client: &Client) -> RedisResult<()> {
+        let Self::Watched(primary) = self else { return Ok(()) };
+        let address = client.get_connection_info().addr();
+        if primary.read().address == *address {
+            return Ok(());
+        }
+        tracing::info!("the sentinels name another server: {address}");
+        let moved = Primary::connect(client.clone()).await?;
+        *primary.write() = moved;
+        Ok(())
+    }
 }
 
-fn open(url: &str) -> RedisResult<Client> {
-    Client::open(url.into_connection_info()?.set_tcp_settings(tcp()))
-}
-
-/// Calls are small and many are under way at once: none waits for the acknowledgement of the one
-/// before it (Nagle's algorithm), or two would not travel together.
-fn tcp() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
-}
-
-fn timed_out() -> RedisError {
+pub(super) fn timed_out() -> RedisError {
     RedisError::from((ErrorKind::Io, "the server did not answer in time"))
 }

@@ -61,8 +61,8 @@ pub(super) async fn run(store: &RedisStore, stop: CancellationToken) {
 
 /// Listens until the connection ends.
 async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
-    let RedisStore { address, namespace, signals, .. } = store;
-    let (mut sink, messages) = address.listen(turn).await.map_err(unavailable)?.split();
+    let RedisStore { address, link, namespace, signals, .. } = store;
+    let (mut sink, messages) = address.listen(turn, link).await.map_err(unavailable)?.split();
     let channels = [
         namespace.ready_channel(),
         namespace.due_channel(),
@@ -198,7 +198,7 @@ fn signal(store: &RedisStore, channels: &[String; 5], message: &Msg) -> Option<S
         0 => {
             let (origin, name) = payload.split_once(' ')?;
             // Who inserts claims behind its own insert, without being told.
-            (origin != store.origin || !store.is_orderly()).then_some(())?;
+            (origin != store.origin || !store.link.is_orderly()).then_some(())?;
             Some(Signal::Ready(queue(name)?))
         }
         1 => {

@@ -1,8 +1,9 @@
-//! Jobs in Redis or Valkey, one server or a cluster: encode, call a script, decode. No decisions.
+//! Jobs in Redis or Valkey, one server, one of sentinels or a cluster: encode, call a script, decode. No decisions.
 //!
 //! Each operation is one script on one queue ([`keys`] names what it touches, `lua/` does it), so
 //! it is atomic and stays in one cluster slot. Works from Redis 6.2.
 
+mod address;
 mod arguments;
 mod codec;
 mod connect;
@@ -15,6 +16,7 @@ mod log;
 mod reads;
 mod reply;
 mod scripts;
+mod sentinel;
 mod settings;
 
 use std::collections::HashSet;
@@ -27,7 +29,8 @@ use redis::Value;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::connect::{Address, Link};
+use self::address::Address;
+use self::connect::Link;
 use self::habits::Habits;
 use self::keys::Namespace;
 use self::scripts::{Call, Ran, Script, Scripts, unavailable};
@@ -163,11 +166,6 @@ impl RedisStore {
 
     async fn ran(&self, call: &Call<'_>) -> Result<Value> {
         Ok(call.run(&self.link).await?.answer)
-    }
-
-    /// True when calls are carried out in the order in which they were begun.
-    fn is_orderly(&self) -> bool {
-        matches!(self.link, Link::One(_))
     }
 
     /// Tells this broker what a message of its own would have told it.
@@ -432,7 +430,7 @@ impl Store for RedisStore {
 
     async fn time(&self) -> Result<Timestamp> {
         let command = match &self.link {
-            Link::One(_) => redis::cmd("TIME"),
+            Link::One(_) | Link::Watched(_) => redis::cmd("TIME"),
             // By script, so that it always asks the same server.
             Link::Cluster(_) => {
                 let mut command = redis::cmd("EVAL");
