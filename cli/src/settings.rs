@@ -18,8 +18,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where jobs are kept: sqlite:PATH, sqlite::memory:, redis://…, rediss://… or
-    /// redis-cluster://HOST:PORT,HOST:PORT… [env: LESSOR_STORE] [default: a SQLite file in the
+    /// Where jobs are kept: sqlite:PATH, sqlite::memory:, redis://…, rediss://…,
+    /// redis-cluster://HOST:PORT,HOST:PORT… or redis-sentinel://HOST:PORT,…/SERVICE [env: LESSOR_STORE] [default: a SQLite file in the
     /// user's data folder].
     #[arg(long, value_name = "URL")]
     store: Option<String>,

@@ -42,7 +42,9 @@ impl Sentinels {
         }
         let own = password.map_or(String::new(), |password| format!("{user}:{password}@"));
         let nodes = hosts.split(',').map(|host| {
-            let info = format!("{scheme}://{own}{host}").into_connection_info()?;
+            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+            let port = if has_port { "" } else { ":26379" };
+            let info = format!("{scheme}://{own}{host}{port}").into_connection_info()?;
             Ok(info.set_tcp_settings(tcp()))
         });
         // The host is a stand-in: only the credentials and the database are taken.
@@ -85,12 +87,12 @@ mod tests {
 
     #[test]
     fn servers_and_sentinels_have_credentials_of_their_own() {
-        let url = "ann:s%40cret@one:26379,two/main/3?sentinel_user=bob&sentinel_password=w%40tch";
+        let url = "ann:s%40cret@one:1234,two/main/3?sentinel_user=bob&sentinel_password=w%40tch";
         let sentinels = parse(url).unwrap();
         assert_eq!(sentinels.service, "main");
         let shown: Vec<String> =
             sentinels.nodes.iter().map(|node| node.addr().to_string()).collect();
-        assert_eq!(shown, ["one:26379", "two:6379"]);
+        assert_eq!(shown, ["one:1234", "two:26379"]);
         for node in &sentinels.nodes {
             let settings = node.redis_settings();
             assert_eq!((settings.username(), settings.password()), (Some("bob"), Some("w@tch")));
