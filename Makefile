@@ -15,6 +15,7 @@ node_worker := demo/worker-node
 node_sdk := client-node
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
+conformance_version := 1.0.5
 helm_version := v4.2.4
 kubeconform_version := v0.7.0
 helm_docs_version := v1.14.2
@@ -51,11 +52,18 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-demo test-client-python test-client-node test-helm ## Run all tests
+test: test-rust test-connect test-demo test-client-python test-client-node test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
 	cargo test --locked --workspace
+
+.PHONY: test-connect
+test-connect: $(tools)/bin/connectconformance ## Run the conformance suite of Connect and gRPC-Web
+	cargo build --locked --workspace --example conformance
+	$< --conf tests/connect/config.yaml --mode server --known-failing @tests/connect/known-failing.txt \
+	  --known-flaky @tests/connect/known-flaky.txt -- $(target)/debug/examples/conformance \
+	  "$$(go env GOMODCACHE)/connectrpc.com/conformance@v$(conformance_version)/proto"
 
 .PHONY: test-demo
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
@@ -275,6 +283,10 @@ $(schemas)/.ready: scripts/kube-schemas scripts/tools/helm/requirements.txt
 	  $(tools)/kubernetes_validate-$(kubernetes_validate_version)-py3-none-any.whl 1.30,1.37 \
 	  $(schemas) $(crd_modules)
 	touch $@
+
+# The protocol that it tests comes with it, in the folder of Go's modules.
+$(tools)/bin/connectconformance:
+	GOBIN=$(tools)/bin go install connectrpc.com/conformance/cmd/connectconformance@v$(conformance_version)
 
 $(tools)/bin/cargo-deny:
 	cargo install --locked --quiet --root $(tools) cargo-deny@$(cargo_deny_version)

@@ -25,6 +25,7 @@ use tower::{Layer, Service};
 
 use super::connect::Connect;
 use super::handover::escort;
+use super::unread;
 
 const GRPC: &[u8] = b"application/grpc";
 const WEB: &[u8] = b"-web";
@@ -120,14 +121,16 @@ impl Other {
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
-        if is_web {
-            GrpcWebLayer::new().layer(calls).call(request).await
+        let (request, reading) = unread::follow(request);
+        let mut answer = if is_web {
+            GrpcWebLayer::new().layer(calls).call(request).await?
         } else if self.connect.is_meant(&request) {
-            self.connect.call(request, calls).await
+            self.connect.call(request, calls).await?
         } else {
-            match self.pages.clone().call(request).await {
-                Ok(page) => Ok(page.map(Body::new)),
-            }
-        }
+            let Ok(page) = self.pages.clone().call(request).await;
+            page.map(Body::new)
+        };
+        reading.finish(&mut answer).await;
+        Ok(answer)
     }
 }

@@ -16,6 +16,7 @@ mod schedules;
 mod shield;
 mod status;
 mod testing;
+mod unread;
 mod work;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use futures_util::stream::unfold;
+use futures_util::stream::{StreamExt, unfold};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -45,7 +45,8 @@ pub(super) fn request(method: &Method, codec: Codec, encoding: Encoding, body: B
             Err(status) => Some((Err(status), None)),
         }
     });
-    Body::new(StreamBody::new(messages))
+    // A service may ask again after the end.
+    Body::new(StreamBody::new(messages.fuse()))
 }
 
 struct Requests {
