@@ -129,6 +129,23 @@ impl Clock {
     }
 }
 
+/// How long something takes in real time, for measurements; nothing is decided by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Begins now.
+    #[expect(clippy::disallowed_methods, reason = "the one reader of monotonic time")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Since its beginning.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// The host's own clock: the timeline of a store that lives inside this process.
 #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
 pub fn host_time() -> Timestamp {

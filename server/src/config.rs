@@ -4,6 +4,7 @@
 //! only it enters the program. `config.reference.toml` documents every key.
 
 mod parse;
+mod telemetry;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,6 +40,9 @@ pub struct RawConfig {
     pub log: Option<String>,
     /// How logs look: `auto`, `text` or `json`.
     pub log_format: Option<String>,
+    /// The section `telemetry`.
+    #[serde(default)]
+    pub telemetry: RawTelemetry,
     /// Threads that serve calls.
     pub threads: Option<usize>,
     /// The clock moves only when it is told to, for tests.
@@ -58,6 +62,14 @@ pub struct RawAuth {
     pub tokens: Option<PathBuf>,
 }
 
+/// The section `telemetry` of a source.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTelemetry {
+    /// Where the OpenTelemetry collector is.
+    pub otlp_endpoint: Option<String>,
+}
+
 /// The settings of a broker, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +83,8 @@ pub struct Config {
     pub grace: Duration,
     /// What is logged and how.
     pub log: LogConfig,
+    /// Where traces and metrics go, beside the logs.
+    pub telemetry: TelemetryConfig,
     /// Threads that serve calls; `None`: one.
     pub threads: Option<NonZeroUsize>,
     /// The clock moves only when it is told to; only with `sqlite::memory:`.
@@ -113,6 +127,17 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+/// What is sent to an OpenTelemetry collector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where it is; `None`: where the standard `OTEL_` variables say.
+    pub otlp_endpoint: Option<String>,
+    /// Traces are sent.
+    pub traces: bool,
+    /// Metrics are sent, so often.
+    pub metrics: Option<Duration>,
+}
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -129,6 +154,11 @@ pub enum LogFormat {
 pub struct StoreUrl(String);
 
 impl StoreUrl {
+    /// Which store it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        if self.0.starts_with("sqlite:") { "sqlite" } else { "redis" }
+    }
+
     /// The URL with its secrets, to open the store.
     pub fn expose(&self) -> &str {
         &self.0
@@ -258,6 +288,7 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         grace: text("LESSOR_GRACE"),
         log: text("LESSOR_LOG"),
         log_format: text("LESSOR_LOG_FORMAT"),
+        telemetry: RawTelemetry { otlp_endpoint: text("LESSOR_TELEMETRY_OTLP_ENDPOINT") },
         threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
         insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,

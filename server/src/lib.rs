@@ -51,6 +51,8 @@ use self::config::{Config, StoreConfig};
 use self::crew::Crew;
 use self::rpc::{Gate, Health};
 use self::store::Store;
+use self::store::observed::Observed;
+use self::telemetry::metrics::{Metrics, Stocktaking};
 
 /// What closing the store may take when the grace period is used up already.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -74,6 +76,9 @@ pub enum Error {
         /// Why.
         cause: store::Error,
     },
+    /// Telemetry can't be set up.
+    #[error(transparent)]
+    Metrics(#[from] telemetry::metrics::Error),
     /// The address of `ops_listen` can't be listened on.
     #[error("can't listen on {address}: {cause}")]
     Listen {
@@ -101,6 +106,7 @@ pub struct Server {
     credentials: Option<(Arc<Credentials>, Keeping)>,
     store: Arc<dyn Store>,
     clock: Clock,
+    metrics: Metrics,
 }
 
 /// Runs a broker on `listener` until `shutdown`, and returns when it has come to rest.
@@ -120,9 +126,11 @@ impl Server {
             None => None,
         };
         let credentials = config.auth.tokens.as_deref().map(Credentials::open).transpose()?;
+        let metrics = Metrics::of(&config)?;
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
-        Ok(Self { config, listener, ops, credentials, store, clock })
+        let store = Arc::new(Observed::new(store, metrics.clone()));
+        Ok(Self { config, listener, ops, credentials, store, clock, metrics })
     }
 
     /// Where the pages of `ops_listen` are served, when they have a port of their own.
@@ -137,7 +145,7 @@ impl Server {
     /// grace period is cut off, and logged; that is no error, for everything that was answered is
     /// in the store.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { config, listener, ops, credentials, store, clock } = self;
+        let Self { config, listener, ops, credentials, store, clock, metrics } = self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
         let mut crew = Crew::default();
@@ -154,10 +162,15 @@ impl Server {
             }
             None => (None, Gate::Open),
         };
-        let routes = rpc::routes(broker.clone(), traveller, &health, gate)?;
+        let routes = rpc::routes(broker.clone(), traveller, &health, gate, &metrics)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
-        let pages = http::router(health.readiness());
+        let stocktaking = Arc::new(Stocktaking::new(broker.clone(), metrics.clone()));
+        if let Some(period) = config.telemetry.metrics {
+            let (exporting, stop) = (Arc::clone(&stocktaking), stop.clone());
+            crew.hire("the export of metrics", async move { exporting.run(period, stop).await });
+        }
+        let pages = http::router(health.readiness(), stocktaking);
         let pages = match ops {
             Some(ops) => {
                 crew.hire("the ops port", serve_ops(pages, ops, stop.clone()));
@@ -168,7 +181,8 @@ impl Server {
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let closed = closing.clone().cancelled_owned();
-        let mut serving = Box::pin(rpc::serve(routes, pages, credentials, listener, closed));
+        let mut serving =
+            Box::pin(rpc::serve(routes, pages, credentials, &metrics, listener, closed));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             task = crew.deserter() => Err(Error::Ended(task)),

@@ -29,13 +29,25 @@ const RULES: &[Rule] = &[
     Rule {
         within: "store/",
         except: &[],
-        forbidden: &["crate::broker", "crate::rpc", "crate::config", "crate::telemetry"],
+        forbidden: &["crate::broker", "crate::rpc", "crate::config"],
         why: "a store serves those above it and does not know them",
+    },
+    Rule {
+        within: "store/",
+        except: &["store/observed"],
+        forbidden: &["crate::telemetry"],
+        why: "a store is watched from outside",
     },
     Rule {
         within: "broker/",
         except: &[],
-        forbidden: &["crate::rpc", "crate::config", "crate::store::redis", "crate::store::sqlite"],
+        forbidden: &[
+            "crate::rpc",
+            "crate::config",
+            "crate::telemetry",
+            "crate::store::redis",
+            "crate::store::sqlite",
+        ],
         why: "the use cases know no wire and no particular store",
     },
     Rule {
@@ -87,6 +99,12 @@ const RULES: &[Rule] = &[
         except: &["http.rs", "lib.rs", "rpc/"],
         forbidden: &["axum"],
         why: "only the wire and its pages know HTTP",
+    },
+    Rule {
+        within: "",
+        except: &["telemetry/", "store/observed/"],
+        forbidden: &["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "prometheus"],
+        why: "only telemetry knows who is told",
     },
     Rule {
         within: "",

@@ -25,6 +25,7 @@ mod http;
 mod lease;
 mod limits;
 mod lists;
+mod metrics;
 mod operate;
 mod queues;
 mod reflection;

@@ -29,6 +29,7 @@ mod why;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -96,6 +97,8 @@ pub struct Dispatching {
     clock: Clock,
     returns: Returns,
     waiters: HashMap<Ticket, Waiter>,
+    /// How many they are, for whoever asks from outside.
+    waiting: Arc<AtomicUsize>,
     lines: HashMap<QueueName, Line>,
     /// Waiters that mean queues which may come to be later.
     roaming: BTreeSet<Ticket>,
@@ -133,6 +136,7 @@ pub fn pair(
 ) -> (Dispatcher, Dispatching) {
     let (sender, mailbox) = mpsc::channel(BACKLOG);
     let returns = Returns::new(folder, clock.clone());
+    let waiting = Arc::<AtomicUsize>::default();
     let dispatching = Dispatching {
         mailbox,
         arrivals: arrivals.clone(),
@@ -140,6 +144,7 @@ pub fn pair(
         clock,
         returns: returns.clone(),
         waiters: HashMap::new(),
+        waiting: Arc::clone(&waiting),
         lines: HashMap::new(),
         roaming: BTreeSet::new(),
         heard: Heard::default(),
@@ -149,7 +154,7 @@ pub fn pair(
         next_turn: 0,
         draining: false,
     };
-    (Dispatcher::new(sender, returns, arrivals), dispatching)
+    (Dispatcher::new(sender, returns, arrivals, waiting), dispatching)
 }
 
 impl Dispatching {
@@ -226,6 +231,7 @@ impl Dispatching {
             waiter.route.round(&mut waiter.round, |_| true);
         }
         self.waiters.insert(ticket, waiter);
+        self.waiting.store(self.waiters.len(), Ordering::Relaxed);
         self.go_on(ticket);
     }
 
@@ -312,6 +318,7 @@ impl Dispatching {
 
     fn dismiss(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiters.remove(&ticket)?;
+        self.waiting.store(self.waiters.len(), Ordering::Relaxed);
         self.roaming.remove(&ticket);
         self.timers.cancel(&Timer::Linger(ticket));
         self.leave_lines(&waiter);

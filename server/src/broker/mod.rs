@@ -23,6 +23,7 @@ pub mod schedules;
 pub mod settings;
 pub mod settle;
 pub mod stats;
+pub mod stock;
 pub mod sweep;
 mod token;
 pub mod travel;
@@ -262,6 +263,11 @@ impl Broker {
     /// The clock that this broker decides by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Workers that wait for jobs at this broker, about.
+    pub fn waiting(&self) -> usize {
+        self.dispatcher.waiting()
     }
 
     /// The settings of queues as this broker knows them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{
     AuthConfig, Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl,
+    telemetry,
 };
 use crate::job::QueueName;
 use crate::store::open::{self, OpenOptions};
@@ -56,6 +57,7 @@ pub(super) fn config(
         store,
         grace: grace.unwrap_or(GRACE),
         log,
+        telemetry: telemetry::telemetry(layers, env)?,
         threads,
         manual_clock: manual_clock.unwrap_or(false),
         auth,
@@ -132,7 +134,7 @@ fn data_folder(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 }
 
 /// Takes the strongest value of `key` and reads it; what is wrong is told with key and source.
-fn read<T, U>(
+pub(super) fn read<T, U>(
     layers: &Layers,
     key: &'static str,
     pick: impl Fn(&super::RawConfig) -> Option<T>,

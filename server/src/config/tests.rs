@@ -78,6 +78,7 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_GRACE", "1m 30s"),
         ("LESSOR_LOG", "warn,lessor_server=debug"),
         ("LESSOR_LOG_FORMAT", "json"),
+        ("LESSOR_TELEMETRY_OTLP_ENDPOINT", "http://collector:4317"),
         ("LESSOR_THREADS", "7"),
         ("LESSOR_MANUAL_CLOCK", "false"),
         ("LESSOR_INSECURE_LISTEN", "false"),
@@ -98,6 +99,11 @@ fn the_environment_reaches_every_key() {
         },
         grace: Duration::from_secs(90),
         log: LogConfig { filter: env[7].1.to_owned(), format: LogFormat::Json },
+        telemetry: TelemetryConfig {
+            otlp_endpoint: Some("http://collector:4317".to_owned()),
+            traces: true,
+            metrics: Some(Duration::from_mins(1)),
+        },
         threads: NonZeroUsize::new(7),
         manual_clock: false,
         auth: AuthConfig { tokens: Some("/etc/tokens.toml".into()) },
@@ -224,14 +230,49 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         grace,
         log,
         log_format,
+        telemetry: RawTelemetry { otlp_endpoint },
         threads,
         manual_clock,
         insecure_listen,
         auth: RawAuth { tokens },
     } = toml::from_str(&keys.join("\n")).unwrap();
-    let texts =
-        [listen, ops_listen, store, store_file, namespace, synchronous, grace, log, log_format];
+    let texts = [
+        listen,
+        ops_listen,
+        store,
+        store_file,
+        namespace,
+        synchronous,
+        grace,
+        log,
+        log_format,
+        otlp_endpoint,
+    ];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
     assert!(insecure_listen.is_some() && tokens.is_some());
+}
+
+#[test]
+fn telemetry_is_sent_where_the_standard_variables_say() {
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    let minute = Some(Duration::from_mins(1));
+    let often = Some(Duration::from_millis(500));
+    for (name, variable, traces, metrics) in [
+        (ENDPOINT, ("", ""), true, minute),
+        (TRACES_ENDPOINT, ("", ""), true, None),
+        (ENDPOINT, ("OTEL_TRACES_EXPORTER", "none"), false, minute),
+        (ENDPOINT, ("OTEL_METRICS_EXPORTER", "none"), true, None),
+        (ENDPOINT, ("OTEL_SDK_DISABLED", "true"), false, None),
+        (ENDPOINT, ("OTEL_METRIC_EXPORT_INTERVAL", "500"), true, often),
+        ("", ("", ""), false, None),
+    ] {
+        let env = [(name, "http://c:4317"), variable];
+        let telemetry = load(RawConfig::default(), None, &env).unwrap().telemetry;
+        let expected = TelemetryConfig { otlp_endpoint: None, traces, metrics };
+        assert_eq!(telemetry, expected, "{env:?}");
+    }
+    let told = refusal(RawConfig::default(), Some("[telemetry]\notlp_endpoint = \"c:4317\""), &[]);
+    assert!(told.contains("telemetry.otlp_endpoint must be a URL"), "{told}");
 }

@@ -34,6 +34,7 @@ use crate::broker::lease::{Empty, Leased};
 use crate::broker::settle::{Answer as Settlement, Settle};
 use crate::broker::wait::Waited;
 use crate::broker::{Broker, Error};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a worker that does not wait should pause before it asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -49,8 +50,9 @@ pub(super) struct Calls {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Calls {
-    pub(super) fn new(broker: Broker, gate: Gate) -> Self {
-        let (events, streams) = (Events::new(broker.clone()), Streams::new(broker.clone()));
+    pub(super) fn new(broker: Broker, gate: Gate, metrics: Metrics) -> Self {
+        let events = Events::new(broker.clone(), metrics);
+        let streams = Streams::new(broker.clone());
         Self { broker, gate, events, streams }
     }
 

@@ -20,6 +20,8 @@ use super::convert::watch::{Watching, proto_event, watch};
 use super::status::{Fault, Reason};
 use crate::broker::Broker;
 use crate::broker::watch::{Watch, WatchPage, WatchStart};
+use crate::clock::Clock;
+use crate::telemetry::metrics::Metrics;
 
 /// Streams open at once.
 const MOST_STREAMS: usize = 4096;
@@ -31,12 +33,13 @@ pub(super) type EventStream =
 /// The open streams.
 pub(super) struct Events {
     broker: Broker,
+    metrics: Metrics,
     streams: Arc<Semaphore>,
 }
 
 impl Events {
-    pub(super) fn new(broker: Broker) -> Self {
-        Self { broker, streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
+    pub(super) fn new(broker: Broker, metrics: Metrics) -> Self {
+        Self { broker, metrics, streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
     }
 
     /// Opens a stream. A cursor that can't be resumed fails here, before the stream begins.
@@ -59,7 +62,9 @@ impl Events {
             WatchStart::Now | WatchStart::Oldest | WatchStart::Time(_) => String::new(),
         };
         let watch = self.broker.watch(request).await?;
-        let session = Session { watch, muted, cursor, split: VecDeque::new(), _permit: permit };
+        let (clock, metrics) = (self.broker.clock().clone(), self.metrics.clone());
+        let split = VecDeque::new();
+        let session = Session { watch, clock, metrics, muted, cursor, split, _permit: permit };
         Ok(Box::pin(unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.next().await {
@@ -75,6 +80,8 @@ impl Events {
 /// One open stream.
 struct Session {
     watch: Watch,
+    clock: Clock,
+    metrics: Metrics,
     muted: bool,
     /// Where the page before the present one ended.
     cursor: String,
@@ -97,6 +104,9 @@ impl Session {
 
     fn take(&mut self, page: WatchPage) {
         let WatchPage { events, cursor } = page;
+        if let Some(oldest) = events.iter().map(|event| event.event.at).min() {
+            self.metrics.lagged(self.clock.now().since(oldest));
+        }
         let before = std::mem::replace(&mut self.cursor, cursor.clone());
         let events = if self.muted { Vec::new() } else { events };
         self.split = split(events.into_iter().map(proto_event), &before, cursor);

@@ -26,6 +26,7 @@ use tower::{Layer, Service};
 use super::connect::Connect;
 use super::handover::escort;
 use super::unread;
+use crate::telemetry::metrics::System;
 
 const GRPC: &[u8] = b"application/grpc";
 const WEB: &[u8] = b"-web";
@@ -125,6 +126,8 @@ impl Other {
         let mut answer = if is_web {
             GrpcWebLayer::new().layer(calls).call(request).await?
         } else if self.connect.is_meant(&request) {
+            let mut request = request;
+            request.extensions_mut().insert(System::Connect);
             self.connect.call(request, calls).await?
         } else {
             let Ok(page) = self.pages.clone().call(request).await;

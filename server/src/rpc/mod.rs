@@ -12,6 +12,7 @@ mod events;
 pub mod front;
 mod handover;
 mod health;
+mod observe;
 mod schedules;
 mod shield;
 mod status;
@@ -36,11 +37,13 @@ use self::admin::AdminCalls;
 use self::auth::AuthLayer;
 use self::broker::Calls;
 use self::front::FrontLayer;
+use self::observe::ObserveLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
 use crate::auth::Credentials;
 use crate::broker::Broker;
 use crate::broker::travel::Traveller;
+use crate::telemetry::metrics::Metrics;
 
 pub(crate) use self::auth::Gate;
 pub(crate) use self::health::Health;
@@ -93,13 +96,16 @@ pub(crate) async fn serve(
     routes: Routes,
     pages: Router,
     credentials: Option<Arc<Credentials>>,
+    metrics: &Metrics,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     // The first layer is the outermost.
-    let front = FrontLayer::new(pages, &DESCRIPTORS)?;
-    let guard = AuthLayer::new(credentials);
-    let mut server = server().layer(front).layer(ShieldLayer::default()).layer(guard);
+    let mut server = server()
+        .layer(FrontLayer::new(pages, &DESCRIPTORS)?)
+        .layer(ObserveLayer::new(metrics.calls(), &DESCRIPTORS))
+        .layer(ShieldLayer::default())
+        .layer(AuthLayer::new(credentials));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }
@@ -118,8 +124,9 @@ pub(crate) fn routes(
     traveller: Option<Traveller>,
     health: &Health,
     gate: Gate,
+    metrics: &Metrics,
 ) -> Result<Routes, Error> {
-    let calls = JobBrokerServer::new(Calls::new(broker.clone(), gate))
+    let calls = JobBrokerServer::new(Calls::new(broker.clone(), gate, metrics.clone()))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
     let admin = JobBrokerAdminServer::new(AdminCalls::new(broker, gate))

@@ -13,6 +13,7 @@ mod events;
 pub mod faulty;
 mod insert;
 mod lease;
+pub mod observed;
 pub mod open;
 mod page;
 pub mod record;

@@ -1,6 +1,7 @@
 //! Logs. They go to standard error; standard output belongs to what a command prints.
 
 pub mod metrics;
+pub mod otlp;
 
 use std::io::IsTerminal;
 

@@ -33,6 +33,7 @@ pub struct Dispatcher {
     returns: Returns,
     arrivals: Arrivals,
     tickets: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Dispatcher {
@@ -40,8 +41,14 @@ impl Dispatcher {
         mailbox: mpsc::Sender<Message>,
         returns: Returns,
         arrivals: Arrivals,
+        waiting: Arc<AtomicUsize>,
     ) -> Self {
-        Self { mailbox, returns, arrivals, tickets: Arc::default() }
+        Self { mailbox, returns, arrivals, tickets: Arc::default(), waiting }
+    }
+
+    /// Wishes that are not served yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// For a [`Route`](super::Route): while there is a guest, queues that come to be are heard of.

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::QueueName;
 
 /// Longer than a wish is on its way after it looked up the queues.
-const SPAN: Duration = Duration::from_secs(60);
+const SPAN: Duration = Duration::from_mins(1);
 
 /// Queues that were told ready within the last minute, and some of the minute before: a wish for
 /// queues to come that was made just before such a signal must not miss it.
