@@ -13,6 +13,7 @@ demo_python := $(demo_venv)/bin/python
 python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 node_sdk := client-node
+go_tools := $(tools)/.go-ready
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
 conformance_version := 1.0.5
@@ -52,7 +53,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-demo test-client-python test-client-node test-helm ## Run all tests
+test: test-rust test-connect test-demo test-client-python test-client-node test-client-go test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -79,6 +80,15 @@ test-client-node: $(node_sdk)/dist/.built ## Run the tests of the Node.js client
 	cargo build --locked --package lessor-cli
 	LESSOR_BIN=$(target)/debug/lessor npm test --prefix $(node_sdk)
 
+.PHONY: test-client-go
+test-client-go: ## Run the tests of the Go client
+	cargo build --locked --package lessor-cli
+	cd client-go && LESSOR_BIN=$(target)/debug/lessor go test -count 1 -parallel 16 ./...
+
+.PHONY: client-go-stubs
+client-go-stubs: $(go_tools) $(tools)/.npm ## Generate the Go client's copy of the protocol
+	PATH="$(tools)/bin:$(tools)/node_modules/.bin:$$PATH" scripts/go-sdk-stubs.sh
+
 .PHONY: client-node-stubs
 client-node-stubs: $(node_sdk)/node_modules/.ready $(tools)/.npm ## Generate the Node.js client's copy of the protocol
 	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh
@@ -88,7 +98,7 @@ client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy o
 	scripts/python-sdk-stubs.sh $(python_sdk)
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -136,6 +146,11 @@ lint-client-node: $(tools)/.npm $(node_sdk)/dist/.built
 	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh --check
 	cd $(node_sdk) && $(tools)/node_modules/.bin/biome ci --colors=off
 	npm run check --prefix $(node_sdk)
+
+.PHONY: lint-client-go
+lint-client-go: $(go_tools) $(tools)/.npm
+	PATH="$(tools)/bin:$(tools)/node_modules/.bin:$$PATH" scripts/go-sdk-stubs.sh --check
+	cd client-go && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && $(tools)/bin/staticcheck ./...
 
 .PHONY: lint-shell
 lint-shell:
@@ -260,6 +275,10 @@ $(tools)/.npm: scripts/tools/package.json
 	mkdir -p $(tools)
 	cp $< $(tools)
 	npm install --prefix $(tools) --no-package-lock --no-audit --no-fund
+	touch $@
+
+$(go_tools): scripts/tools/go/go.mod scripts/tools/go/go.sum
+	cd $(<D) && GOBIN=$(tools)/bin go install tool
 	touch $@
 
 $(tools)/.venv-ready: scripts/tools/requirements.txt
