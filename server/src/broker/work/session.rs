@@ -294,12 +294,15 @@ impl<W: Send + 'static> Session<W> {
             next = next.min(grace);
         }
         match &self.phase {
-            Phase::Open => next = next.min(self.reconnect_at),
+            Phase::Open => {
+                next = next.min(self.reconnect_at);
+                // Only an open stream gets more jobs: any other would be woken for it for ever.
+                if self.subscription.is_none() && self.deliveries.wanted() > 0 {
+                    next = next.min(self.subscribe_at);
+                }
+            }
             Phase::Leaving(at) => next = next.min(*at),
             Phase::Drained | Phase::Closing | Phase::Ending | Phase::Over(_) => {}
-        }
-        if self.subscription.is_none() && self.deliveries.wanted() > 0 {
-            next = next.min(self.subscribe_at);
         }
         next
     }
