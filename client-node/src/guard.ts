@@ -12,6 +12,8 @@ import { type GuardData, SLOT } from "./worker/heartbeat.js";
 const MISSED = 2;
 /** Leases are extended each so many looks. */
 const EXTEND_EACH = 2;
+/** A call may take so many: half of a lease. */
+const CALL = 6;
 const MOST_ITEMS = 256;
 
 const data = workerData as GuardData;
@@ -36,7 +38,7 @@ async function extend(tokens: readonly string[]): Promise<void> {
     const settings: Settings = {
       ...rest,
       token: token === undefined ? undefined : () => token,
-      timeoutMs: lookMs * EXTEND_EACH,
+      timeoutMs: lookMs * CALL,
       logger: silentLogger,
       telemetry: new Telemetry(false),
     };

@@ -13,7 +13,7 @@ export interface GuardData {
   /** The loop's beat, and a table of lease tokens. */
   readonly beat: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
-  readonly lookMs: number;
+  lookMs: number;
   readonly address: string;
   readonly target: string;
   readonly tls: TlsOptions | undefined;
@@ -38,17 +38,21 @@ export class Heartbeat {
   readonly #taken = new Map<string, number>();
   #thread: Thread | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #lookMs = Number.POSITIVE_INFINITY;
+  #lookMs: number;
   #isStopped = false;
 
   constructor(
     private readonly settings: Settings,
+    leaseMs: number,
     capacity: number,
     private readonly failed: (error: Error) => void,
   ) {
+    this.#lookMs = leaseMs / LOOKS;
     this.#table = new SharedArrayBuffer(SLOT * capacity);
     this.#slots = Buffer.from(this.#table);
     this.#free = Array.from({ length: capacity }, (_, index) => index);
+    this.#pulse();
+    this.#start().catch(failed);
   }
 
   /** This lease is to be kept. */
@@ -82,13 +86,15 @@ export class Heartbeat {
   #look(lookMs: number): void {
     // Leases of one length differ by what their way took.
     if (lookMs > this.#lookMs * 0.8) return;
-    const isFirst = this.#lookMs === Number.POSITIVE_INFINITY;
     this.#lookMs = lookMs;
+    this.#pulse();
+    this.#thread?.postMessage(lookMs);
+  }
+
+  #pulse(): void {
     clearInterval(this.#timer);
-    this.#timer = setInterval(() => Atomics.add(this.#beats, 0, 1), lookMs / 2);
+    this.#timer = setInterval(() => Atomics.add(this.#beats, 0, 1), this.#lookMs / 2);
     this.#timer.unref();
-    if (isFirst) this.#start().catch(this.failed);
-    else this.#thread?.postMessage(lookMs);
   }
 
   async #start(): Promise<void> {
@@ -100,6 +106,7 @@ export class Heartbeat {
       ...{ address, target, tls, channelOptions, token: await token?.() },
     };
     if (this.#isStopped) return;
+    workerData.lookMs = this.#lookMs;
     this.#thread = new Thread(file, { workerData, name: "lessor-heartbeat", execArgv: [] });
     this.#thread.on("error", this.failed);
     this.#thread.unref();

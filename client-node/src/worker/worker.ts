@@ -87,6 +87,8 @@ export interface WorkerEvents<Data = any, Result = any> {
 }
 
 const GRACE_MS = 25_000;
+/** What a lease lasts that nobody says anything else of. */
+const LEASE_MS = 30_000;
 const ABANDON_MS = 10_000;
 /** How long handlers have that were told to stop. */
 const LAST_MOMENT_MS = 1_000;
@@ -228,7 +230,8 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
           { worker_id: this.id, error_message: error.message },
           "leases are not kept while the event loop is blocked",
         );
-      this.#heartbeat = new Heartbeat(this.#settings, capacity, unguarded);
+      const leaseMs = toMs(this.#options.leaseDuration ?? LEASE_MS, "leaseDuration");
+      this.#heartbeat = new Heartbeat(this.#settings, leaseMs, capacity, unguarded);
     }
     try {
       await this.#work();

@@ -181,10 +181,10 @@ scenario("long_job_is_extended", async (stage) => {
 });
 
 scenario("event_loop_blocked", async (stage, t) => {
-  const worker = spawnWorker(t, stage, { mode: "block", leaseMs: 2_000, concurrency: 2 });
+  const worker = spawnWorker(t, stage, { leaseMs: 3_000, concurrency: 2 });
   const { job: other } = await stage.client.enqueue(stage.queue, "wait-for-file");
   await worker.said("began wait-for-file");
-  const { job } = await stage.client.enqueue(stage.queue, "block", { ms: 7_000 });
+  const { job } = await stage.client.enqueue(stage.queue, "block", { ms: 8_000 });
   const done = await stage.client.wait(job);
   const beside = await stage.client.wait(other);
   for (const it of [done, beside]) {
@@ -303,7 +303,7 @@ scenario("lease_lost_mid_job", async (stage) => {
 });
 
 scenario("drain_with_job_running", async (stage, t) => {
-  const worker = spawnWorker(t, stage, { mode: "slow" });
+  const worker = spawnWorker(t, stage);
   const { job } = await stage.client.enqueue(stage.queue, "sleep", { ms: 1_500 });
   await worker.said("began sleep");
   worker.kill("SIGTERM");
