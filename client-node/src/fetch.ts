@@ -7,6 +7,7 @@
 import type { Span } from "./duration.js";
 import { toMs } from "./duration.js";
 import { errorOf, JobFailedError, LessorError, WaitTimeoutError } from "./errors.js";
+import { eventOf, type JobEvent } from "./fetch/event.js";
 import { compact, enqueueRequest, type Job, jobOf, payloadOf, written } from "./fetch/job.js";
 import { type FetchCall, type FetchOptions, Transport } from "./fetch/transport.js";
 import type { WaitJobResponseJson } from "./gen/lessor/v1/broker_pb.js";
@@ -14,7 +15,6 @@ import type { BatchEnqueueResponseJson, EnqueueResponseJson } from "./gen/lessor
 import type { WatchEventsResponseJson } from "./gen/lessor/v1/event_pb.js";
 import type { JobJson } from "./gen/lessor/v1/job_pb.js";
 import type { LeaseResponseJson } from "./gen/lessor/v1/lease_pb.js";
-import { type JobEvent, eventOf } from "./fetch/event.js";
 import type { EnqueueOptions, EnqueueOutcome, NewJob } from "./options.js";
 
 export type { Span } from "./duration.js";
@@ -144,7 +144,10 @@ export class Client {
   }
 
   /** What happens to jobs, as it happens; it goes on by itself when it is cut off. */
-  async *watch({ signal, ...options }: WatchOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
+  async *watch({
+    signal,
+    ...options
+  }: WatchOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
     const { queues = [], job, ...more } = options;
     const request: Record<string, unknown> = compact({
       ...more,
@@ -153,7 +156,11 @@ export class Client {
     });
     for (let pause = 250; ; pause = Math.min(pause * 2, 20_000)) {
       try {
-        const pages = this.#transport.stream<WatchEventsResponseJson>("WatchEvents", request, signal);
+        const pages = this.#transport.stream<WatchEventsResponseJson>(
+          "WatchEvents",
+          request,
+          signal,
+        );
         for await (const page of pages) {
           pause = 250;
           for (const event of page.events ?? []) yield eventOf(event);
@@ -207,7 +214,8 @@ export class Client {
         let result: unknown;
         try {
           const handler = handlerOf(job.type);
-          if (!handler) throw Object.assign(new Error(`no handler for ${job.type}`), { code: "NO_HANDLER" });
+          if (!handler)
+            throw Object.assign(new Error(`no handler for ${job.type}`), { code: "NO_HANDLER" });
           result = await handler(job);
         } catch (error) {
           await this.call("Nack", { leaseToken, failure: failureOf(error), retry: {} });
@@ -227,7 +235,9 @@ export class Client {
 
 function enqueuedOf<D, R>({ job, outcome }: EnqueueResponseJson): Enqueued<D, R> {
   if (!job) throw errorOf({ code: "INTERNAL", message: "the reply lacks the job" });
-  const word = String(outcome ?? "").replace("OUTCOME_", "").toLowerCase();
+  const word = String(outcome ?? "")
+    .replace("OUTCOME_", "")
+    .toLowerCase();
   return { job: jobOf(job), outcome: word as EnqueueOutcome };
 }
 
@@ -235,10 +245,13 @@ function failureOf(error: unknown): object {
   if (!(error instanceof Error)) return { code: "HANDLER_FAILED", message: String(error) };
   const { code } = error as { code?: unknown };
   const isCode = typeof code === "string" && /^[A-Z][A-Z0-9_]{0,63}$/.test(code);
-  return { code: isCode ? code : "HANDLER_FAILED", message: error.message, stack: error.stack ?? "" };
+  return {
+    code: isCode ? code : "HANDLER_FAILED",
+    message: error.message,
+    stack: error.stack ?? "",
+  };
 }
 
 function nameOf(job: JobRef): string {
   return typeof job === "string" ? job : job.name;
 }
-

@@ -76,3 +76,4 @@ parentPort?.on("message", (shorter: number) => {
   clearInterval(timer);
   timer = setInterval(look, lookMs);
 });
+parentPort?.postMessage("ready");

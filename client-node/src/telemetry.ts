@@ -4,11 +4,18 @@ import type * as Api from "@opentelemetry/api";
 import type { Job } from "./job.js";
 import { VERSION } from "./version.js";
 
-/** What `import * as api from "@opentelemetry/api"` gives. */
-export type TelemetryApi = Pick<
-  typeof Api,
-  "trace" | "context" | "propagation" | "metrics" | "SpanKind" | "SpanStatusCode" | "ROOT_CONTEXT"
->;
+/** What `import * as api from "@opentelemetry/api"` gives; its types need not be there. */
+export interface TelemetryApi {
+  readonly trace: unknown;
+  readonly context: unknown;
+  readonly propagation: unknown;
+  readonly metrics: unknown;
+  readonly SpanKind: unknown;
+  readonly SpanStatusCode: unknown;
+  readonly ROOT_CONTEXT: unknown;
+}
+
+type Known = typeof Api;
 
 const SYSTEM = { "messaging.system": "lessor" };
 /** Buckets of durations, in seconds. */
@@ -32,14 +39,14 @@ export interface Operation {
 const NOTHING: Operation = { headers: undefined, run: (work) => work(), end: () => {} };
 
 export class Telemetry {
-  #api: TelemetryApi | undefined;
+  #api: Known | undefined;
   #instruments: Instruments | undefined;
   /** Settled once it is known whether there is an API. */
   readonly ready: Promise<void> | undefined;
 
   constructor(given: TelemetryApi | false | undefined) {
     if (given === false) return;
-    this.#api = given;
+    this.#api = given as Known | undefined;
     this.ready = given ? undefined : this.#find();
   }
 
@@ -147,7 +154,7 @@ export class Telemetry {
     };
   }
 
-  #meters(api: TelemetryApi): Instruments {
+  #meters(api: Known): Instruments {
     if (this.#instruments) return this.#instruments;
     const meter = api.metrics.getMeter("lessor", VERSION);
     const advice = { explicitBucketBoundaries: BUCKETS };
@@ -162,7 +169,7 @@ export class Telemetry {
   }
 }
 
-function finish(api: TelemetryApi, span: Api.Span, errorType?: string, error?: unknown): void {
+function finish(api: Known, span: Api.Span, errorType?: string, error?: unknown): void {
   if (errorType !== undefined) {
     span.setAttribute("error.type", errorType);
     span.setStatus({

@@ -90,22 +90,25 @@ fetching("errors are the classes of the package", async (client, stage, address)
   await assert.rejects(mute.get("queues/q/jobs/j"), DeadlineError);
 });
 
-fetching("a call is repeated with one request id while its fault passes", async (_, stage, address) => {
-  const bodies: string[] = [];
-  const client = new Client({
-    address,
-    fetch: async (url, init) => {
-      bodies.push(String(init?.body));
-      const response = await fetch(url, init);
-      if (bodies.length > 1) return response;
-      throw new TypeError("connection reset");
-    },
-  });
-  const { outcome } = await client.enqueue(stage.queue, "t", 1);
-  assert.equal(outcome, "replayed");
-  assert.equal(bodies.length, 2);
-  assert.equal(bodies[0], bodies[1]);
-});
+fetching(
+  "a call is repeated with one request id while its fault passes",
+  async (_, stage, address) => {
+    const bodies: string[] = [];
+    const client = new Client({
+      address,
+      fetch: async (url, init) => {
+        bodies.push(String(init?.body));
+        const response = await fetch(url, init);
+        if (bodies.length > 1) return response;
+        throw new TypeError("connection reset");
+      },
+    });
+    const { outcome } = await client.enqueue(stage.queue, "t", 1);
+    assert.equal(outcome, "replayed");
+    assert.equal(bodies.length, 2);
+    assert.equal(bodies[0], bodies[1]);
+  },
+);
 
 fetching("a batch is made as a whole or not at all", async (client, stage) => {
   const made = await client.enqueueBatch(stage.queue, [{ type: "a" }, { type: "b" }]);
@@ -113,7 +116,10 @@ fetching("a batch is made as a whole or not at all", async (client, stage) => {
     made.map(({ job }) => job.type),
     ["a", "b"],
   );
-  const bad = [{ type: "c", jobId: "c" }, { type: "d", priority: 5_000 }];
+  const bad = [
+    { type: "c", jobId: "c" },
+    { type: "d", priority: 5_000 },
+  ];
   await assert.rejects(client.enqueueBatch(stage.queue, bad), InvalidArgumentError);
   await assert.rejects(client.get(`queues/${stage.queue}/jobs/c`), NotFoundError);
 });

@@ -39,7 +39,11 @@ test("the packed package runs its README", { timeout: 120_000 }, async (t) => {
     await writeFile(file, code);
     if (kind === "ts") await compile(folder, file);
     const script = file.replace(".mts", ".mjs");
-    const { stdout: said } = await run(process.execPath, [script], { cwd: folder, env, timeout: 30_000 });
+    const { stdout: said } = await run(process.execPath, [script], {
+      cwd: folder,
+      env,
+      timeout: 30_000,
+    });
     // What an example prints is what its comments say.
     const told = [...code.matchAll(/console\.log\(.*\);? \/\/ (.*)/g)].map(([, text]) => text);
     for (const line of told) assert.ok(said.includes(line ?? ""), `${line} in ${said}`);
@@ -51,7 +55,11 @@ async function compile(folder: string, file: string): Promise<void> {
   const tsc = join(PACKAGE, "node_modules/typescript/bin/tsc");
   const types = join(PACKAGE, "node_modules/@types");
   const options = ["--strict", "--exactOptionalPropertyTypes", "--module", "nodenext", "--target"];
-  await run(process.execPath, [tsc, ...options, "es2022", "--typeRoots", types, "--types", "node", file], {
-    cwd: folder,
-  }).catch((error: { stdout: string }) => assert.fail(error.stdout));
+  await run(
+    process.execPath,
+    [tsc, ...options, "es2022", "--typeRoots", types, "--types", "node", file],
+    {
+      cwd: folder,
+    },
+  ).catch((error: { stdout: string }) => assert.fail(error.stdout));
 }

@@ -5,7 +5,10 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import { Client, VERSION, Worker } from "lessor";
 import { Encoded, together } from "../src/batch.js";
 import { type Span, toMs } from "../src/duration.js";
-import { BatchEnqueueRequestSchema, EnqueueRequestSchema } from "../src/gen/lessor/v1/enqueue_pb.js";
+import {
+  BatchEnqueueRequestSchema,
+  EnqueueRequestSchema,
+} from "../src/gen/lessor/v1/enqueue_pb.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 

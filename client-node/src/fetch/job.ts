@@ -39,9 +39,9 @@ export function jobOf<Data, Result>(json: JobJson): Job<Data, Result> {
     queue: name.split("/")[1] ?? "",
     type: json.type ?? "",
     state: stateOf(json.state) ?? "ready",
-    data: valueOf(json.payload) as Data,
-    result: valueOf(json.result) as Result | undefined,
-    checkpoint: valueOf(json.checkpoint),
+    data: readPayload(json.payload) as Data,
+    result: readPayload(json.result) as Result | undefined,
+    checkpoint: readPayload(json.checkpoint),
     priority: json.priority ?? 0,
     labels: json.labels ?? {},
     owner: json.owner ?? "",
@@ -144,7 +144,7 @@ export function payloadOf(value: unknown): PayloadJson | undefined {
   return { data: base64(bytes), contentType: "application/json" };
 }
 
-function valueOf(payload: PayloadJson | undefined): unknown {
+function readPayload(payload: PayloadJson | undefined): unknown {
   if (!payload) return undefined;
   if (payload.json !== undefined) return payload.json;
   const { contentType = "", encoding = "" } = payload;

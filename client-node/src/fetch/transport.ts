@@ -1,6 +1,12 @@
 // Calls as JSON over HTTP, by the Connect protocol: nothing but `fetch`.
 
-import { type ErrorFacts, errorOf, type FieldViolation, LessorError, type StatusCode } from "../errors.js";
+import {
+  type ErrorFacts,
+  errorOf,
+  type FieldViolation,
+  LessorError,
+  type StatusCode,
+} from "../errors.js";
 
 /** How a broker is reached. */
 export interface FetchOptions {
@@ -148,7 +154,9 @@ export class Transport {
 }
 
 function unreachable(address: string, cause: unknown): LessorError {
-  const { message, cause: inner } = (cause instanceof Error ? cause : { message: String(cause) }) as Error;
+  const { message, cause: inner } = (
+    cause instanceof Error ? cause : { message: String(cause) }
+  ) as Error;
   const why = inner instanceof Error && inner.message ? inner.message : message;
   return errorOf({ code: "UNAVAILABLE", message: `no answer from ${address}: ${why}`, cause });
 }

@@ -26,6 +26,8 @@ export interface AttemptParts {
   readonly abandonAfterMs: number;
   handlerOf(type: string): Handler | undefined;
   progressed(job: Job, progress: Progress): void;
+  /** The handler is done: there is room for another, though the broker has not answered. */
+  freed(): void;
 }
 
 export class Attempt {
@@ -35,6 +37,7 @@ export class Attempt {
   /** Settled when the handler is not waited for any more. */
   readonly #abandoned: Promise<never>;
   #abandon: (error: Error) => void = () => {};
+  #isFreed = false;
 
   constructor(
     readonly lease: Lease,
@@ -134,6 +137,10 @@ export class Attempt {
 
   async #settle(settlement: Settlement, outcome: Outcome): Promise<Outcome> {
     const { lease } = this;
+    if (!this.#isFreed) {
+      this.#isFreed = true;
+      this.parts.freed();
+    }
     if (lease.isLost) return { ending: "lost", error: this.signal.reason };
     const { telemetry, source } = this.parts;
     const span = telemetry.settle(settlement.verb, this.job);

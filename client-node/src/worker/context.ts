@@ -42,14 +42,17 @@ export class RunContext implements Context {
   readonly workerId: string;
   readonly logger: Logger;
   readonly followUps: EnqueueRequest[] = [];
+  readonly #parts: ContextParts;
 
-  constructor(private readonly parts: ContextParts) {
+  constructor(parts: ContextParts) {
+    this.#parts = parts;
     this.signal = parts.signal;
     this.workerId = parts.workerId;
     this.logger = parts.logger;
   }
 
-  async progress(given: number | Progress): Promise<void> {
+  // Arrows: handlers take a context apart.
+  readonly progress = async (given: number | Progress): Promise<void> => {
     const {
       percent = 0,
       message = "",
@@ -61,19 +64,19 @@ export class RunContext implements Context {
         ...{ percent, message },
         ...{ done: BigInt(done), total: BigInt(total) },
       });
-      await this.parts.extend({ progress });
-      this.parts.reported({ percent, message, done, total });
+      await this.#parts.extend({ progress });
+      this.#parts.reported({ percent, message, done, total });
     } catch (error) {
       const { message: why } = error as Error;
       this.logger.warn({ error_message: why }, "progress was not told");
     }
-  }
+  };
 
-  checkpoint(state: unknown): Promise<void> {
-    return this.parts.extend({ checkpoint: encodePayload(state) });
-  }
+  readonly checkpoint = (state: unknown): Promise<void> => {
+    return this.#parts.extend({ checkpoint: encodePayload(state) });
+  };
 
-  followUp(type: string, data?: unknown, options: EnqueueOptions = {}): void {
-    this.followUps.push(enqueueRequest(this.parts.queue, { ...options, type, data }));
-  }
+  readonly followUp = (type: string, data?: unknown, options: EnqueueOptions = {}): void => {
+    this.followUps.push(enqueueRequest(this.#parts.queue, { ...options, type, data }));
+  };
 }

@@ -40,6 +40,8 @@ export class Heartbeat {
   #timer: NodeJS.Timeout | undefined;
   #lookMs: number;
   #isStopped = false;
+  /** Settled once the thread looks, or cannot: a handler may block the loop from then on. */
+  readonly ready: Promise<void>;
 
   constructor(
     private readonly settings: Settings,
@@ -52,7 +54,7 @@ export class Heartbeat {
     this.#slots = Buffer.from(this.#table);
     this.#free = Array.from({ length: capacity }, (_, index) => index);
     this.#pulse();
-    this.#start().catch(failed);
+    this.ready = this.#start().catch(failed);
   }
 
   /** This lease is to be kept. */
@@ -108,7 +110,9 @@ export class Heartbeat {
     if (this.#isStopped) return;
     workerData.lookMs = this.#lookMs;
     this.#thread = new Thread(file, { workerData, name: "lessor-heartbeat", execArgv: [] });
-    this.#thread.on("error", this.failed);
-    this.#thread.unref();
+    const thread = this.#thread;
+    thread.on("error", this.failed);
+    await new Promise((resolve) => thread.once("message", resolve).once("exit", resolve));
+    thread.unref();
   }
 }

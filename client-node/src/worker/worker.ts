@@ -111,6 +111,8 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
   readonly #hello: Hello;
   readonly #attempts = new Map<Lease, Attempt>();
   #concurrency: number;
+  /** Handlers that run. The others of the attempts wait for the broker's answer. */
+  #busy = 0;
   #source: Source;
   #heartbeat: Heartbeat | undefined;
   #health: Server | undefined;
@@ -166,7 +168,7 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
 
   /** Jobs that run now. */
   get activeCount(): number {
-    return this.#attempts.size;
+    return this.#busy;
   }
 
   /** The broker is reached, and the worker takes jobs or finishes them. */
@@ -232,6 +234,8 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
         );
       const leaseMs = toMs(this.#options.leaseDuration ?? LEASE_MS, "leaseDuration");
       this.#heartbeat = new Heartbeat(this.#settings, leaseMs, capacity, unguarded);
+      await this.#heartbeat.ready;
+      if (this.#closed) return;
     }
     try {
       await this.#work();
@@ -277,13 +281,16 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
 
   #room(): number {
     const isOpen = !this.#isPaused && !this.#isDraining && !this.#closing;
-    return isOpen ? Math.max(0, this.#concurrency - this.#attempts.size) : 0;
+    if (!isOpen) return 0;
+    const most = this.#concurrency;
+    return Math.max(0, Math.min(most - this.#busy, 2 * most - this.#attempts.size));
   }
 
   async #attempt(lease: Lease): Promise<void> {
     const attempt = new Attempt(lease, this.#parts());
     const { job } = attempt;
     this.#attempts.set(lease, attempt);
+    this.#busy += 1;
     this.#heartbeat?.add(lease);
     this.#tell("active", job);
     const outcome = await attempt.run();
@@ -307,6 +314,9 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
         const handler = this.#handler;
         if (typeof handler === "function") return handler;
         return Object.hasOwn(handler, type) ? handler[type] : undefined;
+      },
+      freed: () => {
+        this.#busy -= 1;
       },
       progressed: (job, progress) => this.#tell("progress", job as Job<Data, Result>, progress),
     };

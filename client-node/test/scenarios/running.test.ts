@@ -195,20 +195,24 @@ scenario("event_loop_blocked", async (stage, t) => {
 });
 
 scenario("progress_is_seen", async (stage) => {
-  const gate = new Gate();
-  const reported = new Gate();
+  const [gate, watched, seen] = [new Gate(), new Gate(), new Gate<unknown>()];
+  const { job } = await stage.client.enqueue(stage.queue, "t");
+  void (async () => {
+    for await (const event of stage.client.watch({ job })) {
+      watched.open();
+      if (event.type === "JOB_PROGRESS") seen.open(event.progress);
+    }
+  })();
+  await watched.promise;
   const worker = stage.worker(async (_, context) => {
     await context.progress({ percent: 40, message: "half way", done: 2, total: 5 });
-    reported.open();
     await gate.promise;
   });
   const progressed = stage.once(worker, "progress");
-  const { job } = await stage.client.enqueue(stage.queue, "t");
-  await stage.told(job, "JOB_PROGRESS");
-  await reported.promise;
-  const running = await stage.client.get(job);
-  assert.deepEqual(running.progress, { percent: 40, message: "half way", done: 2, total: 5 });
-  assert.equal((await progressed)[1].percent, 40);
+  const told = { percent: 40, message: "half way", done: 2, total: 5 };
+  assert.deepEqual(await seen.promise, told);
+  assert.deepEqual((await stage.client.get(job)).progress, told);
+  assert.deepEqual((await progressed)[1], told);
   gate.open();
   await stage.client.wait(job);
 });

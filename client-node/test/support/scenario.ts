@@ -56,6 +56,8 @@ export class Stage {
   ): Worker {
     const worker = new Worker(queues, handler, {
       ...{ address: this.address, logger: false, signals: false, grace: 0, leaseDuration: "3s" },
+      // Those whose handlers block are in processes of their own.
+      heartbeatThread: false,
       ...options,
     });
     worker.on("error", () => {});
