@@ -80,7 +80,6 @@ func (c *callLine) run(ctx context.Context) error {
 		case <-c.worker.ledger.news:
 		case now := <-tick.C:
 			c.worker.ledger.heartbeats(now)
-			c.worker.ledger.ring(now)
 		}
 	}
 }

@@ -137,15 +137,16 @@ func (l *ledger) take(ctx context.Context, leased *lessorpb.LeasedJob) *held {
 		running:  true,
 	}
 	one.job.held = one
-	one.ctx, one.cancel = context.WithCancelCause(ctx)
+	ctx, one.cancel = context.WithCancelCause(ctx)
+	one.ctx = ctx
+	if left := leased.GetAttemptRemaining(); left != nil {
+		one.attemptEnd = now.Add(left.AsDuration())
+		one.ctx = &attemptContext{ctx, one.attemptEnd}
+	}
 	l.mu.Lock()
 	older := l.byJob[one.job.Name]
 	l.held[one.token], l.byJob[one.job.Name] = one, one
 	l.busy++
-	if left := leased.GetAttemptRemaining(); left != nil {
-		one.attemptEnd = now.Add(left.AsDuration())
-		one.timers = append(one.timers, time.AfterFunc(left.AsDuration(), func() { l.stop(one, ErrAttemptTimeout) }))
-	}
 	l.mu.Unlock()
 	if older != nil && older.token != one.token {
 		// Whoever leases a job has the lease before it taken away.
@@ -153,6 +154,15 @@ func (l *ledger) take(ctx context.Context, leased *lessorpb.LeasedJob) *held {
 	}
 	return one
 }
+
+// attemptContext tells the end of the attempt, so that what a handler calls can mind it. That it has
+// come is seen by the ledger.
+type attemptContext struct {
+	context.Context
+	end time.Time
+}
+
+func (a *attemptContext) Deadline() (time.Time, bool) { return a.end, true }
 
 // begin starts the handlers of jobs, but for those that were lost before that.
 func (l *ledger) begin(jobs []*held) {
@@ -281,8 +291,12 @@ func (l *ledger) askAgain() {
 	l.wake()
 }
 
-// ring asks the questions again that were put off and whose time has come.
+// ring does what is due: attempts that take too long are told so, and questions that were put off are
+// asked again.
 func (l *ledger) ring(now time.Time) {
+	for _, one := range l.late(now) {
+		l.stop(one, ErrAttemptTimeout)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiting == 0 {
@@ -296,6 +310,18 @@ func (l *ledger) ring(now time.Time) {
 			l.wake()
 		}
 	}
+}
+
+func (l *ledger) late(now time.Time) []*held {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var late []*held
+	for _, one := range l.held {
+		if one.running && one.cause == nil && !one.attemptEnd.IsZero() && one.attemptEnd.Before(now) {
+			late = append(late, one)
+		}
+	}
+	return late
 }
 
 // send takes up to so many questions that are to be asked, and tells the room there is.

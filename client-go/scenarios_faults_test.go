@@ -321,9 +321,12 @@ func TestScenario_two_workers_same_id(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	// One that was sent to the first worker, and whose receipt the second one cut off, went back: it may
+	// have run there, but counts once.
 	slices.Sort(names)
 	slices.Sort(runs)
-	equal(t, slices.Equal(runs, names), true)
+	equal(t, slices.Equal(slices.Compact(runs), names), true)
+	equal(t, len(runs) < len(names)+2*options.Concurrency, true)
 }
 
 func TestScenario_fallback_to_lease(t *testing.T) {

@@ -361,7 +361,7 @@ func TestScenario_wait_for_result(t *testing.T) {
 	t.Parallel()
 	client, queue := newClient(t, lessor.ClientOptions{}), newQueue()
 	name := enqueue(t, client, lessor.NewJob{Queue: queue, Data: "x"}).Name
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	job, err := client.Wait(short, name)
 	equal(t, errors.Is(err, lessor.ErrNotFinished), true)

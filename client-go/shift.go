@@ -16,6 +16,9 @@ import (
 // How long handlers that are told to stop at the end have to say what becomes of their jobs.
 const lastWords = time.Second
 
+// How often is looked for what is due.
+const clockTick = 50 * time.Millisecond
+
 // shift is one run of a worker, from its first stream to its goodbye.
 type shift struct {
 	client    *Client
@@ -58,6 +61,7 @@ func (s *shift) work(ctx context.Context, drained <-chan struct{}) error {
 	defer leave()
 
 	s.log.InfoContext(ctx, "the worker begins", "queues", s.worker.options.Queues)
+	go s.watchClock(life)
 	lines := make(chan error, 1)
 	go func() { lines <- s.lines(life, hello) }()
 	select {
@@ -76,6 +80,20 @@ func (s *shift) work(ctx context.Context, drained <-chan struct{}) error {
 	err = <-lines
 	s.log.InfoContext(ctx, "the worker has ended")
 	return err
+}
+
+// watchClock does what is due, also while there is no line to a broker.
+func (s *shift) watchClock(ctx context.Context) {
+	tick := time.NewTicker(clockTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.ledger.ring(now)
+		}
+	}
 }
 
 // finish lets handlers end within the grace, and gives the rest back.

@@ -266,8 +266,8 @@ func (s *session) serve(ctx context.Context, read <-chan error) error {
 		case <-done:
 			return s.part(read)
 		case <-s.worker.ledger.news:
-		case now := <-tick.C:
-			if err := s.look(now); err != nil {
+		case <-tick.C:
+			if err := s.look(); err != nil {
 				return err
 			}
 		}
@@ -275,11 +275,10 @@ func (s *session) serve(ctx context.Context, read <-chan error) error {
 }
 
 // look does what time asks for.
-func (s *session) look(now time.Time) error {
+func (s *session) look() error {
 	if time.Since(s.begun)-time.Duration(s.heard.Load()) > silentIntervals*s.ping {
 		return unavailable("the broker is silent")
 	}
-	s.worker.ledger.ring(now)
 	if time.Since(s.saidAt) >= s.ping/2 {
 		return s.say(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Ping{Ping: &emptypb.Empty{}}})
 	}
@@ -332,13 +331,12 @@ func (s *session) credit(received, room uint64) error {
 	short := s.allowed <= received || s.allowed-received <= uint64(s.worker.ledger.concurrency)/2
 	if allowed > s.allowed && short {
 		s.allowed = allowed
-		credit := &lessorpb.WorkRequest_Credit{MaxDeliverySeq: allowed}
-		return s.say(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Credit_{Credit: credit}})
+	} else if s.told == s.received.Load() {
+		return nil
 	}
-	if s.told < s.received.Load() {
-		return s.say(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Ping{Ping: &emptypb.Empty{}}})
-	}
-	return nil
+	// Without more room it is the receipt alone, which wants no answer as a ping would.
+	credit := &lessorpb.WorkRequest_Credit{MaxDeliverySeq: s.allowed}
+	return s.say(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Credit_{Credit: credit}})
 }
 
 // say sends a frame, with the receipt for all that came.

@@ -32,6 +32,10 @@ func withShared(m *testing.M) int {
 	host := &hostTB{}
 	defer host.end()
 	shared = brokertest.Start(host)
+	// The examples reach it as users reach theirs.
+	if err := os.Setenv("LESSOR_SERVER", shared.URL()); err != nil {
+		panic(err)
+	}
 	return m.Run()
 }
 
