@@ -56,7 +56,12 @@ fn each_test_that_is_named_exists() {
         for one in shown.iter().filter_map(|one| one.strip_prefix('`')?.strip_suffix('`')) {
             let (file, name) = one.split_once("::").unwrap();
             let text = read(file);
-            let heads = [format!("fn {name}("), format!("def {name}("), format!("\n    {name},")];
+            let heads = [
+                format!("fn {name}("),
+                format!("def {name}("),
+                format!("\n    {name},"),
+                format!("scenario(\"{name}\""),
+            ];
             assert!(
                 heads.iter().any(|head| text.contains(head)),
                 "row {number}: there is no {name} in {file}"
