@@ -59,6 +59,7 @@ fn each_test_that_is_named_exists() {
             let heads = [
                 format!("fn {name}("),
                 format!("def {name}("),
+                format!("func {name}("),
                 format!("\n    {name},"),
                 format!("scenario(\"{name}\""),
             ];
