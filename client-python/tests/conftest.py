@@ -60,7 +60,7 @@ def make_worker(broker: Broker, queue: str) -> Iterator[MakeWorker]:
     workers: list[Worker] = []
 
     def make(queues: Any = None, url: str | None = None, **options: Any) -> Worker:
-        settings = {"lease_duration": LEASE, "grace": 5, "stop_grace": 1} | options
+        settings = {"lease_duration": LEASE, "grace": 30, "stop_grace": 1} | options
         worker = Worker(queues or queue, url or broker.address, **settings)
         workers.append(worker)
         return worker

@@ -185,7 +185,7 @@ def test_a_worker_takes_only_types_that_it_knows(
 
 
 def test_many_jobs_are_run_once_each(client: Client, make_worker: MakeWorker, queue: str) -> None:
-    worker = make_worker(concurrency=50)
+    worker = make_worker(concurrency=50, lease_duration=30)
     seen: list[int] = []
     all_there = threading.Event()
 

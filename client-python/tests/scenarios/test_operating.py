@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -13,9 +15,20 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import Broker, Relay, eventually, worker_program
+from support import Broker, Relay, TlsFront, eventually, worker_program
 
-from lessor import Backoff, Client, JobState, LeasedJob, Worker, telemetry
+from lessor import (
+    Backoff,
+    Client,
+    DeadlineExceeded,
+    JobState,
+    LeasedJob,
+    Tls,
+    Unauthenticated,
+    Unavailable,
+    Worker,
+    telemetry,
+)
 
 MakeWorker = Callable[..., Worker]
 
@@ -69,6 +82,72 @@ def test_scenario_trace_context_is_carried(
     job = client.wait(client.enqueue(queue, trace_context={"traceparent": parent}), 10)
     assert job.result is not None
     assert job.result.json() == {"traceparent": parent}
+
+
+TOKEN = "a-secret-of-this-test"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that asks for a token."""
+    folder = tmp_path_factory.mktemp("guarded")
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    tokens = folder / "tokens.toml"
+    tokens.write_text(
+        '[[identity]]\nname = "tester"\nroles = ["producer", "worker", "viewer"]\nqueues = ["*"]\n'
+        f'tokens = ["sha256:{digest}"]\n'
+    )
+    config = folder / "config.toml"
+    config.write_text(f'[auth]\ntokens = "{tokens}"\n')
+    broker = Broker(folder, "sqlite::memory:", "--config", str(config))
+    yield broker
+    broker.stop()
+
+
+def test_scenario_token_is_sent(guarded: Broker, make_worker: MakeWorker, queue: str) -> None:
+    worker = make_worker(url=guarded.address, token=lambda: TOKEN)
+    worker.handle("*", lambda job: "let in")
+    worker.start()
+    with Client(guarded.address, token=TOKEN) as client:
+        enqueued = client.enqueue(queue)
+        job = client.wait(enqueued, 15)
+        assert job.result is not None
+        assert job.result.json() == "let in"
+        assert [event.state for event in client.watch(job=enqueued.name)] == [JobState.SUCCEEDED]
+    worker.close()
+
+
+def test_scenario_bad_token_is_final(guarded: Broker, make_worker: MakeWorker, queue: str) -> None:
+    wrong = "wrong-secret"
+    with Client(guarded.address, token=wrong) as client:
+        begun = time.monotonic()
+        with pytest.raises(Unauthenticated) as refused:
+            client.enqueue(queue)
+        assert refused.value.reason == "NO_CREDENTIAL"
+        assert wrong not in repr(refused.value)
+        # Less than the first pause before another try.
+        assert time.monotonic() - begun < 5
+    worker = make_worker(url=guarded.address, token=wrong)
+    worker.handle("*", lambda job: None)
+    with pytest.raises(Unauthenticated):
+        worker.run()
+
+
+def test_scenario_tls(broker: Broker, make_worker: MakeWorker, queue: str, tmp_path: Path) -> None:
+    own, other = (TlsFront(broker.address, tmp_path / name) for name in ("own", "other"))
+    trust = Tls(ca=own.certificate)
+    worker = make_worker(url=own.address, tls=trust)
+    worker.handle("*", lambda job: "in private")
+    worker.start()
+    with Client(own.address, tls=trust) as client:
+        job = client.wait(client.enqueue(queue), 15)
+    assert job.result is not None
+    assert job.result.json() == "in private"
+    with (
+        Client(other.address, tls=trust, timeout=2) as stranger,
+        pytest.raises((Unavailable, DeadlineExceeded)),
+    ):
+        stranger.enqueue(queue)
 
 
 def status(port: int | None, path: str) -> int:
