@@ -261,7 +261,7 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
     const { logger } = this.#settings;
     return {
       room: () => this.#room(),
-      job: (lease) => void this.#attempt(lease),
+      job: (lease) => void (this.#isEnding ? this.#giveBack(lease) : this.#attempt(lease)),
       cancel: (lease, reason, within) => this.#attempts.get(lease)?.cancel(reason, within),
       lost: (lease, reason) => {
         this.#heartbeat?.remove(lease);
@@ -280,10 +280,20 @@ export class Worker<Data = any, Result = any> extends EventEmitter<WorkerEvents<
   }
 
   #room(): number {
-    const isOpen = !this.#isPaused && !this.#isDraining && !this.#closing;
-    if (!isOpen) return 0;
+    if (this.#isPaused || this.#isEnding) return 0;
     const most = this.#concurrency;
     return Math.max(0, Math.min(most - this.#busy, 2 * most - this.#attempts.size));
+  }
+
+  get #isEnding(): boolean {
+    return this.#isDraining || this.#closing !== undefined;
+  }
+
+  /** It was on its way when the worker stopped. */
+  async #giveBack(lease: Lease): Promise<void> {
+    const request = { disposition: { case: "release" as const, value: {} } };
+    // Else it goes back with the goodbye.
+    await this.#source.settle(lease, { verb: "nack", request }).catch(() => {});
   }
 
   async #attempt(lease: Lease): Promise<void> {

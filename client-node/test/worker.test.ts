@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Broker } from "./support/broker.js";
+import { Gate, Stage } from "./support/scenario.js";
+
+test("a worker that is closed amid many jobs loses and repeats none", async (t) => {
+  const broker = await Broker.start();
+  t.after(() => broker.stop());
+  const stage = new Stage(t, broker.address);
+  const jobs = await stage.client.enqueueBatch(
+    stage.queue,
+    Array.from({ length: 300 }, (_, data) => ({ type: "t", data })),
+  );
+  const ran: number[] = [];
+  const run = async (job: { data: number }) => {
+    ran.push(job.data);
+    if (ran.length === 100) some.open();
+    await sleep(1);
+  };
+  const some = new Gate();
+  const first = stage.worker(run, { concurrency: 16, grace: "10s" });
+  first.on("lost", (job) => assert.fail(`${job.name} is lost`));
+  await some.promise;
+  await first.close();
+  stage.worker(run, { concurrency: 16 });
+  for (const { job } of jobs) {
+    const done = await stage.client.wait(job);
+    assert.equal(done.state, "succeeded");
+    assert.equal(done.attempt, 1);
+  }
+  assert.equal(ran.length, 300);
+  assert.equal(new Set(ran).size, 300);
+});
