@@ -53,7 +53,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-demo test-client-python test-client-node test-client-go test-helm ## Run all tests
+test: test-rust test-connect test-telemetry test-demo test-client-python test-client-node test-client-go test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -65,6 +65,11 @@ test-connect: $(tools)/bin/connectconformance ## Run the conformance suite of Co
 	$< --conf tests/connect/config.yaml --mode server --known-failing @tests/connect/known-failing.txt \
 	  --known-flaky @tests/connect/known-flaky.txt -- $(target)/debug/examples/conformance \
 	  "$$(go env GOMODCACHE)/connectrpc.com/conformance@v$(conformance_version)/proto"
+
+.PHONY: test-telemetry
+test-telemetry: $(tools)/bin/otelcol ## Run the test of traces, metrics and logs against an OpenTelemetry Collector
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor OTELCOL=$< python3 -m unittest discover -v -s tests/telemetry
 
 .PHONY: test-demo
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
@@ -125,8 +130,8 @@ lint-proto: $(tools)/.npm
 
 .PHONY: lint-python
 lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
-	$(tools)/venv/bin/ruff check demo
-	$(tools)/venv/bin/ruff format --check demo
+	$(tools)/venv/bin/ruff check demo tests/telemetry
+	$(tools)/venv/bin/ruff format --check demo tests/telemetry
 	cd demo && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py worker-python/*.py
 
 .PHONY: lint-client-python
@@ -309,3 +314,6 @@ $(tools)/bin/connectconformance:
 
 $(tools)/bin/cargo-deny:
 	cargo install --locked --quiet --root $(tools) cargo-deny@$(cargo_deny_version)
+
+$(tools)/bin/otelcol: $(wildcard tests/telemetry/otelcol/*)
+	cd tests/telemetry/otelcol && go build -trimpath -ldflags="-s -w" -o $@ .

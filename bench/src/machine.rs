@@ -92,8 +92,19 @@ impl Machine {
 
     /// Starts a broker and waits until it says that it serves.
     pub(crate) async fn broker(&self, store: &str) -> anyhow::Result<Broker> {
+        self.broker_with(store, &[]).await
+    }
+
+    /// Starts a broker with these variables in its environment, and waits until it says that it
+    /// serves.
+    pub(crate) async fn broker_with(
+        &self,
+        store: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Broker> {
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+        command.envs(environment.iter().copied());
         let mut process = Process::start(command.stdout(Stdio::piped()))?;
         let stdout = process.child.stdout.take().context("a broker's stdout")?;
         let mut lines = BufReader::new(stdout).lines();

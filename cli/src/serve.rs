@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use lessor_server::Server;
 use lessor_server::config::{Config, RawAuth, RawConfig};
-use lessor_server::{Server, telemetry};
+use lessor_server::telemetry::{self, Telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -86,9 +87,12 @@ impl Serve {
         let manual_clock = manual_clock.then_some(true);
         let flags =
             RawConfig { listen, ops_listen, grace, threads, manual_clock, ..guard.into_raw() };
-        let config = settings.load(flags)?;
-        telemetry::init(&config.log)?;
-        runtime(&config)?.block_on(serve(config))
+        let config = settings.clone().load(flags.clone())?;
+        let telemetry = telemetry::init(&config)?;
+        let again = || Ok(settings.clone().load(flags.clone())?);
+        let end = runtime(&config)?.block_on(serve(config, &telemetry, again));
+        telemetry.shut_down();
+        end
     }
 }
 
@@ -106,7 +110,12 @@ fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+/// Serves until a signal. At SIGHUP the settings are loaded `again`, and what is logged follows them.
+async fn serve(
+    config: Config,
+    telemetry: &Telemetry,
+    again: impl Fn() -> anyhow::Result<Config> + Send,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("can't listen on {}", config.listen))?;
@@ -115,6 +124,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Before the line is printed: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let server = Server::open(config, listener).await?;
     let line =
         format!("lessor {} serving on {address}, store {store}\n", env!("CARGO_PKG_VERSION"));
@@ -125,9 +135,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Nobody may be reading; the broker serves all the same.
     let _unread = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     let shutdown = async move {
-        tokio::select! {
-            _signal = terminate.recv() => {}
-            _signal = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _signal = terminate.recv() => break,
+                _signal = interrupt.recv() => break,
+                _signal = hangup.recv() => match again() {
+                    Ok(config) => telemetry.set_filter(&config.log),
+                    Err(error) => tracing::error!(%error, "the settings stay as they are"),
+                },
+            }
         }
     };
     Ok(server.run(shutdown).await?)

@@ -11,7 +11,7 @@ use lessor_server::config::{Config, RawConfig, Sources};
 #[error(transparent)]
 pub(crate) struct BadConfig(#[from] lessor_server::config::Error);
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 #[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
 pub(crate) struct Settings {
     /// A configuration file in TOML [env: LESSOR_CONFIG].

@@ -5,6 +5,7 @@ mod fold;
 mod idle;
 mod keep;
 mod scale;
+mod telemetry;
 mod wake;
 
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ enum What {
     Scale,
     /// What 1,000,000 finished jobs leave in the store.
     Keep,
+    /// What traces, exported metrics and a scrape each second cost.
+    Telemetry,
 }
 
 pub(crate) async fn measure(asked: Promises) -> anyhow::Result<()> {
@@ -66,6 +69,7 @@ pub(crate) async fn measure(asked: Promises) -> anyhow::Result<()> {
                 What::Fold => fold::measure(&machine, &mut report).await,
                 What::Scale => scale::measure(&machine, &mut report).await,
                 What::Keep => keep::measure(&machine, &mut report).await,
+                What::Telemetry => telemetry::measure(&machine, &mut report).await,
             }
             .with_context(|| name)?;
         }

@@ -35,6 +35,7 @@ use crate::broker::settle::{Answer as Settlement, Settle};
 use crate::broker::wait::Waited;
 use crate::broker::{Broker, Error};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
 
 /// How long a worker that does not wait should pause before it asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -227,6 +228,7 @@ impl JobBroker for Calls {
         let mut job = new_job(request.into_inner(), &trace, now).map_err(Fault::from)?;
         access.enqueue(&mut job)?;
         let enqueued = self.broker.enqueue(job).await.map_err(Fault::from)?;
+        traces::about("enqueue", &enqueued.job.name);
         Ok(Response::new(told(&enqueued, &access)))
     }
 
@@ -290,6 +292,7 @@ impl JobBroker for Calls {
         lease.wait = patience(lease.wait, deadline);
         let (max_bytes, waited) = (lease.max_bytes, !lease.wait.is_zero());
         let leased = self.broker.lease(lease).await.map_err(Fault::from)?;
+        traces::leased(&leased.jobs);
         Ok(self.lease_reply(leased, max_bytes, waited))
     }
 
@@ -300,6 +303,7 @@ impl JobBroker for Calls {
         let (token, mut ack) =
             settle::ack(request.into_inner(), &trace, now).map_err(Fault::from)?;
         access.ack(&token, &mut ack)?;
+        traces::about("ack", &token.name);
         let settled = self.broker.ack(token, ack).await.map_err(Fault::from)?;
         Ok(Response::new(settle::ack_response(&settled)))
     }
@@ -308,6 +312,7 @@ impl JobBroker for Calls {
         let access = self.gate.access(&request)?;
         let (token, nack) = settle::nack(request.into_inner()).map_err(Fault::from)?;
         access.queue(&token.name.queue)?;
+        traces::about("nack", &token.name);
         let settled = self.broker.nack(token, nack).await.map_err(Fault::from)?;
         Ok(Response::new(settle::nack_response(&settled)))
     }
@@ -319,6 +324,7 @@ impl JobBroker for Calls {
         let access = self.gate.access(&request)?;
         let (token, extend) = settle::extend(request.into_inner()).map_err(Fault::from)?;
         access.queue(&token.name.queue)?;
+        traces::about("extend", &token.name);
         let extended = self.broker.extend(token, extend).await.map_err(Fault::from)?;
         Ok(Response::new(settle::extend_response(extended)))
     }

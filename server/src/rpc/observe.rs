@@ -17,10 +17,12 @@ use prost_types::FileDescriptorSet;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
 use crate::clock::Stopwatch;
 use crate::telemetry::metrics::table::OTHER;
 use crate::telemetry::metrics::{ActiveCall, Calls, Method, System};
+use crate::telemetry::traces;
 
 /// Puts an [`Observe`] around a service.
 #[derive(Clone)]
@@ -37,14 +39,16 @@ struct Methods {
 impl ObserveLayer {
     /// Counts with `calls` those of these encoded descriptor sets, each by its name.
     pub(super) fn new(calls: &Calls, sets: &[&[u8]]) -> Self {
-        let names = sets.iter().flat_map(|set| methods(set));
-        let known = names.map(|name| (format!("/{name}"), calls.method(&name))).collect();
-        Self { methods: Arc::new(Methods { known, other: calls.method(OTHER) }) }
+        let all = sets.iter().flat_map(|set| methods(set));
+        let known =
+            all.map(|(name, is_stream)| (format!("/{name}"), calls.method(&name, is_stream)));
+        let other = calls.method(OTHER, false);
+        Self { methods: Arc::new(Methods { known: known.collect(), other }) }
     }
 }
 
-/// The full names of the methods that a set of descriptors tells of.
-fn methods(set: &[u8]) -> Vec<String> {
+/// The full names of the methods that a set of descriptors tells of, and which of them stream.
+fn methods(set: &[u8]) -> Vec<(String, bool)> {
     // What can't be read was refused by reflection already.
     let files = FileDescriptorSet::decode(set).unwrap_or_default().file;
     let mut names = Vec::new();
@@ -52,7 +56,9 @@ fn methods(set: &[u8]) -> Vec<String> {
         for service in &file.service {
             let service_name = format!("{}.{}", file.package(), service.name());
             let methods = service.method.iter();
-            names.extend(methods.map(|method| format!("{service_name}/{}", method.name())));
+            names.extend(methods.map(|method| {
+                (format!("{service_name}/{}", method.name()), method.server_streaming())
+            }));
         }
     }
     names
@@ -87,18 +93,20 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Methods { known, other } = &*self.methods;
         let method = known.get(request.uri().path()).unwrap_or(other);
         let system = request.extensions().get::<System>().copied().unwrap_or(System::Grpc);
+        let span = traces::call(&method.name, method.is_stream, system, request.headers_mut());
         // Made before the call begins: what is dropped at any time is counted.
         let ending = Ending {
             call: method.begin(),
+            span: span.clone(),
             system,
             watch: Stopwatch::start(),
             code: Code::Cancelled,
         };
-        let call = self.inner.call(request);
+        let call = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let mut ending = ending;
             let answer = match call.await {
@@ -121,6 +129,7 @@ where
 /// How a call ends; told when this is dropped.
 struct Ending {
     call: ActiveCall,
+    span: Span,
     system: System,
     watch: Stopwatch,
     code: Code,
@@ -128,7 +137,9 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.call.end(self.system, self.code as usize, self.watch.elapsed());
+        let code = self.code as usize;
+        self.call.end(self.system, code, self.watch.elapsed());
+        traces::ended(&self.span, code);
     }
 }
 

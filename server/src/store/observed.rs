@@ -1,13 +1,14 @@
 //! A store that is watched: what its operations take, and what they make of jobs.
 //!
 //! All moves of jobs go through here, whoever decided them, so this is the one place that counts
-//! them. A store call carries many jobs, and counters rise once per call.
+//! them, traces them and logs them. A store call carries many jobs, and counters rise once per call.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::clock::{Stopwatch, Timestamp};
 use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
@@ -17,9 +18,12 @@ use crate::store::{
     Survey,
 };
 use crate::telemetry::metrics::{Metrics, Operation};
+use crate::telemetry::traces;
 
+mod diary;
 mod tally;
 
+use self::diary::{Diary, tell_claimed};
 use self::tally::{Move, count_claimed, count_inserted, count_moves};
 
 /// The wrapper.
@@ -39,8 +43,17 @@ impl Observed {
         operation: Operation,
         inner: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        self.watch_in(traces::step(operation.name()), operation, inner).await
+    }
+
+    async fn watch_in<T>(
+        &self,
+        span: Span,
+        operation: Operation,
+        inner: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         let watch = Stopwatch::start();
-        let result = inner.await;
+        let result = inner.instrument(span).await;
         self.metrics.operations().record(operation, watch.elapsed(), result.is_err());
         result
     }
@@ -54,8 +67,15 @@ impl Store for Observed {
         groups: Vec<Group>,
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
+        let contexts = groups
+            .iter()
+            .flat_map(|group| &group.inserts)
+            .map(|insert| &insert.job.spec.trace_context);
+        let span = traces::batch("insert", queue, contexts);
+        let diary = Diary::of(groups.iter().flat_map(|group| &group.inserts));
         let inner = self.inner.insert(queue, groups, now);
-        let inserted = self.watch(Operation::Insert, inner).await?;
+        let inserted = self.watch_in(span.clone(), Operation::Insert, inner).await?;
+        span.in_scope(|| diary.tell_inserted(inserted.iter().flatten()));
         count_inserted(&self.metrics.jobs().of(queue), inserted.iter().flatten());
         Ok(inserted)
     }
@@ -68,7 +88,10 @@ impl Store for Observed {
     ) -> Result<Claimed> {
         let claimed = self.watch(Operation::Claim, self.inner.claim(queue, claims, now)).await?;
         if claimed.jobs.iter().any(|jobs| !jobs.is_empty()) {
-            count_claimed(&self.metrics.jobs().of(queue), claimed.jobs.iter().flatten());
+            let jobs = || claimed.jobs.iter().flatten();
+            let span = traces::batch("claim", queue, jobs().map(|job| &job.spec.trace_context));
+            span.in_scope(|| tell_claimed(jobs()));
+            count_claimed(&self.metrics.jobs().of(queue), jobs());
         }
         Ok(claimed)
     }
@@ -89,8 +112,12 @@ impl Store for Observed {
         now: Timestamp,
     ) -> Result<Vec<Guarded>> {
         let moves: Vec<Move> = commits.iter().map(Move::of).collect();
-        let outcomes =
-            self.watch(Operation::Commit, self.inner.commit(queue, commits, now)).await?;
+        let events = || commits.iter().map(|commit| &commit.transition.event);
+        let span = traces::batch("commit", queue, events().map(|event| &event.trace_context));
+        let diary = Diary::of_moves(events());
+        let inner = self.inner.commit(queue, commits, now);
+        let outcomes = self.watch_in(span.clone(), Operation::Commit, inner).await?;
+        span.in_scope(|| diary.tell_moved(&outcomes));
         count_moves(&self.metrics.jobs().of(queue), &moves, &outcomes);
         Ok(outcomes)
     }

@@ -67,6 +67,8 @@ pub struct Calls {
 pub struct Method {
     /// Its full name, without a slash in front.
     pub name: String,
+    /// Its answers are streams.
+    pub is_stream: bool,
     duration: Histogram<f64>,
     /// By system and code, bound when the first such call ends.
     ended: [[OnceLock<BoundHistogram<f64>>; CODES.len()]; 2],
@@ -85,9 +87,10 @@ impl Calls {
     }
 
     /// The instruments of a method.
-    pub fn method(&self, name: &str) -> Arc<Method> {
+    pub fn method(&self, name: &str, is_stream: bool) -> Arc<Method> {
         Arc::new(Method {
             name: name.to_owned(),
+            is_stream,
             duration: self.duration.clone(),
             ended: Default::default(),
             active: self.active.bind(&[KeyValue::new("rpc.method", name.to_owned())]),
@@ -104,11 +107,6 @@ impl Method {
 }
 
 impl ActiveCall {
-    /// The method that is called.
-    pub fn method(&self) -> &str {
-        &self.0.name
-    }
-
     /// The call ended with this code after so long.
     pub fn end(&self, system: System, code: usize, took: Duration) {
         let code = if code < CODES.len() { code } else { UNKNOWN };
