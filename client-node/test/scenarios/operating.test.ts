@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
-import { before } from "node:test";
-import { ServerCredentials, status } from "@grpc/grpc-js";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before, type TestContext } from "node:test";
+import { ServerCredentials } from "@grpc/grpc-js";
 import * as otel from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
@@ -10,10 +14,12 @@ import {
   SimpleSpanProcessor,
 } from "@opentelemetry/sdk-trace-base";
 import { jsonLogger, type LessorError, UnauthenticatedError } from "lessor";
+import { Client as FetchClient } from "lessor/fetch";
+import { Broker } from "../support/broker.js";
 import { selfSigned } from "../support/certificates.js";
-import { Front, refusal } from "../support/front.js";
+import { Front } from "../support/front.js";
 import { Relay } from "../support/relay.js";
-import { Gate, ordinary, scenarios } from "../support/scenario.js";
+import { Gate, ordinary, Stage, scenarios } from "../support/scenario.js";
 
 const scenario = scenarios(ordinary);
 const spans = new InMemorySpanExporter();
@@ -126,40 +132,51 @@ scenario("structured_logs", async (stage) => {
 
 const TOKEN = "secret-token-of-a-test";
 
-function guarded(front: Front): void {
-  front.rule = (_, metadata) =>
-    metadata.get("authorization")[0] === `Bearer ${TOKEN}`
-      ? undefined
-      : refusal(status.UNAUTHENTICATED, "NO_CREDENTIAL");
+/** A broker that lets nobody in but who has the token. */
+async function guarded(t: TestContext): Promise<Broker> {
+  const folder = await mkdtemp(join(tmpdir(), "lessor-auth-"));
+  const digest = createHash("sha256").update(TOKEN).digest("hex");
+  const roles = ["producer", "worker", "viewer"];
+  const identity = `name = "test"\nroles = ${JSON.stringify(roles)}\nqueues = ["*"]`;
+  const file = join(folder, "tokens.toml");
+  await writeFile(file, `[[identity]]\n${identity}\ntokens = ["sha256:${digest}"]\n`);
+  const broker = await Broker.start({ args: ["--auth-tokens", file] });
+  t.after(async () => {
+    await broker.stop();
+    await rm(folder, { recursive: true });
+  });
+  return broker;
 }
 
-scenario("token_is_sent", async (stage, t) => {
-  const front = await Front.to(t, stage.address);
-  guarded(front);
-  const options = { address: front.address, token: async () => TOKEN };
-  const client = stage.connect(options);
-  stage.worker(() => 1, options);
+scenario("token_is_sent", async (_, t) => {
+  const { address } = await guarded(t);
+  const stage = new Stage(t, address);
+  const token = async () => TOKEN;
+  const client = stage.connect({ token });
+  const worker = stage.worker(() => 1, { token });
+  await stage.once(worker, "ready");
   const { job } = await client.enqueue(stage.queue, "t");
   assert.equal(await client.result(job), 1);
   const types: string[] = [];
   for await (const event of client.watch({ job })) types.push(event.type);
   assert.deepEqual(types, ["JOB_SUCCEEDED"]);
-  assert.ok(front.count("Work") > 0 && front.count("WatchEvents") > 0);
+  const overHttp = new FetchClient({ address, token });
+  assert.equal((await overHttp.get(job)).state, "succeeded");
 });
 
-scenario("bad_token_is_final", async (stage, t) => {
-  const front = await Front.to(t, stage.address);
-  guarded(front);
-  const options = { address: front.address, token: "wrong-token" };
+scenario("bad_token_is_final", async (_, t) => {
+  const front = await Front.to(t, (await guarded(t)).address);
+  const stage = new Stage(t, front.address);
+  const token = "wrong-token";
   const isRefused = (error: LessorError) => {
     assert.ok(error instanceof UnauthenticatedError);
     assert.equal(error.reason, "NO_CREDENTIAL");
     assert.doesNotMatch(`${error.message} ${error.stack}`, /wrong-token/);
     return true;
   };
-  await assert.rejects(stage.connect(options).enqueue(stage.queue, "t"), isRefused);
+  await assert.rejects(stage.connect({ token }).enqueue(stage.queue, "t"), isRefused);
   assert.equal(front.count("Enqueue"), 1);
-  const worker = stage.worker(() => 1, options);
+  const worker = stage.worker(() => 1, { token });
   const closed = stage.once(worker, "closed");
   const [error] = await stage.once(worker, "error");
   isRefused(error as LessorError);
