@@ -53,7 +53,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-telemetry test-demo test-client-python test-client-node test-client-go test-helm ## Run all tests
+test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -74,6 +74,13 @@ test-telemetry: $(tools)/bin/otelcol ## Run the test of traces, metrics and logs
 .PHONY: test-demo
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
 	$(demo_python) -m pytest demo
+
+.PHONY: test-client-rust
+test-client-rust: ## Run the scenarios and the examples of the Rust client, and try its packages
+	cargo test --locked --package lessor-cli --test scenarios
+	cargo build --locked --package lessor-cli
+	cargo build --locked --package lessor --examples
+	scripts/test-client-rust.sh $(target)
 
 .PHONY: test-client-python
 test-client-python: $(python_sdk)/.ready ## Run the tests of the Python client

@@ -97,6 +97,10 @@ pub(crate) struct Bench {
     #[arg(long)]
     unary: bool,
 
+    /// Workers run handlers, as programs have them; latency is from enqueue to the handler's start.
+    #[arg(long, conflicts_with = "unary")]
+    handlers: bool,
+
     /// Other jobs that wait in the queue before W2 begins.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     backlog: u64,
@@ -151,6 +155,7 @@ impl Bench {
                 payload: self.payload,
                 rate: self.rate,
                 unary: self.unary,
+                handlers: self.handlers,
                 scale,
             })
         };

@@ -1,4 +1,5 @@
-//! Enqueues one job and says what became of it: `cargo run --example enqueue -- a@example.com`.
+//! Enqueues one job and says what became of it:
+//! `cargo run --example enqueue -- a@example.com [http://127.0.0.1:7077]`.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
@@ -9,7 +10,8 @@ use lessor::{Client, EnqueueOutcome, NewJob, Retry};
 #[tokio::main]
 async fn main() -> lessor::Result<()> {
     let to = env::args().nth(1).unwrap_or_else(|| "a@example.com".to_owned());
-    let client = Client::connect("http://127.0.0.1:7077")?;
+    let url = env::args().nth(2).unwrap_or_else(|| "http://127.0.0.1:7077".to_owned());
+    let client = Client::connect(url)?;
 
     // One welcome per address: a second run within the job's life returns the first job.
     let job = NewJob::new("emails")

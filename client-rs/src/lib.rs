@@ -97,3 +97,8 @@ pub use lessor_proto::v1::{
 };
 pub use tonic::Code;
 pub use tonic_types::FieldViolation;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

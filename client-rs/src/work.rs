@@ -37,7 +37,8 @@ impl Client {
     ///
     /// A broker without streams is asked by calls instead: `Lease`, `BatchSettle`. The rest is the same.
     pub async fn work(&self, options: &WorkOptions) -> Result<WorkStream> {
-        let WorkOptions { mut hello, concurrency } = options.clone();
+        let mut options = options.clone();
+        let (hello, concurrency) = (&mut options.hello, options.concurrency);
         let worker = hello.worker.get_or_insert_default();
         if worker.worker_id.is_empty() {
             worker.worker_id = self.stream_worker_id();
@@ -54,11 +55,11 @@ impl Client {
         let connected = Arc::new(AtomicBool::new(true));
         let ends = Ends { commands, events: tell, connected: connected.clone() };
         let client = self.clone();
-        let task = match session::open_first(self, &hello).await {
-            Ok(link) => spawn(Session::new(client, hello, concurrency, ends).run(link)),
+        let task = match session::open_first(self, hello).await {
+            Ok(link) => spawn(Session::new(client, options, ends).run(link)),
             Err(error) if error.code() == Code::Unimplemented => {
                 tracing::info!(worker_id, "the broker has no work streams: leasing by calls");
-                spawn(Calls::new(client, hello, concurrency, ends).run())
+                spawn(Calls::new(client, options, ends).run())
             }
             Err(error) => return Err(error),
         };
@@ -85,8 +86,8 @@ pub struct WorkStream {
 }
 
 impl WorkStream {
-    /// The next job or message, or `None` when the stream is over: the broker ended it, or an
-    /// error was returned.
+    /// The next job or message, or `None` when the stream is over: the broker ended it after a
+    /// [`Drain`](WorkEvent::Drain), or an error was returned.
     ///
     /// May be dropped while it waits: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<WorkEvent>> {
@@ -367,6 +368,7 @@ fn released(leased: &Bytes) -> Result<Bytes> {
 pub struct WorkOptions {
     hello: Hello,
     concurrency: u32,
+    receipts_first: bool,
 }
 
 impl WorkOptions {
@@ -375,7 +377,7 @@ impl WorkOptions {
     pub fn new<S: Into<String>>(queues: impl IntoIterator<Item = S>) -> Self {
         let queues = queues.into_iter().map(Into::into).collect();
         let hello = Hello { queues, auto_extend: true, ..Hello::default() };
-        Self { hello, concurrency: 1 }
+        Self { hello, concurrency: 1, receipts_first: false }
     }
 
     /// The most jobs that are held unsettled. Default 1.
@@ -421,6 +423,13 @@ impl WorkOptions {
         self
     }
 
+    /// Jobs come only when their receipt is on its way, so that whatever becomes of this thread, the
+    /// broker knows who has them. For owners on another runtime; others lose a little speed.
+    pub(crate) fn receipts_first(mut self) -> Self {
+        self.receipts_first = true;
+        self
+    }
+
     /// The worker's name, unique per process start and open stream. Default: made from the
     /// client's.
     pub fn worker_id(mut self, id: impl Into<String>) -> Self {
@@ -432,6 +441,6 @@ impl WorkOptions {
 /// A first frame of one's own making, for what the builder has no method for.
 impl From<Hello> for WorkOptions {
     fn from(hello: Hello) -> Self {
-        Self { hello, concurrency: 1 }
+        Self { hello, concurrency: 1, receipts_first: false }
     }
 }

@@ -92,6 +92,7 @@ pub(super) struct Plan {
     pub(super) payload: u32,
     pub(super) rate: u32,
     pub(super) unary: bool,
+    pub(super) handlers: bool,
     pub(super) scale: Scale,
 }
 

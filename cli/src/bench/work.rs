@@ -1,14 +1,15 @@
 //! The worker's side: jobs come out, and each ack is confirmed.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::Context;
-use futures_util::future::OptionFuture;
+use futures_util::future::{OptionFuture, try_join_all};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use lessor::proto::{AckRequest, LeaseRequest, LeasedJob};
-use lessor::{Client, Delivery, WorkEvent, WorkOptions, WorkStream};
+use lessor::{Client, Delivery, Job, Nack, WorkEvent, WorkOptions, WorkStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,9 @@ impl Worker {
         if self.plan.unary {
             self.say_ready();
             self.by_calls().await
+        } else if self.plan.handlers {
+            self.say_ready();
+            self.by_handlers().await
         } else {
             self.on_streams().await
         }
@@ -90,6 +94,35 @@ impl Worker {
         }
         let latencies = std::mem::take(&mut *lock(&latencies));
         Ok(Side { start, end, latencies })
+    }
+
+    /// Handlers for each queue. A job's latency ends when its handler begins.
+    async fn by_handlers(&self) -> anyhow::Result<Side> {
+        let latencies = Arc::<Mutex<Latencies>>::default();
+        let start = Arc::<OnceLock<u64>>::default();
+        let room = (self.plan.in_flight / self.plan.queues).max(1);
+        let workers = self.plan.names().map(|queue| {
+            let (counts, notes, begin) = (self.clone(), latencies.clone(), start.clone());
+            let handler = move |job: Job| {
+                begin.get_or_init(now);
+                if counts.taken.fetch_add(1, Ordering::Relaxed) >= counts.plan.jobs {
+                    return ready(Err(Nack::release()));
+                }
+                lock(&notes).note(age(job.message().payload.as_ref()));
+                if counts.done.fetch_add(1, Ordering::Relaxed) + 1 == counts.plan.jobs {
+                    counts.all_done.cancel();
+                }
+                ready(Ok(()))
+            };
+            let worker = lessor::Worker::builder(self.client.clone()).queue(queue);
+            let worker = worker.concurrency(room).default_handler(handler).build();
+            async move { worker?.run_until(self.all_done.cancelled()).await }
+        });
+        // A worker ends when its acks are confirmed.
+        try_join_all(workers).await?;
+        let end = now();
+        let latencies = std::mem::take(&mut *lock(&latencies));
+        Ok(Side { start: start.get().copied().unwrap_or(end), end, latencies })
     }
 
     /// Acks each job as it comes.

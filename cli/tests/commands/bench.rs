@@ -30,10 +30,10 @@ fn sane(line: &Value, workload: &str, role: &str, jobs: u64) {
 #[test]
 fn every_workload_is_measured_on_queues_that_are_gone_afterwards() {
     let broker = Broker::start();
-    for unary in [None, Some("--unary")] {
+    for way in [None, Some("--unary"), Some("--handlers")] {
         let workloads = ["W1", "w1b", "W2", "W3", "W4"];
         let mut args = vec!["bench", "-o", "json", "--jobs", "250", "--rate", "500"];
-        args.extend(workloads.into_iter().chain(unary));
+        args.extend(workloads.into_iter().chain(way));
         let lines = lines(&broker.run(&args));
         assert_eq!(lines.len(), workloads.len());
         for (line, workload) in lines.iter().zip(["W1", "W1b", "W2", "W3", "W4"]) {

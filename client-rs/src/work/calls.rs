@@ -13,14 +13,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
-use lessor_proto::v1::work_request::Hello;
 use lessor_proto::v1::{ExtendLeaseResponse, LeaseRequest, LeasedJob, WorkRequest};
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::session::{Ends, is_lasting};
-use super::{Answer, Answered, Command, Event, WorkEvent, is_final};
+use super::{Answer, Answered, Command, Event, WorkEvent, WorkOptions, is_final};
 use crate::pause::Pauses;
 use crate::{
     Client, Error, Extend, LeaseOptions, Leased, Nack, Reason, Result, Settle, Settled, raw, span,
@@ -79,7 +78,8 @@ enum Item {
 }
 
 impl Calls {
-    pub(super) fn new(client: Client, hello: Hello, concurrency: u32, ends: Ends) -> Self {
+    pub(super) fn new(client: Client, options: WorkOptions, ends: Ends) -> Self {
+        let WorkOptions { hello, concurrency, .. } = options;
         let worker_id = hello.worker.as_ref().map(|worker| worker.worker_id.clone());
         let request = LeaseRequest {
             queues: hello.queues,

@@ -26,7 +26,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::ledger::Ledger;
 use super::wire::{Delivered, Reply, Request, Told, WORK, WorkCodec, encode, lease_token};
-use super::{Command, Event, WorkEvent, released};
+use super::{Command, Event, WorkEvent, WorkOptions, released};
 use crate::channel::Channel;
 use crate::pause::Pauses;
 use crate::{Client, Error, Result, connect, raw, span};
@@ -57,6 +57,12 @@ pub(super) struct Session {
     /// Frames that are sent next.
     outgoing: Vec<Request>,
     closing: Option<Closing>,
+    /// An operator drains the worker: when the broker ends the stream, that is for good.
+    is_drained: bool,
+    /// Whether jobs are handed over only when their receipt is on its way.
+    receipts_first: bool,
+    /// What is handed over then.
+    fresh: Vec<Event>,
 }
 
 /// The owner wants the end.
@@ -78,18 +84,24 @@ enum End {
     Over,
     /// The next one is opened after a pause.
     Broken(Error),
+    /// The next one is opened on a new connection, after a pause: this one lets nothing through.
+    Stuck(Error),
     /// The next one is opened at once, on a new connection.
     Moved,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, hello: Hello, concurrency: u32, ends: Ends) -> Self {
+    pub(super) fn new(client: Client, options: WorkOptions, ends: Ends) -> Self {
+        let WorkOptions { hello, concurrency, receipts_first } = options;
         Self {
             channel: client.channel(),
             client,
             hello,
             ends,
             ledger: Ledger::new(concurrency),
+            is_drained: false,
+            receipts_first,
+            fresh: Vec::new(),
             pauses: Pauses::new(),
             outgoing: Vec::new(),
             closing: None,
@@ -103,6 +115,10 @@ impl Session {
             let fault = match self.serve(open).await {
                 End::Over => break,
                 End::Broken(fault) => Some(fault),
+                End::Stuck(fault) => {
+                    self.channel = self.client.new_channel();
+                    Some(fault)
+                }
                 End::Moved => {
                     self.channel = self.client.new_channel();
                     None
@@ -157,7 +173,7 @@ impl Session {
                     let now = Instant::now();
                     if now >= silent_at {
                         let why = "the broker is silent";
-                        return End::Broken(Error::local(Code::Unavailable, why));
+                        return End::Stuck(Error::local(Code::Unavailable, why));
                     }
                     if now >= ping_at {
                         let ping = self.ledger.say(encode(Frame::Ping(())));
@@ -175,15 +191,27 @@ impl Session {
                     self.pauses = Pauses::new();
                 }
             }
+            let mut is_moved = false;
             for reply in heard.drain(..) {
                 match self.hear(reply, heard_at) {
                     Heard::Nothing => {}
                     Heard::LeadsOn => leads_on = true,
-                    Heard::Move => return End::Moved,
+                    Heard::Move => is_moved = true,
                 }
             }
-            if self.ledger.owes_receipt() {
+            if !self.fresh.is_empty() {
+                if let Some(receipt) = self.ledger.credit() {
+                    said_at = Instant::now();
+                    frames.send(receipt).ok();
+                }
+                // The tasks of the connection write it meanwhile.
                 yield_now().await;
+                self.hand_over();
+            } else if self.ledger.owes_receipt() {
+                yield_now().await;
+            }
+            if is_moved {
+                return End::Moved;
             }
             while commands.len() < MANY
                 && let Ok(command) = self.ends.commands.try_recv()
@@ -193,7 +221,7 @@ impl Session {
             self.obey(&mut commands);
             match end {
                 None => {}
-                Some(Ok(())) if leads_on => {
+                Some(Ok(())) if leads_on || !self.is_drained => {
                     let why = "the broker ended the stream";
                     return End::Broken(Error::local(Code::Unavailable, why));
                 }
@@ -224,14 +252,24 @@ impl Session {
         let Ok(Delivered { delivery_seq, leased }) = raw::read(delivery) else { return };
         let Ok(token) = lease_token(&leased) else { return };
         let id = self.ledger.receive(delivery_seq, token);
-        if let Err(mpsc::error::SendError(Ok(Event::Job(leased, id)))) =
-            self.ends.events.send(Ok(Event::Job(leased, id)))
-            && let Ok(frame) = released(&leased)
-        {
-            // The owner is about to close the stream.
-            let deadline = Instant::now() + self.client.timeout();
-            let frame = self.ledger.ask(Some(id), frame, None, deadline);
-            self.outgoing.push(frame);
+        self.fresh.push(Event::Job(leased, id));
+        if !self.receipts_first {
+            self.hand_over();
+        }
+    }
+
+    /// Hands over what came.
+    fn hand_over(&mut self) {
+        for event in self.fresh.drain(..) {
+            if let Err(mpsc::error::SendError(Ok(Event::Job(leased, id)))) =
+                self.ends.events.send(Ok(event))
+                && let Ok(frame) = released(&leased)
+            {
+                // The owner is about to close the stream.
+                let deadline = Instant::now() + self.client.timeout();
+                let frame = self.ledger.ask(Some(id), frame, None, deadline);
+                self.outgoing.push(frame);
+            }
         }
     }
 
@@ -244,7 +282,10 @@ impl Session {
             Kind::LeaseLost => self.lose(lease_token, reason),
             // A broker that shuts down says until when; another one may have jobs.
             Kind::Drain if within.is_some() => return Heard::LeadsOn,
-            Kind::Drain => self.report(WorkEvent::Drain { reason }),
+            Kind::Drain => {
+                self.is_drained = true;
+                self.report(WorkEvent::Drain { reason });
+            }
             Kind::Reconnect => return Heard::Move,
             Kind::Unspecified => {}
         }
@@ -257,7 +298,9 @@ impl Session {
         }
     }
 
-    fn report(&self, event: WorkEvent) {
+    fn report(&mut self, event: WorkEvent) {
+        // After the jobs that came before it.
+        self.hand_over();
         self.tell(Ok(Event::Other(event)));
     }
 
@@ -328,7 +371,12 @@ impl Session {
                     return Ok(Some(link));
                 }
                 Some(Err(error)) if is_lasting(&error) => return Err(error),
-                Some(Err(error)) => fault = Some(error),
+                Some(Err(error)) => {
+                    if error.code() == Code::DeadlineExceeded {
+                        self.channel = self.client.new_channel();
+                    }
+                    fault = Some(error);
+                }
             }
         }
     }

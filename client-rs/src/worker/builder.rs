@@ -206,7 +206,8 @@ impl WorkerBuilder {
             .concurrency(self.concurrency)
             .order(self.order)
             .weights(self.weights)
-            .worker(self.details);
+            .worker(self.details)
+            .receipts_first();
         if let Some(duration) = self.lease_duration {
             options = options.lease_duration(duration);
         }

@@ -1,5 +1,6 @@
 //! What runs a job: an async function of what it needs of the job, or a tower service.
 
+use std::any::Any;
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use lessor_proto::v1::{Failure, Payload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
+use tower::{BoxError, Service, ServiceExt};
 
 use super::Job;
 use crate::{Nack, NewJob, payload};
@@ -123,11 +124,27 @@ impl<T: Serialize> IntoDone for T {
 ///
 /// The message is the error as `{:#}` shows it, and the stack as `{:?}` does: with the causes, and
 /// where it was made, if the error knows.
-impl<E: Display + Debug> From<E> for Nack {
+impl<E: Display + Debug + 'static> From<E> for Nack {
     fn from(error: E) -> Self {
+        let boxed = (&error as &dyn Any).downcast_ref::<BoxError>();
+        if let Some(Carried(nack)) = boxed.and_then(|error| error.downcast_ref()) {
+            return nack.clone();
+        }
         let (code, message) = ("HANDLER_FAILED".to_owned(), format!("{error:#}"));
         let stack = format!("{error:?}");
         Nack::retry().failure_details(Failure { code, message, stack, ..Failure::default() })
+    }
+}
+
+/// A nack on its way through layers that know errors only.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message())]
+struct Carried(Nack);
+
+/// What layers of tower ask of an error. It comes out of them as the nack that it was.
+impl From<Nack> for BoxError {
+    fn from(nack: Nack) -> Self {
+        Box::new(Carried(nack))
     }
 }
 
@@ -185,4 +202,32 @@ pub(super) type Erased = Arc<dyn Fn(Job) -> BoxFuture<'static, Outcome> + Send +
 
 pub(super) fn erase<Args>(handler: impl Handler<Args>) -> Erased {
     Arc::new(move |job| handler.call(job))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_a_failed_attempt_with_its_causes() {
+        let nack = Nack::from(std::io::Error::other("the disk is full"));
+        assert!(nack.is_plain());
+        assert_eq!((nack.code(), nack.message()), ("HANDLER_FAILED", "the disk is full"));
+        assert_eq!(Nack::from("no").message(), "no");
+    }
+
+    #[test]
+    fn a_nack_comes_out_of_layers_as_it_was() {
+        let nack = Nack::snooze(Duration::from_secs(7));
+        assert_eq!(Nack::from(BoxError::from(nack.clone())), nack);
+        assert_eq!(Nack::from(BoxError::from("late")).code(), "HANDLER_FAILED");
+    }
+
+    #[test]
+    fn what_is_null_in_json_is_no_result() {
+        assert_eq!(().into_done().ok(), Some(Done::new()));
+        assert_eq!(Some(7).into_done().ok(), Some(Done::new().result(payload::json("7"))));
+    }
 }
