@@ -45,6 +45,8 @@ export interface JobEvent {
   readonly waitMs: number | undefined;
   readonly runMs: number | undefined;
   readonly reason: string;
+  /** Who did it, where callers are asked who they are. */
+  readonly actor: string;
   readonly traceContext: Readonly<Record<string, string>>;
 }
 
@@ -191,6 +193,7 @@ function eventOf(it: ProtoEvent): JobEvent {
     waitMs: msOf(it.waitDuration),
     runMs: msOf(it.runDuration),
     reason: it.reason,
+    actor: it.actor,
     traceContext: it.traceContext,
   };
 }

@@ -27,6 +27,8 @@ export interface JobEvent {
   readonly waitMs: number | undefined;
   readonly runMs: number | undefined;
   readonly reason: string;
+  /** Who did it, where callers are asked who they are. */
+  readonly actor: string;
 }
 
 export function eventOf(json: EventJson): JobEvent {
@@ -49,5 +51,6 @@ export function eventOf(json: EventJson): JobEvent {
     waitMs: waitDuration === undefined ? undefined : secondsOf(waitDuration) * 1000,
     runMs: runDuration === undefined ? undefined : secondsOf(runDuration) * 1000,
     reason: json.reason ?? "",
+    actor: json.actor ?? "",
   };
 }

@@ -205,7 +205,8 @@ export type EnqueueRequest = Message<"lessor.v1.EnqueueRequest"> & {
 
   /**
    * On whose behalf the job is enqueued, at most 255 bytes without control characters. It is kept
-   * with the job; lists find jobs by it.
+   * with the job; lists find jobs by it. Where callers are asked who they are, unset means the
+   * caller, and another name needs the role act-as.
    *
    * @generated from field: string owner = 22;
    */
@@ -390,7 +391,8 @@ export type EnqueueRequestJson = {
 
   /**
    * On whose behalf the job is enqueued, at most 255 bytes without control characters. It is kept
-   * with the job; lists find jobs by it.
+   * with the job; lists find jobs by it. Where callers are asked who they are, unset means the
+   * caller, and another name needs the role act-as.
    *
    * @generated from field: string owner = 22;
    */

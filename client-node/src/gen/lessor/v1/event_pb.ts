@@ -359,7 +359,7 @@ export type Event = Message<"lessor.v1.Event"> & {
   reason: string;
 
   /**
-   * Who did it, for operator actions: the subject of the credential. Not built yet: always empty.
+   * Who did it, for operator actions: the name of the caller. Empty where nobody is asked who calls.
    *
    * @generated from field: string actor = 18;
    */
@@ -499,7 +499,7 @@ export type EventJson = {
   reason?: string;
 
   /**
-   * Who did it, for operator actions: the subject of the credential. Not built yet: always empty.
+   * Who did it, for operator actions: the name of the caller. Empty where nobody is asked who calls.
    *
    * @generated from field: string actor = 18;
    */
