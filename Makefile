@@ -105,6 +105,10 @@ client-go-stubs: $(go_tools) $(tools)/.npm ## Generate the Go client's copy of t
 client-node-stubs: $(node_sdk)/node_modules/.ready $(tools)/.npm ## Generate the Node.js client's copy of the protocol
 	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh
 
+.PHONY: bench-client-python
+bench-client-python: $(python_sdk)/.ready bench-lessor ## Measure what the Python client costs beside plain stubs
+	$(python_sdk)/bin/python client-python/bench/compare.py $(target)/release/lessor
+
 .PHONY: client-python-stubs
 client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy of the protocol
 	scripts/python-sdk-stubs.sh $(python_sdk)

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 
 import grpc
@@ -30,7 +31,15 @@ from lessor.v1 import broker_pb2_grpc, enqueue_pb2, job_pb2, lease_pb2
 CONCURRENCY = 16
 PAYLOAD = b'{"to":"someone@example.com","subject":"hello"}'
 
-Measure = Callable[[str, int], float]
+Measure = Callable[[str, int], "Cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and of this process's CPU."""
+
+    wall: float
+    cpu: float
 
 
 @contextmanager
@@ -56,7 +65,7 @@ def fill(address: str, jobs: int) -> None:
             client.enqueue_batch([NewJob("bench", PAYLOAD) for _ in range(count)])
 
 
-def plain_enqueue(address: str, jobs: int) -> float:
+def plain_enqueue(address: str, jobs: int) -> Cost:
     """A call per job, from as many threads as the worker has places."""
     with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(CONCURRENCY) as pool:
         stub = broker_pb2_grpc.JobBrokerStub(channel)
@@ -71,14 +80,14 @@ def plain_enqueue(address: str, jobs: int) -> float:
         return timed(lambda: list(pool.map(one, range(jobs))))
 
 
-def library_enqueue(address: str, jobs: int) -> float:
+def library_enqueue(address: str, jobs: int) -> Cost:
     with Client(address) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
         return timed(
             lambda: list(pool.map(lambda _: client.enqueue("bench", PAYLOAD), range(jobs)))
         )
 
 
-def plain_work(address: str, jobs: int) -> float:
+def plain_work(address: str, jobs: int) -> Cost:
     """As many threads as the worker has places; each leases a job, acks it, and so on."""
     fill(address, jobs)
     left = queues.SimpleQueue[int]()
@@ -100,7 +109,7 @@ def plain_work(address: str, jobs: int) -> float:
 
 
 def library_work(kind: str) -> Measure:
-    def measure(address: str, jobs: int) -> float:
+    def measure(address: str, jobs: int) -> Cost:
         fill(address, jobs)
         worker = Worker("bench", address, concurrency=CONCURRENCY)
         left, done = iter(range(jobs - 1, -1, -1)), threading.Event()
@@ -124,10 +133,10 @@ def library_work(kind: str) -> Measure:
     return measure
 
 
-def timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+def timed(work: Callable[[], object]) -> Cost:
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def main() -> None:
@@ -142,16 +151,18 @@ def main() -> None:
         "work, coroutine handlers": (plain_work, library_work("loop")),
         "work, handlers in threads": (plain_work, library_work("thread")),
     }
-    print(f"{'':28} {'plain':>10} {'library':>10}   ratio")
+    print(f"{'jobs/s (CPU of the client per job)':34} {'plain':>18} {'library':>18}  ratio")
     for name, pair in pairs.items():
-        rates: tuple[list[float], list[float]] = ([], [])
+        costs: tuple[list[Cost], list[Cost]] = ([], [])
         for _ in range(options.rounds):
-            for measure, kept in zip(pair, rates, strict=True):
+            for measure, kept in zip(pair, costs, strict=True):
                 with broker(options.binary) as address:
-                    kept.append(options.jobs / measure(address, options.jobs))
-        plain, library = (median(one) for one in rates)
-        ratio = f"{library / plain:5.2f}"
-        print(f"{name:28} {plain:8.0f}/s {library:8.0f}/s   {ratio}", flush=True)
+                    kept.append(measure(address, options.jobs))
+        rates = [options.jobs / median(one.wall for one in kept) for kept in costs]
+        cpus = [1e6 * median(one.cpu for one in kept) / options.jobs for kept in costs]
+        shown = [f"{rate:6.0f} ({cpu:4.0f} us)" for rate, cpu in zip(rates, cpus, strict=True)]
+        ratio = f"{rates[1] / rates[0]:.2f} ({cpus[1] / cpus[0]:.2f})"
+        print(f"{name:34} {shown[0]:>18} {shown[1]:>18}  {ratio}", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ class Handlers:
 
     def settled(self, held: Held, word: str) -> None:
         """The broker has it."""
-        log.debug("settled", extra=self._fields(held) | {"settle": word})
+        # The fields cost more than the rest of a small job, so nobody pays for them in vain.
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("settled", extra=self._fields(held) | {"settle": word})
 
     def refused(self, held: Held, error: LessorError) -> None:
         """The broker did not take it."""
@@ -138,13 +140,20 @@ class _Attempt:
         self._held = held
         self._begun = time.monotonic()
         self.span = Processing(held.job, handlers._worker_id)
-        log.debug("started", extra=handlers._fields(held))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("started", extra=handlers._fields(held))
 
     def end(self, ask: Ask, fault: BaseException | None) -> None:
         """Tells what becomes of the job."""
-        held = self._held
-        word = _word(ask)
-        fields = self._handlers._fields(held) | {
+        held, word = self._held, _word(ask)
+        is_failure = isinstance(ask, lease_pb2.NackRequest) and bool(ask.failure.code)
+        if log.isEnabledFor(logging.WARNING if is_failure else logging.INFO):
+            self._tell(ask, word)
+        self.span.end(word, fault if word in ("failed", "dead") else None)
+        held.ledger.post(held.ledger.finish, held, ask)
+
+    def _tell(self, ask: Ask, word: str) -> None:
+        fields = self._handlers._fields(self._held) | {
             "outcome": word,
             "duration": round(time.monotonic() - self._begun, 6),
         }
@@ -153,8 +162,6 @@ class _Attempt:
             log.warning("%s: %s", word, ask.failure.message, extra=fields)
         else:
             log.info(word, extra=fields)
-        self.span.end(word, fault if word in ("failed", "dead") else None)
-        held.ledger.post(held.ledger.finish, held, ask)
 
 
 class _Spanned:
