@@ -52,6 +52,17 @@ pub struct RawConfig {
     /// Who may call.
     #[serde(default)]
     pub auth: RawAuth,
+    /// Web pages.
+    #[serde(default)]
+    pub cors: RawCors,
+}
+
+/// Which web pages may call.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCors {
+    /// Their origins, such as `https://shop.example`, or `*`.
+    pub origins: Option<Vec<String>>,
 }
 
 /// Who may call, as one source writes it.
@@ -91,6 +102,8 @@ pub struct Config {
     pub manual_clock: bool,
     /// Who may call.
     pub auth: AuthConfig,
+    /// Origins of web pages that may call from a browser, or `*`; none by default.
+    pub cors_origins: Vec<String>,
 }
 
 /// Who may call; nothing set: everybody may, and may do everything.
@@ -293,7 +306,12 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
         insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,
         auth: RawAuth { tokens: text("LESSOR_AUTH_TOKENS").map(PathBuf::from) },
+        cors: RawCors { origins: text("LESSOR_CORS_ORIGINS").map(|text| list(&text)) },
     })
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|one| one.trim().to_owned()).collect()
 }
 
 fn typed<T: std::str::FromStr>(

@@ -181,8 +181,9 @@ impl Server {
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let closed = closing.clone().cancelled_owned();
-        let mut serving =
-            Box::pin(rpc::serve(routes, pages, credentials, &metrics, listener, closed));
+        let origins = &config.cors_origins;
+        let serving = rpc::serve(routes, pages, origins, credentials, &metrics, listener, closed);
+        let mut serving = Box::pin(serving);
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             task = crew.deserter() => Err(Error::Ended(task)),

@@ -51,6 +51,7 @@ pub(super) fn config(
         None => ([127, 0, 0, 1], 7077).into(),
     };
     guarded(layers, listen, auth.is_on())?;
+    let cors_origins = read(layers, "cors.origins", |raw| raw.cors.origins.clone(), origins)?;
     Ok(Config {
         listen,
         ops_listen,
@@ -61,6 +62,7 @@ pub(super) fn config(
         threads,
         manual_clock: manual_clock.unwrap_or(false),
         auth,
+        cors_origins: cors_origins.unwrap_or_default(),
     })
 }
 
@@ -157,6 +159,24 @@ pub(super) fn invalid(key: &'static str, source: &Source, why: String) -> Error 
 
 fn address(text: &str, such_as: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("must be IP:PORT, such as {such_as}, not {text:?}"))
+}
+
+fn origins(origins: Vec<String>) -> Result<Vec<String>, String> {
+    match origins.iter().find(|origin| *origin != "*" && !is_origin(origin)) {
+        Some(wrong) => {
+            Err(format!("must be origins such as https://shop.example, or *, not {wrong:?}"))
+        }
+        None => Ok(origins),
+    }
+}
+
+/// Scheme and host, perhaps a port, and nothing else: so a browser writes it.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        !host.is_empty() && host.bytes().all(|byte| is_allowed(byte) || b"-._:[]".contains(&byte))
+    })
 }
 
 fn grace(text: &str) -> Result<Duration, String> {

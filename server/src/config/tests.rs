@@ -81,6 +81,7 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_TELEMETRY_OTLP_ENDPOINT", "http://collector:4317"),
         ("LESSOR_THREADS", "7"),
         ("LESSOR_MANUAL_CLOCK", "false"),
+        ("LESSOR_CORS_ORIGINS", "https://a.example, http://localhost:3000"),
         ("LESSOR_INSECURE_LISTEN", "false"),
         ("LESSOR_AUTH_TOKENS", "/etc/tokens.toml"),
     ];
@@ -106,6 +107,7 @@ fn the_environment_reaches_every_key() {
         },
         threads: NonZeroUsize::new(7),
         manual_clock: false,
+        cors_origins: vec!["https://a.example".to_owned(), "http://localhost:3000".to_owned()],
         auth: AuthConfig { tokens: Some("/etc/tokens.toml".into()) },
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
@@ -134,6 +136,11 @@ fn a_refusal_names_the_key_and_where_it_was_set() {
             refusal(RawConfig::default(), Some("threads = 0"), &[]),
             "threads must be from 1 to 1024",
             "lessor.toml)",
+        ),
+        (
+            refusal(RawConfig::default(), None, &[("LESSOR_CORS_ORIGINS", "https://a.example/")]),
+            "cors.origins must be origins such as https://shop.example",
+            "(from LESSOR_CORS_ORIGINS)",
         ),
         (refusal(RawConfig::default(), Some("colour = 1"), &[]), "colour", "lessor.toml"),
         (
@@ -235,6 +242,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         manual_clock,
         insecure_listen,
         auth: RawAuth { tokens },
+        cors: RawCors { origins },
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts = [
         listen,
@@ -250,7 +258,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     ];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
-    assert!(insecure_listen.is_some() && tokens.is_some());
+    assert!(insecure_listen.is_some() && tokens.is_some() && origins.is_some());
 }
 
 #[test]

@@ -16,14 +16,15 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, Map};
-use http::{Request, Response, header};
+use futures_util::future::{BoxFuture, Either, Map, ready};
+use http::{Request, Response, StatusCode, header};
 use prost_reflect::DescriptorError;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
 use super::connect::Connect;
+use super::cors::Origins;
 use super::handover::escort;
 use super::unread;
 use crate::telemetry::metrics::System;
@@ -38,9 +39,11 @@ pub struct FrontLayer {
 }
 
 /// Where a request goes that is no gRPC call.
+#[derive(Clone)]
 struct Other {
     pages: Router,
     connect: Connect,
+    origins: Origins,
 }
 
 impl FrontLayer {
@@ -49,7 +52,15 @@ impl FrontLayer {
     pub fn new(pages: Router, sets: &[&[u8]]) -> Result<Self, DescriptorError> {
         // Prepares the router, which else is done anew for each request.
         let pages = pages.with_state(());
-        Ok(Self { other: Arc::new(Other { pages, connect: Connect::new(sets)? }) })
+        let other = Other { pages, connect: Connect::new(sets)?, origins: Origins::default() };
+        Ok(Self { other: Arc::new(other) })
+    }
+
+    /// Lets web pages of these origins call; `*` is all.
+    #[must_use]
+    pub fn allow(mut self, origins: &[String]) -> Self {
+        Arc::make_mut(&mut self.other).origins = Origins::new(origins);
+        self
     }
 }
 
@@ -90,20 +101,21 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        match kind.and_then(|kind| kind.as_bytes().strip_prefix(GRPC)) {
-            Some(kind) if !kind.starts_with(WEB) => {
-                Either::Left(self.calls.call(request).map(escorted))
-            }
-            kind => {
-                let is_web = kind.is_some();
-                // The clone may not be ready; the service that was asked is.
-                let unasked = self.calls.clone();
-                let calls = replace(&mut self.calls, unasked);
-                let answer = Arc::clone(&self.other).answer(is_web, request, calls);
-                Either::Right(Box::pin(answer.map(escorted)))
-            }
+        if kind(&request) == Kind::Grpc {
+            return Either::Left(self.calls.call(request).map(escorted));
         }
+        // The clone may not be ready; the service that was asked is.
+        let unasked = self.calls.clone();
+        let translated =
+            Translated { calls: replace(&mut self.calls, unasked), other: Arc::clone(&self.other) };
+        let origins = &self.other.origins;
+        Either::Right(if origins.refuses(request.headers()) {
+            Box::pin(ready(Ok(refusal())))
+        } else if let Some(cors) = origins.layer() {
+            Box::pin(cors.layer(translated).oneshot(request).map(escorted))
+        } else {
+            Box::pin(translated.oneshot(request).map(escorted))
+        })
     }
 }
 
@@ -112,23 +124,70 @@ fn escorted<E>(answer: Answer<E>) -> Answer<E> {
     answer.map(escort)
 }
 
+fn refusal() -> Response<Body> {
+    let why = "pages of this origin may not call; see the setting cors.origins\n";
+    let mut answer = Response::new(Body::new(why.to_owned()));
+    *answer.status_mut() = StatusCode::FORBIDDEN;
+    answer
+}
+
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Grpc,
+    Web,
+    Other,
+}
+
+fn kind(request: &Request<Body>) -> Kind {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    match content_type.and_then(|kind| kind.as_bytes().strip_prefix(GRPC)) {
+        Some(rest) if rest.starts_with(WEB) => Kind::Web,
+        Some(_) => Kind::Grpc,
+        None => Kind::Other,
+    }
+}
+
+/// All that is no plain gRPC call.
+struct Translated<S> {
+    calls: S,
+    other: Arc<Other>,
+}
+
+impl<S> Service<Request<Body>> for Translated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Answer<S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.calls.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let unasked = self.calls.clone();
+        let calls = replace(&mut self.calls, unasked);
+        Box::pin(Arc::clone(&self.other).answer(request, calls))
+    }
+}
+
 impl Other {
-    async fn answer<S>(
-        self: Arc<Self>,
-        is_web: bool,
-        request: Request<Body>,
-        calls: S,
-    ) -> Answer<S::Error>
+    async fn answer<S>(self: Arc<Self>, request: Request<Body>, mut calls: S) -> Answer<S::Error>
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
-        let (request, reading) = unread::follow(request);
-        let mut answer = if is_web {
+        let (mut request, reading) = unread::follow(request);
+        let mut answer = if kind(&request) == Kind::Web {
             GrpcWebLayer::new().layer(calls).call(request).await?
         } else if self.connect.is_meant(&request) {
-            let mut request = request;
             request.extensions_mut().insert(System::Connect);
-            self.connect.call(request, calls).await?
+            self.connect.call(request, &mut calls).await?
+        } else if self.connect.is_events(&request) {
+            request.extensions_mut().insert(System::Connect);
+            self.connect.events(request, &mut calls).await?
         } else {
             let Ok(page) = self.pages.clone().call(request).await;
             page.map(Body::new)

@@ -8,6 +8,7 @@ mod auth;
 mod broker;
 mod connect;
 mod convert;
+mod cors;
 mod events;
 pub mod front;
 mod handover;
@@ -89,12 +90,13 @@ pub enum Error {
 }
 
 /// Serves calls, and `pages` beside them, from `listener` until `stop`, then finishes those under
-/// way.
+/// way. Web pages may call if they are of `origins`.
 ///
 /// The caller bounds that end: a silent peer can hold it up for ever.
 pub(crate) async fn serve(
     routes: Routes,
     pages: Router,
+    origins: &[String],
     credentials: Option<Arc<Credentials>>,
     metrics: &Metrics,
     listener: TcpListener,
@@ -102,7 +104,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Error> {
     // The first layer is the outermost.
     let mut server = server()
-        .layer(FrontLayer::new(pages, &DESCRIPTORS)?)
+        .layer(FrontLayer::new(pages, &DESCRIPTORS)?.allow(origins))
         .layer(ObserveLayer::new(metrics.calls(), &DESCRIPTORS))
         .layer(ShieldLayer::default())
         .layer(AuthLayer::new(credentials));

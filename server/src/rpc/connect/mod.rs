@@ -13,6 +13,7 @@ mod gzip;
 mod head;
 mod methods;
 mod reply;
+mod sse;
 mod stream;
 mod unary;
 mod weight;
@@ -58,7 +59,7 @@ impl Connect {
     pub(super) async fn call<S>(
         &self,
         request: Request<Body>,
-        mut calls: S,
+        calls: &mut S,
     ) -> Result<Response<Body>, S::Error>
     where
         S: Service<Request<Body>, Response = Response<Body>>,

@@ -107,3 +107,18 @@ fn succeeded(
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let first = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(b"{")))]);
+        let slow = futures_util::StreamExt::chain(first, stream::pending());
+        let status = whole(Body::new(StreamBody::new(slow))).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+}
