@@ -141,8 +141,10 @@ lint-proto: $(tools)/.npm
 
 .PHONY: lint-python
 lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
-	$(tools)/venv/bin/ruff check demo tests/telemetry
-	$(tools)/venv/bin/ruff format --check demo tests/telemetry
+	$(tools)/venv/bin/ruff check demo
+	$(tools)/venv/bin/ruff check --config demo/pyproject.toml tests/telemetry
+	$(tools)/venv/bin/ruff format --check demo
+	$(tools)/venv/bin/ruff format --check --config demo/pyproject.toml tests/telemetry
 	cd demo && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py worker-python/*.py
 
 .PHONY: lint-client-python

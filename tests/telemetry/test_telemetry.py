@@ -1,6 +1,7 @@
 """A broker's traces, metrics and logs, as a real OpenTelemetry Collector gets them.
 
-Needs LESSOR_BIN, the broker's binary, and OTELCOL, the collector built from tests/telemetry/otelcol.
+Needs LESSOR_BIN, the broker's binary, and OTELCOL, the collector that is built from
+tests/telemetry/otelcol.
 """
 
 import json
@@ -26,7 +27,8 @@ SECRET = "a payload that nobody else may read"
 # A span as the collector's debug exporter writes it.
 SPAN = re.compile(
     r"Trace ID\s*: (?P<trace>\w+)\s+Parent ID\s*: ?(?P<parent>\w*)\s+ID\s*: (?P<id>\w+)"
-    r"\s+Name\s*: (?P<name>[^\n]*)(?P<rest>.*?)(?=\nSpan #|\nScopeSpans #|\nResourceSpans #|\n\d{4}-|\Z)",
+    r"\s+Name\s*: (?P<name>[^\n]*)(?P<rest>.*?)"
+    r"(?=\nSpan #|\nScopeSpans #|\nResourceSpans #|\n\d{4}-|\Z)",
     re.DOTALL,
 )
 
@@ -105,7 +107,9 @@ class Telemetry(unittest.TestCase):
                 },
             },
         }
-        cls.collector = Process([os.environ["OTELCOL"], "--config", "yaml:" + json.dumps(config)], {})
+        cls.collector = Process(
+            [os.environ["OTELCOL"], "--config", "yaml:" + json.dumps(config)], {}
+        )
         cls.addClassCleanup(cls.collector.end)
         cls.collector.wait_for("Everything is ready")
         home = tempfile.TemporaryDirectory()
@@ -155,7 +159,11 @@ class Telemetry(unittest.TestCase):
         cls.collector.wait_for("lessor.queue.jobs")
 
     def spans(self, name: str) -> list[dict]:
-        return [span for span in map(re.Match.groupdict, SPAN.finditer(self.told)) if span["name"] == name]
+        return [
+            span
+            for span in map(re.Match.groupdict, SPAN.finditer(self.told))
+            if span["name"] == name
+        ]
 
     def test_the_worker_gets_the_context_of_the_producer(self) -> None:
         self.assertEqual(self.job["traceContext"]["traceparent"], f"00-{TRACE}-{PRODUCER}-01")
@@ -191,7 +199,7 @@ class Telemetry(unittest.TestCase):
     def test_the_collector_gets_documented_metrics_and_no_others(self) -> None:
         names = set(re.findall(r"-> Name: ((?:lessor|rpc)\.\S+)", self.told))
         page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
-        documented = {row for row in re.findall(r"^\| `(\w+)`", page, re.MULTILINE)}
+        documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
         def is_documented(name: str) -> bool:
             plain = name.replace(".", "_")
