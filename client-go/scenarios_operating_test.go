@@ -5,24 +5,24 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	lessor "github.com/lessor/lessor/client-go"
 	"github.com/lessor/lessor/client-go/internal/brokertest"
@@ -132,22 +132,22 @@ func TestScenario_structured_logs(t *testing.T) {
 
 const secret = "s3cret-t0ken"
 
-// guarded is a broker that asks for the token.
-func guarded(t *testing.T) *brokertest.Gate {
-	return brokertest.NewGate(t, shared.Addr(), nil, func(_ string, sent metadata.MD) error {
-		if !slices.Equal(sent.Get("authorization"), []string{"Bearer " + secret}) {
-			return status.Error(codes.Unauthenticated, "who are you?")
-		}
-		return nil
-	})
+// guarded is a broker that lets nobody in but who has the token.
+func guarded(t *testing.T) *brokertest.Broker {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tokens.toml")
+	must(t, os.WriteFile(file, fmt.Appendf(nil,
+		"[[identity]]\nname = \"test\"\nroles = [\"producer\", \"worker\", \"viewer\"]\n"+
+			"queues = [\"*\"]\ntokens = [\"sha256:%x\"]\n", sha256.Sum256([]byte(secret))), 0o600))
+	return brokertest.Start(t, "--auth-tokens", file)
 }
 
 func TestScenario_token_is_sent(t *testing.T) {
 	t.Parallel()
-	gate := guarded(t)
-	client, queue := newClient(t, lessor.ClientOptions{Address: gate.URL(), Token: secret}), newQueue()
+	broker := guarded(t)
+	client, queue := newClient(t, lessor.ClientOptions{Address: broker.URL(), Token: secret}), newQueue()
 	source := newClient(t, lessor.ClientOptions{
-		Address:     gate.URL(),
+		Address:     broker.URL(),
 		TokenSource: func(context.Context) (string, error) { return secret, nil },
 	})
 	work(t, source, on(queue), anyType(echo))
@@ -161,11 +161,11 @@ func TestScenario_token_is_sent(t *testing.T) {
 
 func TestScenario_bad_token_is_final(t *testing.T) {
 	t.Parallel()
-	gate := guarded(t)
+	gate := brokertest.NewGate(t, guarded(t).Addr(), nil, nil)
 	said := &logs{}
 	client := newClient(t, lessor.ClientOptions{Address: gate.URL(), Token: "wr0ng-t0ken", Logger: said.logger()})
 	_, err := client.Enqueue(deadline(t), lessor.NewJob{Queue: "q"})
-	fault(t, err, lessor.ErrUnauthenticated)
+	equal(t, fault(t, err, lessor.ErrUnauthenticated).Reason, "NO_CREDENTIAL")
 	equal(t, gate.Calls("Enqueue"), 1)
 	worker, failed := lessor.NewWorker(client, on("q"))
 	must(t, failed)
