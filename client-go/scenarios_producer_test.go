@@ -366,7 +366,10 @@ func TestScenario_wait_for_result(t *testing.T) {
 	job, err := client.Wait(short, name)
 	equal(t, errors.Is(err, lessor.ErrNotFinished), true)
 	equal(t, errors.Is(err, context.DeadlineExceeded), true)
-	equal(t, job.State, lessor.StateReady)
+	// A slow answer may be overtaken by the deadline.
+	if job != nil {
+		equal(t, job.State, lessor.StateReady)
+	}
 	work(t, client, on(queue), map[string]lessor.Handler{
 		"": echo,
 		"bad": func(context.Context, *lessor.Job) (any, error) {
