@@ -53,7 +53,11 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
+<<<<<<< HEAD
 test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm ## Run all tests
+=======
+test: test-rust test-connect test-telemetry test-demo test-client-python test-client-node test-client-go test-helm test-keda ## Run all tests
+>>>>>>> 3bed92b (Answer KEDA how much work queues have)
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -114,7 +118,7 @@ client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy o
 	scripts/python-sdk-stubs.sh $(python_sdk)
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios lint-helm lint-keda ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -190,6 +194,15 @@ lint-helm: $(chart_tools) $(schemas)/.ready
 test-helm: $(chart_tools)
 	scripts/unpack-debian.sh $(tools)/debian prometheus
 	scripts/test-chart $(tools) $(tools)/debian/usr/bin/promtool
+
+.PHONY: lint-keda
+lint-keda:
+	cd tests/keda && test -z "$$(gofmt -l .)" && go vet ./...
+
+.PHONY: test-keda
+test-keda: ## Test the scaler by KEDA's own client
+	cargo build --locked --package lessor-cli
+	cd tests/keda && LESSOR_BIN=$(target)/debug/lessor go test -count=1 ./...
 
 .PHONY: chart-readme
 chart-readme: $(chart_tools) ## Write the README of the Helm chart anew from its values

@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in FILES {
         files.push(format!("lessor/v1/{name}.proto"));
     }
+    files.push("externalscaler/externalscaler.proto".to_owned());
     // Comments stay in the set: reflection hands them to grpcurl.
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;

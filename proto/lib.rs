@@ -17,3 +17,15 @@ pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/desc
 pub mod v1 {
     tonic::include_proto!("lessor.v1");
 }
+
+/// Package `externalscaler`: what KEDA asks to scale workers.
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod externalscaler {
+    tonic::include_proto!("externalscaler");
+}

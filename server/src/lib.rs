@@ -173,7 +173,7 @@ impl Server {
         let pages = http::router(health.readiness(), stocktaking);
         let pages = match ops {
             Some(ops) => {
-                crew.hire("the ops port", serve_ops(pages, ops, stop.clone()));
+                crew.hire("the ops port", serve_ops(pages, broker.clone(), ops, stop.clone()));
                 axum::Router::new()
             }
             None => pages,
@@ -222,8 +222,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves the pages until `stop`, so that they tell of a shutdown too.
-async fn serve_ops(pages: axum::Router, ops: TcpListener, stop: CancellationToken) {
-    let served = stop.run_until_cancelled(rpc::serve_pages(pages, ops)).await;
+async fn serve_ops(pages: axum::Router, broker: Broker, ops: TcpListener, stop: CancellationToken) {
+    let served = stop.run_until_cancelled(rpc::serve_ops(pages, broker, ops)).await;
     if let Some(Err(error)) = served {
         tracing::error!(%error, "the ops port failed");
     }

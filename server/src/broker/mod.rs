@@ -7,6 +7,7 @@ pub mod admin;
 pub mod bulk;
 pub mod cancel;
 pub mod cron;
+pub mod demand;
 pub mod dispatch;
 pub mod enqueue;
 pub mod explain;

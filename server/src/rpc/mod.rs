@@ -13,7 +13,11 @@ mod events;
 pub mod front;
 mod handover;
 mod health;
+<<<<<<< HEAD
 mod observe;
+=======
+mod scaler;
+>>>>>>> c385991 (Answer KEDA how much work queues have)
 mod schedules;
 mod shield;
 mod status;
@@ -112,10 +116,16 @@ pub(crate) async fn serve(
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }
 
-/// Serves nothing but `pages` from `listener`, until it is dropped.
-pub(crate) async fn serve_pages(pages: Router, listener: TcpListener) -> Result<(), Error> {
+/// Serves `pages` from `listener`, until it is dropped, and what KEDA asks of `broker`.
+pub(crate) async fn serve_ops(
+    pages: Router,
+    broker: Broker,
+    listener: TcpListener,
+) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(server().serve_with_incoming(Routes::from(pages).prepare(), incoming).await?)
+    let mut server = server().layer(ShieldLayer::default());
+    let routes = Routes::from(pages).add_service(scaler::service(broker));
+    Ok(server.add_routes(routes).serve_with_incoming(incoming).await?)
 }
 
 /// All services over `broker`.
