@@ -281,10 +281,13 @@ impl Layers {
 }
 
 fn from_file(path: &Path) -> Result<RawConfig, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })?;
-    toml::from_str(&text)
+    toml::from_str(&text_of(path)?)
         .map_err(|cause| Error::Malformed { path: path.to_owned(), cause: Box::new(cause) })
+}
+
+fn text_of(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })
 }
 
 /// Reads `LESSOR_…` for each key; an empty variable counts as unset.

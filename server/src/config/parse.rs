@@ -118,8 +118,7 @@ fn store_url(layers: &Layers) -> Result<Option<StoreUrl>, Error> {
         }
         Some((None, Some(path))) => {
             let path = PathBuf::from(path);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|cause| Error::Unreadable { path: path.clone(), cause })?;
+            let text = super::text_of(&path)?;
             url(text.trim().to_owned())
                 .map(Some)
                 .map_err(|why| invalid("store", &Source::File(path), why))

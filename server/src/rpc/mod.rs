@@ -13,11 +13,8 @@ mod events;
 pub mod front;
 mod handover;
 mod health;
-<<<<<<< HEAD
 mod observe;
-=======
 mod scaler;
->>>>>>> c385991 (Answer KEDA how much work queues have)
 mod schedules;
 mod shield;
 mod status;
