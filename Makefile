@@ -193,7 +193,8 @@ lint-helm: $(chart_tools) $(schemas)/.ready
 .PHONY: test-helm
 test-helm: $(chart_tools)
 	scripts/unpack-debian.sh $(tools)/debian prometheus
-	scripts/test-chart $(tools) $(tools)/debian/usr/bin/promtool
+	cargo build --locked --package lessor-cli
+	scripts/test-chart $(tools) $(tools)/debian/usr/bin/promtool $(target)/debug/lessor
 
 .PHONY: lint-keda
 lint-keda:

@@ -188,7 +188,7 @@ impl Bench {
         };
         let figures = Figures::new(plan, input, output, figures::cpu_seconds() - cpu);
         if self.queue.is_none() {
-            let client = Client::builder(connection.server()).timeout(CLEANING).connect()?;
+            let client = connection.connect_within(CLEANING)?;
             for queue in plan.names() {
                 client.delete_queue_with_jobs(format!("queues/{queue}")).await?;
             }

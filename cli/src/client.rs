@@ -1,7 +1,9 @@
 //! What the client commands share: how they reach the broker and how they are interrupted.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use lessor::Client;
 
@@ -17,6 +19,7 @@ use crate::{
 pub(crate) const GLOBAL_OPTIONS: &str = "Global options";
 
 #[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "a help text is no Markdown")]
 pub(crate) struct Connection {
     /// The broker's address.
     #[arg(
@@ -40,12 +43,82 @@ pub(crate) struct Connection {
         value_parser = humantime::parse_duration
     )]
     timeout: Duration,
+
+    /// A file with the token that the broker knows you by. LESSOR_TOKEN may hold the token itself.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        env = "LESSOR_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    token_file: Option<PathBuf>,
+
+    /// The authority of the broker's certificate, as PEM. Default: those that the system trusts.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        env = "LESSOR_CA",
+        value_name = "FILE"
+    )]
+    ca: Option<PathBuf>,
+
+    /// The certificate that the broker knows you by, as PEM.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        env = "LESSOR_CLIENT_CERT",
+        value_name = "FILE",
+        requires = "client_key"
+    )]
+    client_cert: Option<PathBuf>,
+
+    /// The key of that certificate, as PEM.
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL_OPTIONS,
+        env = "LESSOR_CLIENT_KEY",
+        value_name = "FILE",
+        requires = "client_cert"
+    )]
+    client_key: Option<PathBuf>,
 }
 
 impl Connection {
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
+
+    /// A client that calls as these options say.
+    pub(crate) fn connect(&self) -> anyhow::Result<Client> {
+        self.connect_within(self.timeout)
+    }
+
+    /// As [`connect`](Self::connect), with another time for each call.
+    pub(crate) fn connect_within(&self, timeout: Duration) -> anyhow::Result<Client> {
+        let mut builder = Client::builder(&self.server).timeout(timeout);
+        let token = match &self.token_file {
+            Some(path) => Some(read(path)?),
+            None => std::env::var("LESSOR_TOKEN").ok(),
+        };
+        if let Some(token) = token.as_deref().map(str::trim).filter(|token| !token.is_empty()) {
+            builder = builder.token(token);
+        }
+        if let Some(path) = &self.ca {
+            builder = builder.ca_certificate(read(path)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
+            builder = builder.tls_identity(read(cert)?, read(key)?);
+        }
+        Ok(builder.connect()?)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
 }
 
 #[derive(Subcommand)]
@@ -94,7 +167,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = Client::builder(&connection.server).timeout(connection.timeout).connect()?;
+        let client = connection.connect()?;
         tokio::select! {
             // The command first: it may have a word to say when it is interrupted.
             biased;

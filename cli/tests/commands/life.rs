@@ -352,3 +352,23 @@ fn a_trial_puts_one_job_through_its_life_and_leaves_nothing() {
     broker.run(&["queue", "pause", "held"]).json();
     broker.run(&["try", "held", "--wait", "0s"]).failed(1, &["is held paused"]);
 }
+
+#[test]
+fn a_token_in_a_file_lets_in_and_none_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name| folder.path().join(name).to_str().unwrap().to_owned();
+    let (identities, token) = (path("tokens.toml"), path("token"));
+    let made = run("http://127.0.0.1:1", &["token", "new", "-o", "json"], "").json();
+    let identity = format!(
+        "[[identity]]\nname = 'try'\nroles = ['producer', 'worker']\nqueues = ['lessor-try']\n\
+         tokens = [{}]\n",
+        made["digest"]
+    );
+    std::fs::write(&identities, identity).unwrap();
+    std::fs::write(&token, format!("{}\n", text(&made["token"]))).unwrap();
+    let broker = Broker::start_with(&["--auth-tokens", &identities]);
+    broker.run(&["try"]).failed(5, &["NO_CREDENTIAL"]);
+    broker.run(&["try", "--token-file", &token]).json();
+    broker.run(&["try", "other", "--token-file", &token]).failed(5, &[]);
+    broker.run(&["try", "--token-file", &path("missing")]).failed(1, &["can't read"]);
+}
