@@ -53,11 +53,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-<<<<<<< HEAD
-test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm ## Run all tests
-=======
-test: test-rust test-connect test-telemetry test-demo test-client-python test-client-node test-client-go test-helm test-keda ## Run all tests
->>>>>>> 3bed92b (Answer KEDA how much work queues have)
+test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm test-keda ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
