@@ -201,6 +201,17 @@ test-keda: ## Test the scaler by KEDA's own client
 	cargo build --locked --package lessor-cli
 	cd tests/keda && LESSOR_BIN=$(target)/debug/lessor go test -count=1 ./...
 
+.PHONY: image
+image: ## Build the container image (ENGINE=docker, TAG=)
+	$(or $(ENGINE),docker) build --tag ghcr.io/lessor/lessor:$(or $(TAG),0.1.0) .
+
+# Not among the tests: it needs root and a Debian, and a base image takes a minute or more to make.
+.PHONY: test-image
+test-image: ## Build and run the container image with no daemon; needs root and a Debian
+	cargo build --locked --package lessor-cli
+	mkdir -p $(target)/image
+	scripts/test-image $(target)/image $(target)/debug/lessor
+
 .PHONY: chart-readme
 chart-readme: $(chart_tools) ## Write the README of the Helm chart anew from its values
 	$(tools)/bin/helm-docs --chart-search-root helm/lessor --log-level error
