@@ -400,7 +400,7 @@ func TestScenario_unavailable_is_retried(t *testing.T) {
 	t.Parallel()
 	broker := ownBroker(t)
 	client, queue := newClient(t, lessor.ClientOptions{Address: broker.URL()}), newQueue()
-	hasty := newClient(t, lessor.ClientOptions{Address: broker.URL(), Timeout: 50 * time.Millisecond})
+	hasty := newClient(t, lessor.ClientOptions{Address: broker.URL(), Timeout: 400 * time.Millisecond})
 	broker.Stop()
 	_, err := hasty.Enqueue(t.Context(), lessor.NewJob{Queue: queue})
 	fault(t, err, lessor.ErrUnavailable)
