@@ -46,7 +46,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// A file that the settings name is not what it should be.
 fn is_bad_file(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(lessor_server::Error::Credentials(_)))
+    matches!(
+        error.downcast_ref(),
+        Some(lessor_server::Error::Credentials(_) | lessor_server::Error::Tls(_))
+    )
 }
 
 pub(crate) fn exit_code(code: Code) -> u8 {

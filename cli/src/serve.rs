@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use lessor_server::Server;
-use lessor_server::config::{Config, RawAuth, RawConfig};
+use lessor_server::config::{Config, RawAuth, RawConfig, RawTls};
 use lessor_server::telemetry::{self, Telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,6 +65,18 @@ struct Guard {
     #[arg(long, value_name = "FILE")]
     auth_tokens: Option<PathBuf>,
 
+    /// The broker's certificate, in PEM [env: LESSOR_TLS_CERT].
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// The key of the certificate, in PEM [env: LESSOR_TLS_KEY].
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// Who vouches for the certificates of callers, in PEM [env: LESSOR_TLS_CLIENT_CA].
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+
     /// Listen beyond this machine although nobody is asked for credentials
     /// [env: LESSOR_INSECURE_LISTEN].
     #[arg(long)]
@@ -76,6 +88,7 @@ impl Guard {
         RawConfig {
             insecure_listen: self.insecure_listen.then_some(true),
             auth: RawAuth { tokens: self.auth_tokens },
+            tls: RawTls { cert: self.tls_cert, key: self.tls_key, client_ca: self.tls_client_ca },
             ..RawConfig::default()
         }
     }

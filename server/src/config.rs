@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::rpc::TlsFiles;
 use crate::store::open::OpenOptions;
 
 /// Settings as one source writes them; what it leaves out is left to the others.
@@ -55,6 +56,9 @@ pub struct RawConfig {
     /// Web pages.
     #[serde(default)]
     pub cors: RawCors,
+    /// How connections are protected.
+    #[serde(default)]
+    pub tls: RawTls,
 }
 
 /// Which web pages may call.
@@ -63,6 +67,18 @@ pub struct RawConfig {
 pub struct RawCors {
     /// Their origins, such as `https://shop.example`, or `*`.
     pub origins: Option<Vec<String>>,
+}
+
+/// How connections are protected, as one source writes it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// The broker's certificate.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// Who vouches for the certificates of callers.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Who may call, as one source writes it.
@@ -104,6 +120,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Origins of web pages that may call from a browser, or `*`; none by default.
     pub cors_origins: Vec<String>,
+    /// What TLS needs; `None`: connections are plain.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Who may call; nothing set: everybody may, and may do everything.
@@ -293,6 +311,7 @@ fn text_of(path: &Path) -> Result<String, Error> {
 /// Reads `LESSOR_…` for each key; an empty variable counts as unset.
 fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
     let text = |name: &str| env(name).filter(|value| !value.is_empty());
+    let path = |name: &str| text(name).map(PathBuf::from);
     Ok(RawConfig {
         listen: text("LESSOR_LISTEN"),
         ops_listen: text("LESSOR_OPS_LISTEN"),
@@ -308,8 +327,13 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
         insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,
-        auth: RawAuth { tokens: text("LESSOR_AUTH_TOKENS").map(PathBuf::from) },
         cors: RawCors { origins: text("LESSOR_CORS_ORIGINS").map(|text| list(&text)) },
+        auth: RawAuth { tokens: path("LESSOR_AUTH_TOKENS") },
+        tls: RawTls {
+            cert: path("LESSOR_TLS_CERT"),
+            key: path("LESSOR_TLS_KEY"),
+            client_ca: path("LESSOR_TLS_CLIENT_CA"),
+        },
     })
 }
 

@@ -49,7 +49,7 @@ use self::broker::{Broker, Tasks, travel};
 use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
-use self::rpc::{Gate, Health};
+use self::rpc::{Gate, Guards, Health, KeyKeeping, Keys};
 use self::store::Store;
 use self::store::observed::Observed;
 use self::telemetry::metrics::{Metrics, Stocktaking};
@@ -90,6 +90,9 @@ pub enum Error {
     /// The credentials can't be had.
     #[error(transparent)]
     Credentials(#[from] auth::Error),
+    /// The certificates can't be had.
+    #[error(transparent)]
+    Tls(#[from] rpc::TlsError),
     /// The wire can't be served.
     #[error(transparent)]
     Wire(#[from] rpc::Error),
@@ -104,6 +107,7 @@ pub struct Server {
     listener: TcpListener,
     ops: Option<TcpListener>,
     credentials: Option<(Arc<Credentials>, Keeping)>,
+    keys: Option<(Keys, KeyKeeping)>,
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Metrics,
@@ -126,11 +130,12 @@ impl Server {
             None => None,
         };
         let credentials = config.auth.tokens.as_deref().map(Credentials::open).transpose()?;
+        let keys = config.tls.clone().map(rpc::open_keys).transpose()?;
         let metrics = Metrics::of(&config)?;
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
         let store = Arc::new(Observed::new(store, metrics.clone()));
-        Ok(Self { config, listener, ops, credentials, store, clock, metrics })
+        Ok(Self { config, listener, ops, credentials, keys, store, clock, metrics })
     }
 
     /// Where the pages of `ops_listen` are served, when they have a port of their own.
@@ -145,7 +150,7 @@ impl Server {
     /// grace period is cut off, and logged; that is no error, for everything that was answered is
     /// in the store.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { config, listener, ops, credentials, store, clock, metrics } = self;
+        let Self { config, listener, ops, credentials, keys, store, clock, metrics } = self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
         let mut crew = Crew::default();
@@ -162,6 +167,10 @@ impl Server {
             }
             None => (None, Gate::Open),
         };
+        let keys = keys.map(|(keys, keeping)| {
+            crew.hire("the certificates", keeping.run(stop.clone()));
+            keys
+        });
         let routes = rpc::routes(broker.clone(), traveller, &health, gate, &metrics)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
@@ -176,13 +185,14 @@ impl Server {
                 crew.hire("the ops port", serve_ops(pages, broker.clone(), ops, stop.clone()));
                 axum::Router::new()
             }
-            None => pages,
+            None => rpc::guard(pages, credentials.clone()),
         };
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let closed = closing.clone().cancelled_owned();
         let origins = &config.cors_origins;
-        let serving = rpc::serve(routes, pages, origins, credentials, &metrics, listener, closed);
+        let guards = Guards { credentials, keys };
+        let serving = rpc::serve(routes, pages, origins, guards, &metrics, listener, closed);
         let mut serving = Box::pin(serving);
         let ended = tokio::select! {
             () = shutdown => Ok(()),

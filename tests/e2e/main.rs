@@ -34,6 +34,7 @@ mod settle;
 mod shutdown;
 mod startup;
 mod stats;
+mod tls;
 mod travel;
 mod wait;
 mod watch;

@@ -61,6 +61,8 @@ pub struct Keeping {
     credentials: Arc<Credentials>,
     path: PathBuf,
     file: Watched,
+    /// What was wrong at the last look.
+    trouble: Option<String>,
 }
 
 impl Credentials {
@@ -69,8 +71,12 @@ impl Credentials {
         let (file, contents) = Watched::open(vec![path.to_owned()])?;
         let ring = parse(path, &contents)?;
         let credentials = Arc::new(Self { ring: ArcSwap::from_pointee(ring) });
-        let keeping =
-            Keeping { credentials: Arc::clone(&credentials), path: path.to_owned(), file };
+        let keeping = Keeping {
+            credentials: Arc::clone(&credentials),
+            path: path.to_owned(),
+            file,
+            trouble: None,
+        };
         Ok((credentials, keeping))
     }
 
@@ -104,9 +110,14 @@ impl Keeping {
             Ok(ring) => {
                 tracing::info!(identities = ring.len(), "the identities were read anew");
                 self.credentials.ring.store(Arc::new(ring));
+                self.trouble = None;
             }
             Err(error) => {
-                tracing::error!(%error, "the identities stay as they were");
+                let error = error.to_string();
+                if self.trouble.as_ref() != Some(&error) {
+                    tracing::error!(error, "the identities stay as they were");
+                }
+                self.trouble = Some(error);
             }
         }
     }

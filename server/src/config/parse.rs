@@ -11,6 +11,7 @@ use super::{
     telemetry,
 };
 use crate::job::QueueName;
+use crate::rpc::TlsFiles;
 use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
 
@@ -50,7 +51,9 @@ pub(super) fn config(
         Some(listen) => listen,
         None => ([127, 0, 0, 1], 7077).into(),
     };
-    guarded(layers, listen, auth.is_on())?;
+    let tls = tls(layers, auth.is_on())?;
+    let has_client_ca = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    guarded(layers, listen, auth.is_on() || has_client_ca)?;
     let cors_origins = read(layers, "cors.origins", |raw| raw.cors.origins.clone(), origins)?;
     Ok(Config {
         listen,
@@ -63,7 +66,29 @@ pub(super) fn config(
         manual_clock: manual_clock.unwrap_or(false),
         auth,
         cors_origins: cors_origins.unwrap_or_default(),
+        tls,
     })
+}
+
+/// Which files hold what TLS needs.
+fn tls(layers: &Layers, has_identities: bool) -> Result<Option<TlsFiles>, Error> {
+    let (cert, of_cert) = layers.get(|raw| raw.tls.cert.clone());
+    let (key, of_key) = layers.get(|raw| raw.tls.key.clone());
+    let (client_ca, of_ca) = layers.get(|raw| raw.tls.client_ca.clone());
+    let missing = |key, source: &Source, what: &str| {
+        Err(invalid(key, source, format!("needs {what} beside it")))
+    };
+    match (cert, key, client_ca) {
+        (Some(cert), Some(key), client_ca) => {
+            // With identities a caller may show a token instead.
+            let is_client_required = client_ca.is_some() && !has_identities;
+            Ok(Some(TlsFiles { cert, key, client_ca, is_client_required }))
+        }
+        (Some(_), None, _) => missing("tls.cert", &of_cert, "tls.key"),
+        (None, Some(_), _) => missing("tls.key", &of_key, "tls.cert"),
+        (None, None, Some(_)) => missing("tls.client_ca", &of_ca, "tls.cert and tls.key"),
+        (None, None, None) => Ok(None),
+    }
 }
 
 /// Whoever reaches a port without credentials may do everything, so that has to be meant.

@@ -84,6 +84,9 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_CORS_ORIGINS", "https://a.example, http://localhost:3000"),
         ("LESSOR_INSECURE_LISTEN", "false"),
         ("LESSOR_AUTH_TOKENS", "/etc/tokens.toml"),
+        ("LESSOR_TLS_CERT", "/tls/crt"),
+        ("LESSOR_TLS_KEY", "/tls/key"),
+        ("LESSOR_TLS_CLIENT_CA", "/tls/ca"),
     ];
     let config = load(RawConfig::default(), None, &env).unwrap();
     let expected = Config {
@@ -109,6 +112,12 @@ fn the_environment_reaches_every_key() {
         manual_clock: false,
         cors_origins: vec!["https://a.example".to_owned(), "http://localhost:3000".to_owned()],
         auth: AuthConfig { tokens: Some("/etc/tokens.toml".into()) },
+        tls: Some(TlsFiles {
+            cert: "/tls/crt".into(),
+            key: "/tls/key".into(),
+            client_ca: Some("/tls/ca".into()),
+            is_client_required: false,
+        }),
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 }
@@ -193,6 +202,22 @@ fn without_credentials_a_broker_listens_on_its_own_machine_only() {
 }
 
 #[test]
+fn tls_needs_a_certificate_and_its_key() {
+    for (text, key) in [
+        ("tls.cert = 'a'", "tls.cert needs tls.key"),
+        ("tls.key = 'a'", "tls.key needs tls.cert"),
+        ("tls.client_ca = 'a'", "tls.client_ca needs tls.cert"),
+    ] {
+        let told = refusal(RawConfig::default(), Some(text), &[]);
+        assert!(told.contains(key) && told.contains("lessor.toml"), "{told}");
+    }
+    // Certificates of callers are credentials; alone, each caller must have one.
+    let mutual = "tls = { cert = 'a', key = 'b', client_ca = 'c' }";
+    let config = load(listen("0.0.0.0:1"), Some(mutual), &[]).unwrap();
+    assert!(config.tls.unwrap().is_client_required);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let table = [
         ("sqlite:/data/lessor.db", "sqlite:/data/lessor.db"),
@@ -243,6 +268,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         insecure_listen,
         auth: RawAuth { tokens },
         cors: RawCors { origins },
+        tls: RawTls { cert, key, client_ca },
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts = [
         listen,
@@ -259,6 +285,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
     assert!(insecure_listen.is_some() && tokens.is_some() && origins.is_some());
+    assert!([cert, key, client_ca].iter().all(Option::is_some));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod schedules;
 mod shield;
 mod status;
 mod testing;
+mod tls;
 mod unread;
 mod work;
 
@@ -42,13 +43,16 @@ use self::front::FrontLayer;
 use self::observe::ObserveLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
+use self::tls::Incoming;
 use crate::auth::Credentials;
 use crate::broker::Broker;
 use crate::broker::travel::Traveller;
 use crate::telemetry::metrics::Metrics;
 
-pub(crate) use self::auth::Gate;
+pub(crate) use self::auth::{Gate, guard};
 pub(crate) use self::health::Health;
+pub use self::tls::{Error as TlsError, TlsFiles};
+pub(crate) use self::tls::{KeyKeeping, Keys, open as open_keys};
 
 /// Requests above this are not even read. The limits that callers are told are well below it.
 const DECODE_LIMIT: usize = 4 << 20;
@@ -90,6 +94,14 @@ pub enum Error {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// What keeps strangers out.
+pub(crate) struct Guards {
+    /// Who may call; `None`: everybody.
+    pub(crate) credentials: Option<Arc<Credentials>>,
+    /// What connections are protected with; `None`: they are plain.
+    pub(crate) keys: Option<Keys>,
+}
+
 /// Serves calls, and `pages` beside them, from `listener` until `stop`, then finishes those under
 /// way. Web pages may call if they are of `origins`.
 ///
@@ -98,18 +110,20 @@ pub(crate) async fn serve(
     routes: Routes,
     pages: Router,
     origins: &[String],
-    credentials: Option<Arc<Credentials>>,
+    guards: Guards,
     metrics: &Metrics,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    let Guards { credentials, keys } = guards;
     // The first layer is the outermost.
     let mut server = server()
         .layer(FrontLayer::new(pages, &DESCRIPTORS)?.allow(origins))
         .layer(ObserveLayer::new(metrics.calls(), &DESCRIPTORS))
         .layer(ShieldLayer::default())
         .layer(AuthLayer::new(credentials));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Incoming::new(tcp, keys);
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }
 

@@ -10,9 +10,12 @@ mod audit;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
 use futures_util::future::{BoxFuture, Either};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -22,6 +25,9 @@ use self::access::Caller;
 pub(crate) use self::access::Gate;
 use super::status::{Fault, Reason};
 use crate::auth::{Call, Credentials, Denied, Principal, Shown};
+
+/// Where the numbers of a broker are.
+const METRICS: &str = "/metrics";
 
 /// Health is told to everybody: a kubelet has no credentials.
 const OPEN: &str = "/grpc.health.v1.Health/";
@@ -115,7 +121,34 @@ where
     }
 }
 
-fn identify(credentials: &Credentials, request: &Request<Body>) -> Result<Arc<Principal>, Fault> {
+/// Keeps the numbers of a broker, among its pages, to those who may view them.
+pub(crate) fn guard(pages: Router, credentials: Option<Arc<Credentials>>) -> Router {
+    let Some(credentials) = credentials else { return pages };
+    pages.layer(from_fn(move |request: Request<axum::body::Body>, next: Next| {
+        let credentials = Arc::clone(&credentials);
+        async move {
+            if request.uri().path() != METRICS {
+                return next.run(request).await;
+            }
+            match identify(&credentials, &request) {
+                Ok(principal) if principal.may(Call::GetStoreStatus) => next.run(request).await,
+                Ok(principal) => {
+                    let fault = access::forbidden(&principal, Call::GetStoreStatus, None);
+                    audit::refused(Some(&principal), METRICS, &fault);
+                    (StatusCode::FORBIDDEN, "the numbers need the role viewer\n").into_response()
+                }
+                Err(fault) => {
+                    audit::refused(None, METRICS, &fault);
+                    let how = [(WWW_AUTHENTICATE, "Bearer")];
+                    (StatusCode::UNAUTHORIZED, how, "the numbers need a credential\n")
+                        .into_response()
+                }
+            }
+        }
+    }))
+}
+
+fn identify<B>(credentials: &Credentials, request: &Request<B>) -> Result<Arc<Principal>, Fault> {
     let peer = request.extensions().get::<Peer>();
     let bearer = bearer(request.headers())?;
     let certificate = peer.map_or(&[][..], |peer| &peer.names);
