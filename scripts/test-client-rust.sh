@@ -30,14 +30,14 @@ says() {
 
 example enqueue a@example.com "$url" >"$folder/enqueue"
 says '^enqueued queues/emails/jobs/' enqueue
-example worker "$url" >"$folder/worker" &
+"$target/debug/examples/worker" "$url" >"$folder/worker" &
 worker=$!
 "$target/debug/lessor" --server "$url" wait "$(sed 's/^enqueued //' "$folder/enqueue")" >/dev/null
 kill -TERM "$worker"
 wait "$worker"
 says '^Welcome, a@example.com!$' worker
 example enqueue b@example.com "$url" >"$folder/enqueue"
-example lease "$url" >"$folder/lease" &
+"$target/debug/examples/lease" "$url" >"$folder/lease" &
 worker=$!
 "$target/debug/lessor" --server "$url" wait "$(sed 's/^enqueued //' "$folder/enqueue")" >/dev/null
 kill "$worker"
@@ -75,5 +75,5 @@ END
 cp client-rs/examples/worker.rs "$folder/program/src/main.rs"
 cp Cargo.lock "$folder/program"
 cargo check --quiet --offline --manifest-path "$folder/program/Cargo.toml" \
-  --target-dir "$target/clean-program"
+  --target-dir "$target"
 echo "a program in a clean folder compiles against the packages"

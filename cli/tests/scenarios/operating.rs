@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Identity;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Instrument, Subscriber};
+use tracing::{Dispatch, Event, Instrument, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -24,6 +24,12 @@ use crate::machine::broker::Broker;
 use crate::passing::Passing;
 use crate::relay::Relay;
 use crate::world::{World, broker, eventually, nothing, result, run, start};
+
+/// While there is one subscriber only, tracing asks the thread that comes by a place first whether
+/// anybody listens; that may be another test's.
+fn second_subscriber() -> Dispatch {
+    Dispatch::new(tracing_subscriber::registry())
+}
 
 /// The spans that have ended.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +50,7 @@ async fn traceparent(job: Job) -> Result<String, Nack> {
 #[tokio::test(flavor = "current_thread")]
 async fn scenario_trace_context_is_carried() {
     let spans = Ended::default();
+    let _other = second_subscriber();
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("scenario"));
     let world = World::new().await;
@@ -127,6 +134,7 @@ impl Visit for Fields {
 #[tokio::test(flavor = "current_thread")]
 async fn scenario_structured_logs() {
     let told = Told::default();
+    let _other = second_subscriber();
     let _logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()));
     let world = World::new().await;
     let fails = |_: Job| async { Err::<(), _>("the printer is on fire") };
