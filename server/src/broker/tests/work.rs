@@ -413,6 +413,22 @@ async fn a_called_off_lease_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_job_that_comes_again_tells_its_worker_that_the_last_lease_is_lost() {
+    let (running, faulty) = on_faulty().await;
+    running.enqueue("a").await;
+    let (mut worker, jobs) = Worker::holding(&running, hello(), 1).await;
+    // The stream does not get to know by asking.
+    faulty.hold(Some(Operation::Extend));
+    running.broker.revoke_lease(&jobs[0].name, &operate::Asked::default()).await.unwrap();
+    worker.say(Body::Credit(2));
+    let Directive::LeaseLost(token, _) = worker.directive().await else { panic!("no lost lease") };
+    assert_eq!(Some(&*token), jobs[0].token().as_ref());
+    assert_eq!(worker.delivery().await.job.name, jobs[0].name);
+    faulty.hold(None);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_lease_that_runs_out_is_told() {
     let running = running().await;
     let job = running.enqueue("a").await;

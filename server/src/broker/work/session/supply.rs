@@ -62,6 +62,10 @@ impl<W: Send + 'static> Session<W> {
         for job in leased.jobs {
             let Some(token) = job.token() else { continue };
             let (job, token) = (Arc::new(job), Arc::new(token));
+            // A job comes again only when its last lease is over.
+            if let Some(over) = self.held.of_job(&token.name).cloned() {
+                self.tell_lost(&over);
+            }
             let number = self.deliveries.send(Arc::clone(&job), Arc::clone(&token), now);
             self.replies.push(Reply::Delivery(Delivery { number, job, token }));
         }
