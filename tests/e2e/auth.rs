@@ -6,6 +6,8 @@ mod roles;
 use std::fmt::Write;
 use std::path::Path;
 
+use http_body_util::Full;
+use hyper::StatusCode;
 use lessor_proto::v1;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
@@ -18,6 +20,7 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::http::client::Http;
 use crate::refusal::Refusal;
 use crate::server::{Server, Store, guarded_case, request};
 
@@ -153,6 +156,30 @@ async fn tokens_are_changed_without_a_restart() {
             tokio::task::yield_now().await;
         }
         assert!(broker(server, "web").enqueue(request("mail")).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_numbers_of_all_queues_are_for_viewers_of_all_queues() {
+    guarded(async |server| {
+        let mut http = Http::one(server.address).await;
+        for (name, status) in [
+            (None, StatusCode::UNAUTHORIZED),
+            (Some("nobody"), StatusCode::UNAUTHORIZED),
+            (Some("worker"), StatusCode::FORBIDDEN),
+            (Some("mail-viewer"), StatusCode::FORBIDDEN),
+            (Some("viewer"), StatusCode::OK),
+            (Some("admin"), StatusCode::OK),
+        ] {
+            let mut asked = hyper::Request::get("/metrics");
+            if let Some(name) = name {
+                asked = asked.header("authorization", format!("Bearer {}", token_of(name)));
+            }
+            let answer = http.ask(asked.body(Full::default()).unwrap()).await;
+            assert_eq!(answer.status, status, "{name:?}: {}", answer.text());
+        }
+        assert_eq!(http.get("/livez").await.status, StatusCode::OK);
     })
     .await;
 }

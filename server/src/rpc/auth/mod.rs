@@ -24,7 +24,8 @@ pub(super) use self::access::Access;
 use self::access::Caller;
 pub(crate) use self::access::Gate;
 use super::status::{Fault, Reason};
-use crate::auth::{Call, Credentials, Denied, Principal, Shown};
+use crate::auth::{Call, Credentials, Denied, Principal, Reach, Shown};
+use crate::broker::lease::QueuePattern;
 
 /// Where the numbers of a broker are.
 const METRICS: &str = "/metrics";
@@ -131,11 +132,18 @@ pub(crate) fn guard(pages: Router, credentials: Option<Arc<Credentials>>) -> Rou
                 return next.run(request).await;
             }
             match identify(&credentials, &request) {
-                Ok(principal) if principal.may(Call::GetStoreStatus) => next.run(request).await,
+                // They name all queues.
+                Ok(principal)
+                    if principal.reach_of(Call::GetQueueStats, &QueuePattern::all())
+                        == Reach::Any =>
+                {
+                    next.run(request).await
+                }
                 Ok(principal) => {
-                    let fault = access::forbidden(&principal, Call::GetStoreStatus, None);
+                    let fault = access::forbidden(&principal, Call::GetQueueStats, Some(METRICS));
                     audit::refused(Some(&principal), METRICS, &fault);
-                    (StatusCode::FORBIDDEN, "the numbers need the role viewer\n").into_response()
+                    (StatusCode::FORBIDDEN, "the numbers need the role viewer for all queues\n")
+                        .into_response()
                 }
                 Err(fault) => {
                     audit::refused(None, METRICS, &fault);
