@@ -74,15 +74,6 @@ per map at the top, everything below it inline.
 {{- if .Values.auth.existingSecret -}}
 {{- $_ := set $auth "tokens" (printf "%s/tokens/tokens.toml" $secrets) -}}
 {{- end -}}
-{{- with .Values.auth.jwt -}}
-{{- if .existingSecret -}}
-{{- $_ := set $auth "jwks" (printf "%s/jwks/jwks.json" $secrets) -}}
-{{- else if .jwksUrl -}}
-{{- $_ := set $auth "jwks" .jwksUrl -}}
-{{- end -}}
-{{- if .issuer }}{{ $_ := set $auth "jwt_issuer" .issuer }}{{ end -}}
-{{- if .audience }}{{ $_ := set $auth "jwt_audience" .audience }}{{ end -}}
-{{- end -}}
 {{- if $auth }}{{ $_ := set $config "auth" $auth }}{{ end -}}
 {{- if not (include "lessor.credentials" .) }}{{ $_ := set $config "insecure_listen" true }}{{ end -}}
 {{- include "lessor.toml" (mergeOverwrite $config (deepCopy .Values.config)) | trim -}}

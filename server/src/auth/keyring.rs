@@ -1,12 +1,11 @@
 //! The file of identities: which tokens and certificates are whose, and what they may do.
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::principal::{Grant, Limits, NAME_LIMIT, Principal};
+use super::principal::{Grant, NAME_LIMIT, Principal};
 use super::role::Role;
 use super::secret::Digest;
 use crate::broker::lease::QueuePattern;
@@ -64,8 +63,6 @@ struct RawIdentity {
     own_jobs: bool,
     #[serde(default)]
     grants: Vec<RawGrant>,
-    requests_per_second: Option<u32>,
-    streams: Option<usize>,
 }
 
 /// Roles for queues, as they are written.
@@ -132,11 +129,7 @@ impl Keyring {
             (false, grants) => grants.iter().map(RawGrant::read).collect::<Result<_, _>>()?,
             (true, _) => return Err("has both grants and roles, queues or own_jobs".to_owned()),
         };
-        let limits = Limits {
-            requests_per_second: identity.requests_per_second.map(positive).transpose()?,
-            streams: identity.streams,
-        };
-        let principal = Arc::new(Principal::new(&identity.name, grants).with(limits));
+        let principal = Arc::new(Principal::new(&identity.name, grants));
         if identity.tokens.len() > MOST_TOKENS {
             return Err(format!("has more than {MOST_TOKENS} tokens"));
         }
@@ -187,10 +180,6 @@ impl Keyring {
     }
 }
 
-fn positive(number: u32) -> Result<NonZeroU32, String> {
-    NonZeroU32::new(number).ok_or_else(|| "has requests_per_second = 0".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,15 +195,13 @@ mod tests {
         let (old, new) = (Digest::of("old"), Digest::of("new"));
         let ring = Keyring::parse(&identity(&format!(
             "roles = [\"worker\"]\nqueues = [\"mail-*\"]\ntokens = [\"{old}\", \"{new}\"]\n\
-             certificates = [\"dns:worker.example\"]\nrequests_per_second = 5\nstreams = 2"
+             certificates = [\"dns:worker.example\"]"
         )))
         .unwrap();
         let certificate = ["cn:x".to_owned(), "dns:worker.example".to_owned()];
         let found = [ring.by_token(&old), ring.by_token(&new), ring.by_certificate(&certificate)];
         for principal in found.map(Option::unwrap) {
             assert_eq!(principal.name(), "one");
-            assert_eq!(principal.limits().requests_per_second, NonZeroU32::new(5));
-            assert_eq!(principal.limits().streams, Some(2));
             let reach = principal.reach(Call::Lease, &QueueName::parse("mail-in").unwrap());
             assert_eq!(reach, Reach::Any);
         }
@@ -260,7 +247,6 @@ mod tests {
                 "can't limit the role worker",
             ),
             (format!("{0}\n{0}", identity(&format!("{good}\ntokens=[\"{digest}\"]"))), "twice"),
-            (identity(&format!("{good}\nrequests_per_second = 0")), "requests_per_second = 0"),
             (identity("colour = 1"), "colour"),
         ];
         for (text, why) in table {

@@ -15,5 +15,5 @@ pub mod secret;
 pub use self::call::{Call, Rule};
 pub use self::credentials::{Credentials, Denied, Error, Keeping, Shown};
 pub use self::keyring::{Error as KeyringError, Keyring};
-pub use self::principal::{BadGrant, Grant, Limits, NAME_LIMIT, Principal, Reach};
+pub use self::principal::{BadGrant, Grant, NAME_LIMIT, Principal, Reach};
 pub use self::role::Role;

@@ -1,6 +1,5 @@
 //! A principal: who calls, and what that one may do where.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::call::Call;
@@ -82,38 +81,17 @@ pub enum Reach {
     Any,
 }
 
-/// How much a principal may ask for; `None`: as the settings say for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls begun per second.
-    pub requests_per_second: Option<NonZeroU32>,
-    /// Streams and waiting calls open at once.
-    pub streams: Option<usize>,
-}
-
 /// Who calls, and what that one may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     name: Arc<str>,
     grants: Vec<Grant>,
-    limits: Limits,
 }
 
 impl Principal {
     /// A principal of this name, with these grants.
     pub fn new(name: &str, grants: Vec<Grant>) -> Self {
-        Self { name: name.into(), grants, limits: Limits::default() }
-    }
-
-    /// The same, with limits of its own.
-    #[must_use]
-    pub fn with(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// How much it may ask for.
-    pub fn limits(&self) -> Limits {
-        self.limits
+        Self { name: name.into(), grants }
     }
 
     /// Its name: the owner of the jobs that it enqueues, and the actor of what it does.
