@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -146,7 +146,7 @@ fn configure(files: &TlsFiles, contents: &[Vec<u8>]) -> Result<ServerConfig, Err
 }
 
 fn verifier(
-    path: &PathBuf,
+    path: &Path,
     pem: &[u8],
     provider: Arc<CryptoProvider>,
     is_required: bool,
@@ -160,7 +160,7 @@ fn verifier(
     builder.build().map_err(|why| unfit(path, &why.to_string()))
 }
 
-fn certificates(path: &PathBuf, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(read) if !read.is_empty() => Ok(read),
@@ -169,8 +169,8 @@ fn certificates(path: &PathBuf, pem: &[u8]) -> Result<Vec<CertificateDer<'static
     }
 }
 
-fn unfit(path: &PathBuf, why: &str) -> Error {
-    Error::Unfit { path: path.clone(), why: why.to_owned() }
+fn unfit(path: &Path, why: &str) -> Error {
+    Error::Unfit { path: path.to_path_buf(), why: why.to_owned() }
 }
 
 type Handshake = BoxFuture<'static, (u64, Option<Connection>)>;
