@@ -28,6 +28,11 @@ class Run:
     figures: dict[str, Any]
 
 
+# A shell that starts the tests in the background has them ignore this signal, and then what they
+# start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Runner:
     """Runs the demo with a folder for temporary files that nothing else uses."""
 
@@ -44,8 +49,6 @@ class Runner:
             text=True,
             # Wide enough that no line of a table is broken.
             env=os.environ | {"COLUMNS": "200", "PATH": path, "TMPDIR": str(self.temporary)},
-            # Whoever runs the tests in the background may have them ignore it, and what they start.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: object, path: str = os.environ["PATH"]) -> Run:
