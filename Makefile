@@ -203,7 +203,7 @@ test-keda: ## Test the scaler by KEDA's own client
 
 .PHONY: image
 image: ## Build the container image (ENGINE=docker, TAG=)
-	$(or $(ENGINE),docker) build --tag ghcr.io/lessor/lessor:$(or $(TAG),0.1.0) .
+	$(or $(ENGINE),docker) build --tag lessor/lessor:$(or $(TAG),0.1.0) .
 
 # Not among the tests: it needs root and a Debian, and a base image takes a minute or more to make.
 .PHONY: test-image
