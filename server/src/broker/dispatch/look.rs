@@ -99,14 +99,6 @@ impl Dispatching {
             stands.push((stand, claim.limit));
             claims.push(claim);
         }
-        if self.calls.is_empty()
-            && let ([(stand, share)], [claim]) = (&mut stands[..], &mut claims[..])
-            && let Some(waiter) = self.waiters.get(&stand.ticket)
-        {
-            waiter.halve(claim);
-            *share = claim.limit;
-            wanted = claim.limit;
-        }
         if !stands.is_empty() {
             let told = line.start(wanted);
             let (store, queue, now) = (Arc::clone(&self.store), queue.clone(), self.clock.now());

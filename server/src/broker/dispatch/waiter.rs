@@ -9,9 +9,6 @@ use super::{Linger, Wish};
 use crate::job::{Job, LeaseSecret, QueueName};
 use crate::store::{Claim, Gate};
 
-/// A claim for fewer jobs costs more than their coming in two halves wins.
-const WORTH_HALVING: usize = 8;
-
 /// A worker's wish and how far it got.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -27,8 +24,6 @@ pub(super) struct Waiter {
     pub held: Vec<Job>,
     /// What kept it out of its queues when it looked.
     pub gates: HashMap<QueueName, Gate>,
-    /// The most that it was ever allowed at once.
-    appetite: usize,
     /// Where its jobs go.
     pub outlet: Outlet,
     /// Where it stands.
@@ -73,7 +68,6 @@ impl Waiter {
             patient,
             linger,
             held: Vec::new(),
-            appetite: 0,
             gates: HashMap::new(),
             outlet,
             phase: Phase::Idle,
@@ -146,20 +140,10 @@ impl Waiter {
         self.phase = Phase::Busy;
         let mut claim = self.claim.clone();
         if self.outlet.is_standing() {
-            self.appetite = self.appetite.max(claim.limit);
             claim.limit = claim.limit.min(most);
             claim.secret = LeaseSecret(fastrand::u64(1..));
         }
         claim
-    }
-
-    /// Makes the only claim under way smaller: half of what one worker takes can come while it works
-    /// on the other half. In one piece its jobs would come, be done and be settled together, and
-    /// store, broker and worker would wait for each other.
-    pub(super) fn halve(&self, claim: &mut Claim) {
-        if self.outlet.is_standing() {
-            claim.limit = claim.limit.min(self.appetite.div_ceil(2).max(WORTH_HALVING));
-        }
     }
 
     /// It looked into `queue`, and this kept it out, if anything but emptiness did.

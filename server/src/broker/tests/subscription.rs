@@ -112,21 +112,6 @@ async fn one_who_was_served_goes_behind_those_who_wait() {
 }
 
 #[tokio::test]
-async fn a_worker_alone_gets_its_jobs_in_halves_so_that_it_works_while_more_are_fetched() {
-    let running = running().await;
-    for _ in 0..50 {
-        running.enqueue("a").await;
-    }
-    let mut subscription = subscribe(&running.broker, &["a"], 40).await;
-    assert_eq!(next(&mut subscription).await.len(), 20);
-    assert_eq!(next(&mut subscription).await.len(), 20);
-    subscription.credit(10);
-    assert_eq!(next(&mut subscription).await.len(), 10);
-    drop(subscription);
-    running.stop().await;
-}
-
-#[tokio::test]
 async fn a_queue_that_comes_to_be_is_served_too() {
     let running = running().await;
     let mut subscription = subscribe(&running.broker, &["mail-*"], 5).await;
