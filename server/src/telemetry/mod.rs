@@ -11,8 +11,9 @@ use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::Dispatch;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, reload};
 
@@ -50,7 +51,7 @@ pub fn init(config: &Config) -> Result<Telemetry, Error> {
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(|metadata| metadata.target() == traces::TARGET))
     });
-    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    dispatch(lines, spans).try_init()?;
     if traces.is_some() {
         traces::begin(std::env::var_os("OTEL_TRACES_SAMPLER").is_some_and(|it| !it.is_empty()));
     }
@@ -77,6 +78,19 @@ impl Telemetry {
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
+/// Where lines and spans go. A layer that is not there would count as one that wants everything, so that
+/// each span of each library would be made, for nobody.
+fn dispatch<S>(lines: Lines, spans: Option<S>) -> Dispatch
+where
+    S: Layer<Layered<Lines, Registry>> + Send + Sync,
+{
+    let registry = tracing_subscriber::registry().with(lines);
+    match spans {
+        Some(spans) => registry.with(spans).into(),
+        None => registry.into(),
+    }
+}
+
 fn lines(log: &LogConfig) -> (Lines, reload::Handle<EnvFilter, Registry>) {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
@@ -86,7 +100,8 @@ fn lines(log: &LogConfig) -> (Lines, reload::Handle<EnvFilter, Registry>) {
     };
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&log.filter));
     // Spans are no lines.
-    let filter = filter.and(filter_fn(|metadata| metadata.target() != traces::TARGET));
+    let is_line = filter_fn(|metadata| metadata.target() != traces::TARGET);
+    let filter = filter.and(is_line.with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if json {
         lines.event_format(logs::Json).with_filter(filter).boxed()
@@ -100,4 +115,22 @@ fn lines(log: &LogConfig) -> (Lines, reload::Handle<EnvFilter, Registry>) {
 fn traces(config: &TelemetryConfig) -> Result<(SdkTracerProvider, Collector), Error> {
     let collector = Collector::new(config)?;
     Ok((collector.tracer_provider()?, collector))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::Identity;
+
+    use super::*;
+
+    #[test]
+    fn spans_of_libraries_are_not_made_when_nobody_asks_for_them() {
+        let log = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
+        let (lines, _filter) = lines(&log);
+        tracing::dispatcher::with_default(&dispatch(lines, None::<Identity>), || {
+            assert!(tracing::trace_span!(target: "h2", "frame").is_disabled());
+            assert!(!tracing::enabled!(target: "hyper", tracing::Level::DEBUG));
+            assert!(tracing::enabled!(tracing::Level::INFO));
+        });
+    }
 }
