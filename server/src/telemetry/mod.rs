@@ -78,8 +78,8 @@ impl Telemetry {
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Where lines and spans go. A layer that is not there would count as one that wants everything, so that
-/// each span of each library would be made, for nobody.
+/// Where lines and spans go. Nothing stands in for spans that nobody wants: an absent layer counts as one
+/// that may want everything.
 fn dispatch<S>(lines: Lines, spans: Option<S>) -> Dispatch
 where
     S: Layer<Layered<Lines, Registry>> + Send + Sync,
@@ -100,6 +100,8 @@ fn lines(log: &LogConfig) -> (Lines, reload::Handle<EnvFilter, Registry>) {
     };
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&log.filter));
     // Spans are no lines.
+    // Without a level of its own this filter hides that of the other, and every span of each library is
+    // made, for nobody.
     let is_line = filter_fn(|metadata| metadata.target() != traces::TARGET);
     let filter = filter.and(is_line.with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
