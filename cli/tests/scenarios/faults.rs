@@ -222,6 +222,7 @@ async fn scenario_broker_gone_30_s() {
 
     let job = world.ended(&name).await;
     assert_eq!((job.state(), job.delivery_count), (JobState::Succeeded, 2));
+    eventually("the first attempt is told", async || !told.lock().unwrap().is_empty()).await;
     let told = told.lock().unwrap().clone();
     assert!(matches!(&told[..], [Stop::LeaseLost { .. }]), "{told:?}");
     world.succeeded_at_once(&world.enqueue("after").await).await;

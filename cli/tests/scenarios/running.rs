@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::machine::pause;
 use crate::program::play;
-use crate::world::{Gate, LEASE, PATIENCE, World, broker, echo, nothing, result, run, start};
+use crate::world::{
+    Gate, LEASE, PATIENCE, World, broker, echo, eventually, nothing, result, run, start,
+};
 
 #[tokio::test]
 async fn scenario_concurrency_is_bounded() {
@@ -207,6 +209,7 @@ async fn scenario_handler_hangs() {
         (JobState::Succeeded, 2, serde_json::json!(2))
     );
     world.until(&name, EventType::JobTimedOut).await;
+    eventually("the first attempt is told", async || !told.lock().unwrap().is_empty()).await;
     let told = told.lock().unwrap().clone();
     assert!(matches!(&told[..], [Stop::TimedOut | Stop::LeaseLost { .. }]), "{told:?}");
 }
@@ -409,6 +412,7 @@ async fn scenario_lease_lost_mid_job() {
 
     let job = world.ended(&name).await;
     assert_eq!((job.delivery_count, result(&job)), (2, serde_json::json!("the second")));
+    eventually("the first attempt is told", async || !told.lock().unwrap().is_empty()).await;
     let told = told.lock().unwrap().clone();
     assert!(matches!(&told[..], [Stop::LeaseLost { .. }]), "{told:?}");
 }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from support import LEASE, Broker, eventually, until, worker_program
@@ -374,7 +375,7 @@ def test_scenario_lease_lost_mid_job(
     broker: Broker, client: Client, make_worker: MakeWorker, queue: str
 ) -> None:
     worker = make_worker(concurrency=1)
-    told: list[StopReason] = []
+    told: Queue[StopReason] = Queue()
 
     @worker.task("*")
     async def stubborn(job: LeasedJob) -> str:
@@ -384,7 +385,7 @@ def test_scenario_lease_lost_mid_job(
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             assert job.stop_reason is not None
-            told.append(job.stop_reason.reason)
+            told.put(job.stop_reason.reason)
         return "the first, too late"
 
     worker.start()
@@ -394,7 +395,7 @@ def test_scenario_lease_lost_mid_job(
     job = client.wait(enqueued, 10)
     assert job.result is not None
     assert (job.result.json(), job.delivery_count) == ("the second", 2)
-    assert told == [StopReason.LEASE_LOST]
+    assert told.get(timeout=10) is StopReason.LEASE_LOST
 
 
 def test_scenario_drain_with_job_running(
