@@ -22,11 +22,13 @@ from lessor import (
     JobState,
     LeasedJob,
     NewJob,
+    NotFound,
     OnDuplicate,
     Outcome,
     Payload,
     Worker,
 )
+from lessor.v1 import admin_pb2, broker_pb2
 
 MakeWorker = Callable[..., Worker]
 
@@ -61,6 +63,27 @@ def test_the_async_client_has_the_same_calls(
             assert (await client.get(late)).state is JobState.CANCELLED
 
     asyncio.run(produce())
+
+
+def test_any_call_of_the_protocol_can_be_made(client: Client, broker: Broker, queue: str) -> None:
+    enqueued = client.enqueue(queue, delay=60)
+    request = admin_pb2.GetQueueStatsRequest(name=queue)
+    stats: admin_pb2.QueueStats = client.call("GetQueueStats", request)
+    assert (stats.scheduled, stats.ready) == (1, 0)
+    job = client.call("GetJob", broker_pb2.GetJobRequest(name=enqueued.name), timeout=5)
+    assert job.name == enqueued.name
+    with pytest.raises(NotFound):
+        client.call("GetSchedule", admin_pb2.GetScheduleRequest(name="schedules/none"))
+    for name in ("WatchEvents", "Guess"):
+        with pytest.raises(ValueError, match="no call"):
+            client.call(name, request)
+
+    async def ask() -> int:
+        async with AsyncClient(broker.address) as other:
+            answer: admin_pb2.QueueStats = await other.call("GetQueueStats", request)
+            return answer.scheduled
+
+    assert asyncio.run(ask()) == 1
 
 
 def test_a_cancelled_caller_takes_nobody_with_it(broker: Broker, queue: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
+from typing import Any
 
+from google.protobuf.message import Message
 from typing_extensions import Self, Unpack
 
 from lessor.address import Address, Tls, Token
@@ -97,6 +99,14 @@ class AsyncClient:
         watch = AsyncWatch(self._core, options)
         await watch.open()
         return watch
+
+    async def call(self, method: str, request: Message, *, timeout: Span | None = None) -> Any:
+        """Any call of the protocol with one answer, for what has no method here.
+
+        `client.call("GetQueueStats", admin_pb2.GetQueueStatsRequest(name="emails"))`, with the
+        messages of `lessor.v1`; those of operators, too.
+        """
+        return await asyncio.wrap_future(self._core.call(method, request, timeout))
 
     async def close(self) -> None:
         """Ends the connection."""

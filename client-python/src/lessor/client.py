@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
+from google.protobuf.message import Message
 from typing_extensions import Self, Unpack
 
 from lessor.address import Address, Tls, Token
@@ -94,6 +96,14 @@ class Client:
     def watch(self, **options: Unpack[WatchOptions]) -> Watch:
         """What happens from now on, or from where the options say; it outlives connections."""
         return Watch(self._core, options)
+
+    def call(self, method: str, request: Message, *, timeout: Span | None = None) -> Any:
+        """Any call of the protocol with one answer, for what has no method here.
+
+        `client.call("GetQueueStats", admin_pb2.GetQueueStatsRequest(name="emails"))`, with the
+        messages of `lessor.v1`; those of operators, too.
+        """
+        return self._core.call(method, request, timeout).result()
 
     def close(self) -> None:
         """Ends the connection."""

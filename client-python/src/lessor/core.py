@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from lessor import link, pauses, telemetry
 from lessor.connection import Connection, Settings
 from lessor.durations import Span, to_duration, to_seconds
 from lessor.errors import ClientClosed, LessorError, Unavailable
 from lessor.job import Job, JobState
 from lessor.join import Joiner, replies, together
-from lessor.methods import BATCH_ENQUEUE, CANCEL_JOB, GET_JOB, WAIT_JOB
+from lessor.methods import BATCH_ENQUEUE, CANCEL_JOB, GET_JOB, WAIT_JOB, unary
 from lessor.options import NewJob
 from lessor.v1 import broker_pb2, enqueue_pb2
 
@@ -178,6 +180,12 @@ class Core:
         bound = None if timeout is None else to_seconds(timeout)
         states = [state.number for state in until]
         return self.run(lambda connection: _wait(connection, name, bound, states))
+
+    def call(self, name: str, request: Message, timeout: Span | None) -> Future[Any]:
+        """Makes any call that has one answer."""
+        method = unary(name)
+        bound = None if timeout is None else to_seconds(timeout)
+        return self.run(lambda connection: connection.call(method, request, timeout=bound))
 
     def close(self) -> None:
         """Ends it; what is under way fails."""
