@@ -13,6 +13,8 @@ demo_python := $(demo_venv)/bin/python
 python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 node_sdk := client-node
+node_examples := examples
+node_example_names := serverless-routes
 go_tools := $(tools)/.go-ready
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
@@ -53,7 +55,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm test-keda ## Run all tests
+test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -97,6 +99,22 @@ test-client-go: ## Run the tests of the Go client
 	cargo build --locked --package lessor-cli
 	cd client-go && LESSOR_BIN=$(target)/debug/lessor go test -count 1 -parallel 16 ./...
 
+.PHONY: test-examples
+test-examples: test-examples-node ## Run the tests of the examples
+
+.PHONY: test-examples-node
+test-examples-node: example-parts-node
+	cd $(node_examples) && LESSOR_BIN=$(target)/debug/lessor npm test --workspaces --if-present
+
+# One target per example, such as `make example-webhooks`.
+.PHONY: $(addprefix example-,$(node_example_names))
+$(addprefix example-,$(node_example_names)): example-%: example-parts-node
+	@cd $(node_examples) && LESSOR_BIN=$(target)/debug/lessor npm run --silent demo --workspace $*
+
+.PHONY: example-parts-node
+example-parts-node: $(node_examples)/node_modules/.ready
+	cargo build --locked --package lessor-cli
+
 .PHONY: client-go-stubs
 client-go-stubs: $(go_tools) $(tools)/.npm ## Generate the Go client's copy of the protocol
 	PATH="$(tools)/bin:$(tools)/node_modules/.bin:$$PATH" scripts/go-sdk-stubs.sh
@@ -114,7 +132,7 @@ client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy o
 	scripts/python-sdk-stubs.sh $(python_sdk)
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios lint-helm lint-keda ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios lint-helm lint-keda lint-examples ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -164,6 +182,14 @@ lint-client-node: $(tools)/.npm $(node_sdk)/dist/.built
 	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh --check
 	cd $(node_sdk) && $(tools)/node_modules/.bin/biome ci --colors=off
 	npm run check --prefix $(node_sdk)
+
+.PHONY: lint-examples
+lint-examples: lint-examples-node
+
+.PHONY: lint-examples-node
+lint-examples-node: $(tools)/.npm $(node_examples)/node_modules/.ready
+	cd $(node_examples) && $(tools)/node_modules/.bin/biome ci --colors=off
+	npm run check --prefix $(node_examples)
 
 .PHONY: lint-client-go
 lint-client-go: $(go_tools) $(tools)/.npm
@@ -271,7 +297,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules bench/drivers/bullmq/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules $(node_examples)/node_modules bench/drivers/bullmq/node_modules
 
 .PHONY: redis
 redis:
@@ -304,6 +330,9 @@ $(demo_venv)/.stubs: $(demo_venv)/.ready $(protos)
 $(node_sdk)/dist/.built: $(node_sdk)/node_modules/.ready $(addprefix $(node_sdk)/,package.json tsconfig.json tsdown.config.ts) $(shell find $(node_sdk)/src -name '*.ts')
 	npm run build --prefix $(node_sdk)
 	touch $@
+
+# They have the client as it is published.
+$(node_examples)/node_modules/.ready: $(node_sdk)/dist/.built $(wildcard $(node_examples)/*/package.json)
 
 $(node_worker)/gen/.stubs: $(node_worker)/node_modules/.ready $(node_worker)/buf.gen.yaml $(tools)/.npm $(protos)
 	PATH="$(tools)/node_modules/.bin:$$PATH" npm run --prefix $(node_worker) generate

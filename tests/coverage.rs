@@ -62,6 +62,7 @@ fn each_test_that_is_named_exists() {
                 format!("func {name}("),
                 format!("\n    {name},"),
                 format!("scenario(\"{name}\""),
+                format!("\ntest(\"{name}\""),
             ];
             assert!(
                 heads.iter().any(|head| text.contains(head)),

@@ -227,7 +227,10 @@ export class Client {
     );
   }
 
-  /** Any call of `JobBroker`, in the JSON of the protocol. */
+  /**
+   * Any call of `JobBroker`, in the JSON of the protocol; those of other services with the service in
+   * front: `lessor.v1.JobBrokerAdmin/ListQueues`.
+   */
   call<Reply>(method: string, request: object, options: FetchCall = {}): Promise<Reply> {
     return this.#transport.call<Reply>(method, request, options);
   }

@@ -170,3 +170,10 @@ fetching("a function works off jobs and settles them", async (client, stage) => 
   assert.equal(failed.lastFailure?.code, "NO_GOOD");
   assert.deepEqual(await client.process(stage.queue, handlers), []);
 });
+
+fetching("calls of operators are made with their service", async (client, stage) => {
+  await client.enqueue(stage.queue, "t");
+  const method = "lessor.v1.JobBrokerAdmin/GetQueueStats";
+  const stats = await client.call<{ ready: string }>(method, { name: `queues/${stage.queue}` });
+  assert.equal(stats.ready, "1");
+});

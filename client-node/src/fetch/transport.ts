@@ -26,7 +26,7 @@ export interface FetchCall {
   headers?: Record<string, string>;
 }
 
-const SERVICE = "lessor.v1.JobBroker";
+const SERVICE = "lessor.v1.JobBroker/";
 const TIMEOUT_MS = 10_000;
 const TRIES = 4;
 const FIRST_PAUSE_MS = 100;
@@ -135,7 +135,8 @@ export class Transport {
     const { token } = this.options;
     const credential = typeof token === "function" ? await token() : token;
     try {
-      return await this.#fetch(`${this.#base}/${SERVICE}/${method}`, {
+      const path = method.includes("/") ? method : SERVICE + method;
+      return await this.#fetch(`${this.#base}/${path}`, {
         method: "POST",
         headers: {
           ...headers,
