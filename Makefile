@@ -123,10 +123,6 @@ client-go-stubs: $(go_tools) $(tools)/.npm ## Generate the Go client's copy of t
 client-node-stubs: $(node_sdk)/node_modules/.ready $(tools)/.npm ## Generate the Node.js client's copy of the protocol
 	PATH="$(tools)/node_modules/.bin:$$PATH" scripts/node-sdk-stubs.sh
 
-.PHONY: bench-client-python
-bench-client-python: $(python_sdk)/.ready bench-lessor ## Measure what the Python client costs beside plain stubs
-	$(python_sdk)/bin/python client-python/bench/compare.py $(target)/release/lessor
-
 .PHONY: client-python-stubs
 client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy of the protocol
 	scripts/python-sdk-stubs.sh $(python_sdk)
@@ -257,6 +253,13 @@ bench: $(addprefix bench-,$(PEERS)) bench-lessor ## Measure Lessor beside PEERS 
 bench-promises: bench-lessor ## Measure the promises of docs/performance.md (ROUNDS=3, OUT=file, WHAT=)
 	$(target)/release/lessor-bench promises $(bench_binaries) --rounds $(or $(ROUNDS),3) \
 	  $(if $(OUT),--out "$(OUT)") $(WHAT)
+
+.PHONY: bench-libraries
+bench-libraries: $(python_sdk)/.ready $(node_sdk)/dist/.built bench-lessor ## Measure the client libraries beside plain stubs (ROUNDS=3, OUT=file, CLIENTS=)
+	cd client-go && go build -o $(peers)/go/library ./bench
+	$(target)/release/lessor-bench libraries $(bench_binaries) --python $(python_sdk)/bin/python \
+	  --go $(peers)/go/library --rounds $(or $(ROUNDS),3) $(if $(CLIENTS),--clients $(CLIENTS)) \
+	  $(if $(OUT),--out "$(OUT)")
 
 .PHONY: bench-lessor
 bench-lessor: redis

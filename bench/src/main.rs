@@ -5,7 +5,9 @@
 //! noisy, ratios are less so.
 
 mod chart;
+mod driver;
 mod echo;
+mod libraries;
 mod machine;
 mod metric;
 mod peers;
@@ -34,6 +36,7 @@ struct Cli {
 enum Command {
     Promises(promises::Promises),
     Peers(peers::SideBySide),
+    Libraries(libraries::Libraries),
     /// Prints the tables of a run as Markdown.
     Table {
         /// The JSON lines of the run.
@@ -49,18 +52,23 @@ enum Command {
     /// Serves or calls the bare gRPC service that the limits are measured with.
     #[command(subcommand, hide = true)]
     Echo(echo::Side),
+    /// Works without a library.
+    #[command(hide = true)]
+    Bare(libraries::bare::Bare),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Promises(asked) => until_a_signal(promises::measure(asked)),
         Command::Peers(asked) => until_a_signal(peers::measure(asked)),
+        Command::Libraries(asked) => until_a_signal(libraries::measure(asked)),
         Command::Table { file } => {
             table::print(&Line::read(&file)?);
             Ok(())
         }
         Command::Chart { file, picture } => chart::draw(&Line::read(&file)?, &picture),
         Command::Echo(side) => echo::run(side),
+        Command::Bare(asked) => libraries::bare::run(&asked),
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) const CPU_STORE: &str = "cpu, store";
 pub(crate) const CPU_PRODUCER: &str = "cpu, producer";
 pub(crate) const CPU_WORKER: &str = "cpu, worker";
 pub(crate) const CPU_ALL: &str = "cpu, all";
+/// CPU of a producer or a worker, where both are measured alike.
+pub(crate) const CPU_CLIENT: &str = "cpu, client";
 
 /// What a job takes while it waits, and what it leaves when all are done.
 pub(crate) const MEMORY_WAITING: &str = "memory, waiting job";
@@ -45,6 +47,10 @@ pub(crate) const W5: &str = "W5";
 pub(crate) const W6: &str = "W6";
 pub(crate) const QUEUES: &str = "queues";
 pub(crate) const LIMIT: &str = "limit";
+
+/// What stands between a program and the wire.
+pub(crate) const STUBS: &str = "plain stubs";
+pub(crate) const LIBRARY: &str = "library";
 
 /// What bounds every broker on gRPC, and where it is measured.
 pub(crate) const TONIC: &str = "tonic";

@@ -1,21 +1,20 @@
-// Command bench compares the library with plain stubs, by turns in one run, so that what else the
-// machine does falls on both.
-//
-//	lessor serve --store sqlite::memory: &
-//	go run ./bench
+// Command bench is one side of one workload, through the library or through plain stubs. The interface
+// of all drivers is in bench/drivers/README.md of the repository; this one has W1 and W2.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,95 +25,107 @@ import (
 	"github.com/lessor/lessor/client-go/lessorpb"
 )
 
-const (
-	batch       = 250
-	payloadSize = 200
-)
+// jobType is that of all jobs: handlers are chosen by it.
+const jobType = "bench"
 
-type bench struct {
-	target      string
-	jobs        int
-	concurrency int
-	client      *lessor.Client
-	stubs       lessorpb.JobBrokerClient
+type load struct {
+	address  string
+	queue    string
+	jobs     int
+	inFlight int
+	payload  []byte
 }
 
-// way is one of the two, at one kind of work. It answers how long it took.
-type way func(ctx context.Context, queue string) (time.Duration, error)
+// seen is what a side tells; times count from the start of the program.
+type seen struct {
+	Role    string  `json:"role"`
+	Jobs    int     `json:"jobs"`
+	StartNS int64   `json:"start_ns"`
+	EndNS   int64   `json:"end_ns"`
+	Rate    float64 `json:"rate"`
+	CPU     float64 `json:"cpu_s"`
+}
+
+// side answers when its work began and ended.
+type side func(ctx context.Context, of load) (begun, ended time.Time, err error)
 
 func main() {
-	target := flag.String("target", "127.0.0.1:7077", "host and port of the broker")
-	jobs := flag.Int("jobs", 20_000, "jobs per round")
-	rounds := flag.Int("rounds", 5, "rounds, of which the median counts")
-	concurrency := flag.Int("concurrency", 100, "handlers, and producers, at once")
+	role := flag.String("role", "", "producer (W1) or worker (W2)")
+	form := flag.String("form", "library", "library or stubs")
+	address := flag.String("address", "http://127.0.0.1:7077", "URL of the broker")
+	queue := flag.String("queue", "bench", "the queue")
+	jobs := flag.Int("jobs", 20_000, "how many")
+	inFlight := flag.Int("in-flight", 32, "calls, or jobs at work, at a time")
+	payload := flag.Int("payload", 256, "bytes")
 	flag.Parse()
-	if err := run(*target, *jobs, *rounds, *concurrency); err != nil {
+	of := load{*address, *queue, *jobs, *inFlight, make([]byte, *payload)}
+	if err := run(*role, *form, of); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(target string, jobs, rounds, concurrency int) error {
-	ctx := context.Background()
-	client, err := lessor.NewClient(lessor.ClientOptions{
-		Address: target, Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),
+func run(role, form string, of load) error {
+	sides := map[[2]string]side{
+		{"producer", "stubs"}:   enqueueByStubs,
+		{"producer", "library"}: enqueueByLibrary,
+		{"worker", "stubs"}:     workByStubs,
+		{"worker", "library"}:   workByLibrary,
+	}
+	work, known := sides[[2]string{role, form}]
+	if !known {
+		return fmt.Errorf("there is no %s by %s", role, form)
+	}
+	started, before := time.Now(), cpu()
+	begun, ended, err := work(context.Background(), of)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(seen{
+		Role: role, Jobs: of.jobs,
+		StartNS: begun.Sub(started).Nanoseconds(), EndNS: ended.Sub(started).Nanoseconds(),
+		Rate: float64(of.jobs) / ended.Sub(begun).Seconds(),
+		CPU:  (cpu() - before).Seconds(),
 	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = client.Close() }()
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	b := &bench{target, jobs, concurrency, client, lessorpb.NewJobBrokerClient(conn)}
-	fmt.Printf("%d jobs of %d bytes, %d at once, median of %d rounds\n\n", jobs, payloadSize, concurrency, rounds)
-	fmt.Println("| work | plain stubs, jobs/s | library, jobs/s | ratio |")
-	fmt.Println("|---|---|---|---|")
-	for _, kind := range []struct {
-		name           string
-		stubs, library way
-	}{
-		{"enqueue one by one", b.enqueueByStubs, b.enqueueByLibrary},
-		{"enqueue in batches of 250", b.batchByStubs, b.batchByLibrary},
-		{"work", b.workByStubs, b.workByLibrary},
-	} {
-		var stubs, library []float64
-		for round := range rounds {
-			for _, one := range []struct {
-				way  way
-				into *[]float64
-			}{{kind.stubs, &stubs}, {kind.library, &library}} {
-				took, err := one.way(ctx, fmt.Sprintf("bench-%d-%s", round, uuid.NewString()))
-				if err != nil {
-					return fmt.Errorf("%s: %w", kind.name, err)
-				}
-				*one.into = append(*one.into, float64(jobs)/took.Seconds())
-			}
-		}
-		plain, made := median(stubs), median(library)
-		fmt.Printf("| %s | %.0f | %.0f | %.2f |\n", kind.name, plain, made, made/plain)
-	}
-	return nil
 }
 
-func median(rates []float64) float64 {
-	slices.Sort(rates)
-	return rates[len(rates)/2]
+// cpu is the CPU time that this process has used.
+func cpu() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// atOnce does the jobs by so many producers.
-func (b *bench) atOnce(do func() error) (time.Duration, error) {
+func stubs(address string) (lessorpb.JobBrokerClient, io.Closer, error) {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := grpc.NewClient(parsed.Host, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, nil, err
+	}
+	return lessorpb.NewJobBrokerClient(conn), conn, nil
+}
+
+func client(address string) (*lessor.Client, error) {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))
+	return lessor.NewClient(lessor.ClientOptions{Address: address, Logger: quiet})
+}
+
+// callers makes the calls, so many at a time.
+func callers(of load, call func() error) (begun, ended time.Time, err error) {
 	var all sync.WaitGroup
 	var left atomic.Int64
-	left.Store(int64(b.jobs))
-	faults := make(chan error, b.concurrency)
-	begun := time.Now()
-	for range b.concurrency {
+	left.Store(int64(of.jobs))
+	faults := make(chan error, of.inFlight)
+	begun = time.Now()
+	for range of.inFlight {
 		all.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := do(); err != nil {
+				if err := call(); err != nil {
 					faults <- err
 					return
 				}
@@ -122,156 +133,118 @@ func (b *bench) atOnce(do func() error) (time.Duration, error) {
 		})
 	}
 	all.Wait()
-	took := time.Since(begun)
+	ended = time.Now()
 	close(faults)
-	return took, <-faults
+	return begun, ended, <-faults
 }
 
-func (b *bench) enqueueByStubs(ctx context.Context, queue string) (time.Duration, error) {
-	payload := make([]byte, payloadSize)
-	return b.atOnce(func() error {
-		_, err := b.stubs.Enqueue(ctx, request(queue, payload, uuid.NewString()))
-		return err
-	})
-}
-
-func (b *bench) enqueueByLibrary(ctx context.Context, queue string) (time.Duration, error) {
-	payload := make([]byte, payloadSize)
-	return b.atOnce(func() error {
-		_, err := b.client.Enqueue(ctx, lessor.NewJob{Queue: queue, Type: "bench", Data: payload})
-		return err
-	})
-}
-
-func request(queue string, payload []byte, id string) *lessorpb.EnqueueRequest {
-	return &lessorpb.EnqueueRequest{
-		Queue: queue, Type: "bench", RequestId: id,
-		Payload: &lessorpb.Payload{Body: &lessorpb.Payload_Data{Data: payload}},
+func enqueueByStubs(ctx context.Context, of load) (begun, ended time.Time, err error) {
+	stubs, conn, err := stubs(of.address)
+	if err != nil {
+		return begun, ended, err
 	}
-}
-
-func (b *bench) batchByStubs(ctx context.Context, queue string) (time.Duration, error) {
-	payload := make([]byte, payloadSize)
-	begun := time.Now()
-	for range b.jobs / batch {
-		requests := make([]*lessorpb.EnqueueRequest, batch)
-		for i := range requests {
-			requests[i] = request(queue, payload, "")
-		}
-		_, err := b.stubs.BatchEnqueue(ctx, &lessorpb.BatchEnqueueRequest{
-			Requests: requests, RequestId: uuid.NewString(),
+	defer func() { _ = conn.Close() }()
+	return callers(of, func() error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_, err := stubs.Enqueue(ctx, &lessorpb.EnqueueRequest{
+			Queue: of.queue, Type: jobType, RequestId: uuid.NewString(),
+			Payload: &lessorpb.Payload{Body: &lessorpb.Payload_Data{Data: of.payload}},
 		})
-		if err != nil {
-			return 0, err
-		}
-	}
-	return time.Since(begun), nil
+		return err
+	})
 }
 
-func (b *bench) batchByLibrary(ctx context.Context, queue string) (time.Duration, error) {
-	payload := make([]byte, payloadSize)
-	begun := time.Now()
-	for range b.jobs / batch {
-		jobs := make([]lessor.NewJob, batch)
-		for i := range jobs {
-			jobs[i] = lessor.NewJob{Queue: queue, Type: "bench", Data: payload}
-		}
-		if _, err := b.client.EnqueueBatch(ctx, jobs); err != nil {
-			return 0, err
-		}
+func enqueueByLibrary(ctx context.Context, of load) (begun, ended time.Time, err error) {
+	client, err := client(of.address)
+	if err != nil {
+		return begun, ended, err
 	}
-	return time.Since(begun), nil
+	defer func() { _ = client.Close() }()
+	return callers(of, func() error {
+		_, err := client.Enqueue(ctx, lessor.NewJob{Queue: of.queue, Type: jobType, Data: of.payload})
+		return err
+	})
 }
 
-// workByStubs is the least that works: a stream with credit, a goroutine per job, an ack for each.
-func (b *bench) workByStubs(ctx context.Context, queue string) (time.Duration, error) {
-	if _, err := b.batchByStubs(ctx, queue); err != nil {
-		return 0, err
+// workByStubs is the least that works: a stream with credit and an ack for each job.
+func workByStubs(ctx context.Context, of load) (begun, ended time.Time, err error) {
+	stubs, conn, err := stubs(of.address)
+	if err != nil {
+		return begun, ended, err
 	}
+	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	begun := time.Now()
-	stream, err := b.stubs.Work(ctx)
+	stream, err := stubs.Work(ctx)
 	if err != nil {
-		return 0, err
+		return begun, ended, err
 	}
-	var mu sync.Mutex
-	var received, done uint64
-	send := func(frame *lessorpb.WorkRequest) error {
-		mu.Lock()
-		defer mu.Unlock()
-		frame.ReceivedThrough = received
-		return stream.Send(frame)
-	}
-	allow := func() error {
-		mu.Lock()
-		most := done + uint64(b.concurrency)
-		mu.Unlock()
-		credit := &lessorpb.WorkRequest_Credit{MaxDeliverySeq: most}
-		return send(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Credit_{Credit: credit}})
+	allow := func(most int) error {
+		credit := &lessorpb.WorkRequest_Credit{MaxDeliverySeq: uint64(most)}
+		return stream.Send(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Credit_{Credit: credit}})
 	}
 	hello := &lessorpb.WorkRequest_Hello{
-		Worker: &lessorpb.Worker{WorkerId: uuid.NewString()}, Queues: []string{queue}, AutoExtend: true,
+		Worker: &lessorpb.Worker{WorkerId: uuid.NewString()}, Queues: []string{of.queue}, AutoExtend: true,
 	}
-	if err := send(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Hello_{Hello: hello}}); err != nil {
-		return 0, err
+	err = stream.Send(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Hello_{Hello: hello}})
+	if err = errors.Join(err, allow(of.inFlight)); err != nil {
+		return begun, ended, err
 	}
-	if err := allow(); err != nil {
-		return 0, err
-	}
-	acked := 0
-	for acked < b.jobs {
+	for acked := 0; acked < of.jobs; {
 		reply, err := stream.Recv()
 		if err != nil {
-			return 0, err
+			return begun, ended, err
 		}
 		switch frame := reply.GetFrame().(type) {
 		case *lessorpb.WorkResponse_Ack:
 			acked++
 		case *lessorpb.WorkResponse_Error:
-			return 0, errors.New(frame.Error.GetMessage())
+			return begun, ended, errors.New(frame.Error.GetMessage())
 		case *lessorpb.WorkResponse_Delivery_:
-			mu.Lock()
-			received = frame.Delivery.GetDeliverySeq()
-			mu.Unlock()
-			go func() {
-				ack := &lessorpb.AckRequest{LeaseToken: frame.Delivery.GetLeased().GetLeaseToken()}
-				seq := frame.Delivery.GetDeliverySeq()
-				_ = send(&lessorpb.WorkRequest{Frame: &lessorpb.WorkRequest_Ack{Ack: ack}, RequestSeq: seq})
-				mu.Lock()
-				done++
-				due := done%uint64(max(b.concurrency/2, 1)) == 0
-				mu.Unlock()
-				if due {
-					_ = allow()
-				}
-			}()
+			if begun.IsZero() {
+				begun = time.Now()
+			}
+			number := int(frame.Delivery.GetDeliverySeq())
+			ack := &lessorpb.AckRequest{LeaseToken: frame.Delivery.GetLeased().GetLeaseToken()}
+			err := stream.Send(&lessorpb.WorkRequest{
+				Frame:      &lessorpb.WorkRequest_Ack{Ack: ack},
+				RequestSeq: uint64(number), ReceivedThrough: uint64(number),
+			})
+			if number%(of.inFlight/2) == 0 {
+				err = errors.Join(err, allow(min(number+of.inFlight, of.jobs)))
+			}
+			if err != nil {
+				return begun, ended, err
+			}
 		}
 	}
-	took := time.Since(begun)
-	return took, nil
+	return begun, time.Now(), nil
 }
 
-func (b *bench) workByLibrary(ctx context.Context, queue string) (time.Duration, error) {
-	if _, err := b.batchByStubs(ctx, queue); err != nil {
-		return 0, err
+func workByLibrary(ctx context.Context, of load) (begun, ended time.Time, err error) {
+	client, err := client(of.address)
+	if err != nil {
+		return begun, ended, err
 	}
-	worker, err := lessor.NewWorker(b.client, lessor.WorkerOptions{
-		Queues: []string{queue}, Concurrency: b.concurrency,
+	defer func() { _ = client.Close() }()
+	worker, err := lessor.NewWorker(client, lessor.WorkerOptions{
+		Queues: []string{of.queue}, Concurrency: of.inFlight,
 	})
 	if err != nil {
-		return 0, err
+		return begun, ended, err
 	}
+	var first sync.Once
 	var left atomic.Int64
-	left.Store(int64(b.jobs))
-	worker.Handle("bench", func(context.Context, *lessor.Job) (any, error) {
+	left.Store(int64(of.jobs))
+	worker.Handle(jobType, func(context.Context, *lessor.Job) (any, error) {
+		first.Do(func() { begun = time.Now() })
 		if left.Add(-1) == 0 {
 			worker.Drain()
 		}
 		return nil, nil
 	})
-	begun := time.Now()
 	// Returns when the last ack was answered.
 	err = worker.Run(ctx)
-	return time.Since(begun), err
+	return begun, time.Now(), err
 }

@@ -1,8 +1,8 @@
 //! Asynq on Redis, driven by Go.
 
-use super::driver::Driver;
 use super::running::{Running, Servers};
 use super::tools::Tools;
+use crate::driver::Driver;
 use crate::machine::{Persistence, Redis};
 
 pub(super) async fn start(tools: &Tools, durable: bool) -> anyhow::Result<Running> {

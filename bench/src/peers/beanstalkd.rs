@@ -1,8 +1,8 @@
 //! beanstalkd, in memory or with its binlog, which it syncs at most every 50 ms by default.
 
-use super::driver::Driver;
 use super::running::{Running, Servers, listens};
 use super::tools::{Tools, quiet};
+use crate::driver::Driver;
 use crate::machine::free_port;
 use crate::process::Process;
 

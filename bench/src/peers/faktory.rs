@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::driver::Driver;
 use super::running::{Running, Servers, listens};
 use super::tools::{Tools, quiet, search_path};
+use crate::driver::Driver;
 use crate::machine::free_port;
 use crate::process::Process;
 

@@ -6,11 +6,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lessor::{Client, NewJob};
 
 use super::Notes;
-use super::driver::Load;
 use super::running::Running;
 use super::subject::{Peer, Subject};
 use super::tools::Tools;
 use super::workloads::{BULK_IN_FLIGHT, CONCURRENCY, count, load};
+use crate::driver::Load;
 use crate::metric;
 
 /// How many of a backlog are drained.

@@ -1,8 +1,8 @@
 //! NATS JetStream with files, which it syncs every two minutes by default.
 
-use super::driver::Driver;
 use super::running::{Running, Servers, listens};
 use super::tools::{Tools, quiet};
+use crate::driver::Driver;
 use crate::machine::free_port;
 use crate::process::Process;
 

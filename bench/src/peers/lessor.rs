@@ -1,9 +1,9 @@
 //! Lessor, with everything on that is on by default. Its driver is its own command line.
 
-use super::driver::Driver;
 use super::running::{Running, Servers};
 use super::subject::Store;
 use super::tools::Tools;
+use crate::driver::Driver;
 use crate::machine::{Machine, Persistence, Redis};
 
 pub(super) async fn start(tools: &Tools, store: Store) -> anyhow::Result<Running> {

@@ -6,8 +6,8 @@ use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use super::driver::Driver;
 use super::workloads::{BULK_IN_FLIGHT, load};
+use crate::driver::Driver;
 use crate::machine::{Persistence, Redis};
 use crate::metric;
 use crate::process::Process;

@@ -5,7 +5,6 @@
 mod asynq;
 mod beanstalkd;
 mod bullmq;
-mod driver;
 mod faktory;
 mod growth;
 mod jetstream;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::driver::Driver;
 use super::running::{Running, Servers, listens};
 use super::tools::{Tools, quiet};
+use crate::driver::Driver;
 use crate::machine::free_port;
 use crate::process::Process;
 

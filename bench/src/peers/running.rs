@@ -7,7 +7,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::driver::Driver;
+use crate::driver::Driver;
 use crate::machine::{Broker, Redis};
 use crate::process::Process;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::driver::{Driver, Load, Seen};
 use super::running::{Running, Size};
 use super::subject::Subject;
 use super::tools::Tools;
 use super::{Chosen, Notes, Workload};
+use crate::driver::{Driver, Load, Seen};
 use crate::metric;
 
 /// Calls in flight, or jobs at work.

@@ -1,6 +1,7 @@
 //! A run as Markdown: what each system reached, and how Lessor stands beside them.
 
 mod compare;
+mod libraries;
 
 use comfy_table::{Table, presets};
 
@@ -41,6 +42,14 @@ const GROWTH: [Column; 5] = [
 
 #[expect(clippy::print_stdout, reason = "the tables are what the command is for")]
 pub(crate) fn print(lines: &[Line]) {
+    // These are told apart by their settings, not by their speed.
+    let beside = libraries::table(lines);
+    if beside.row_count() > 0 {
+        println!(
+            "### Client libraries beside plain stubs; CPU seconds for 100,000 jobs\n\n{beside}\n"
+        );
+        return;
+    }
     let tables = [
         ("Speed", subjects(lines, &SPEED)),
         ("CPU seconds for 100,000 jobs (W1 and W2), and memory", subjects(lines, &COST)),

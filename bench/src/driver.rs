@@ -22,7 +22,7 @@ const READY: &str = "ready";
 
 /// The program that drives a system, and where that system is.
 #[derive(Clone)]
-pub(super) struct Driver {
+pub(crate) struct Driver {
     /// The program and what stands in front of the workload.
     pub command: Vec<OsString>,
     /// What stands behind everything else.
@@ -32,7 +32,7 @@ pub(super) struct Driver {
 
 /// What a side is to do.
 #[derive(Clone)]
-pub(super) struct Load {
+pub(crate) struct Load {
     pub workload: &'static str,
     pub queue: String,
     pub jobs: usize,
@@ -43,18 +43,20 @@ pub(super) struct Load {
 
 /// What a side has seen; times are of the clock that all processes share.
 #[derive(Debug, Deserialize)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub jobs: usize,
     pub start_ns: u64,
     pub end_ns: u64,
     pub rate: f64,
+    #[serde(default)]
     pub p50_ms: f64,
+    #[serde(default)]
     pub p99_ms: f64,
     pub cpu_s: f64,
 }
 
 /// A side at work.
-pub(super) struct Side {
+pub(crate) struct Side {
     _process: Process,
     jobs: usize,
     ready: Option<oneshot::Receiver<()>>,
@@ -64,17 +66,17 @@ pub(super) struct Side {
 
 impl Driver {
     /// Enqueues jobs and waits for the end.
-    pub(super) async fn produce(&self, load: &Load) -> anyhow::Result<Seen> {
+    pub(crate) async fn produce(&self, load: &Load) -> anyhow::Result<Seen> {
         self.start("producer", load)?.finish().await
     }
 
     /// Works a backlog off.
-    pub(super) async fn drain(&self, load: &Load) -> anyhow::Result<Seen> {
+    pub(crate) async fn drain(&self, load: &Load) -> anyhow::Result<Seen> {
         self.start("worker", load)?.finish().await
     }
 
     /// A worker that waits for jobs.
-    pub(super) async fn worker(&self, load: &Load) -> anyhow::Result<Side> {
+    pub(crate) async fn worker(&self, load: &Load) -> anyhow::Result<Side> {
         let mut side = self.start("worker", load)?;
         let ready = side.ready.take().context("a new worker")?;
         match tokio::time::timeout(READY_WITHIN, ready).await {
@@ -113,7 +115,7 @@ impl Driver {
 
 impl Side {
     /// Waits for the end.
-    pub(super) async fn finish(self) -> anyhow::Result<Seen> {
+    pub(crate) async fn finish(self) -> anyhow::Result<Seen> {
         let said = tokio::time::timeout(WITHIN, async {
             anyhow::Ok((self.out.await??, self.errors.await??))
         });
