@@ -15,6 +15,7 @@ node_worker := demo/worker-node
 node_sdk := client-node
 node_examples := examples
 node_example_names := serverless-routes
+example_documents := $(target)/examples/documents
 go_tools := $(tools)/.go-ready
 protos := $(wildcard proto/lessor/v1/*.proto)
 cargo_deny_version := 0.20.2
@@ -100,7 +101,7 @@ test-client-go: ## Run the tests of the Go client
 	cd client-go && LESSOR_BIN=$(target)/debug/lessor go test -count 1 -parallel 16 ./...
 
 .PHONY: test-examples
-test-examples: test-examples-node ## Run the tests of the examples
+test-examples: test-examples-node test-example-documents ## Run the tests of the examples
 
 .PHONY: test-examples-node
 test-examples-node: example-parts-node
@@ -114,6 +115,16 @@ $(addprefix example-,$(node_example_names)): example-%: example-parts-node
 .PHONY: example-parts-node
 example-parts-node: $(node_examples)/node_modules/.ready
 	cargo build --locked --package lessor-cli
+
+.PHONY: test-example-documents
+test-example-documents: $(example_documents)/.ready
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor $(MAKE) -C examples/documents test VENV=$(example_documents)
+
+.PHONY: example-documents
+example-documents: $(example_documents)/.ready
+	cargo build --locked --package lessor-cli
+	@LESSOR_BIN=$(target)/debug/lessor $(MAKE) --no-print-directory -C examples/documents demo VENV=$(example_documents)
 
 .PHONY: client-go-stubs
 client-go-stubs: $(go_tools) $(tools)/.npm ## Generate the Go client's copy of the protocol
@@ -180,7 +191,7 @@ lint-client-node: $(tools)/.npm $(node_sdk)/dist/.built
 	npm run check --prefix $(node_sdk)
 
 .PHONY: lint-examples
-lint-examples: lint-examples-node
+lint-examples: lint-examples-node lint-example-documents
 
 .PHONY: lint-examples-node
 lint-examples-node: $(tools)/.npm $(node_examples)/node_modules/.ready
@@ -191,6 +202,13 @@ lint-examples-node: $(tools)/.npm $(node_examples)/node_modules/.ready
 lint-client-go: $(go_tools) $(tools)/.npm
 	PATH="$(tools)/bin:$(tools)/node_modules/.bin:$$PATH" scripts/go-sdk-stubs.sh --check
 	cd client-go && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && $(tools)/bin/staticcheck ./...
+
+.PHONY: lint-example-documents
+lint-example-documents: $(tools)/.venv-ready $(example_documents)/.ready
+	$(tools)/venv/bin/ruff check examples/documents
+	$(tools)/venv/bin/ruff format --check examples/documents
+	cd examples/documents && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache-documents \
+	  --python-executable $(example_documents)/bin/python documents tests
 
 .PHONY: lint-shell
 lint-shell:
@@ -300,7 +318,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules $(node_examples)/node_modules bench/drivers/bullmq/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(target)/examples $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules $(node_examples)/node_modules bench/drivers/bullmq/node_modules
 
 .PHONY: redis
 redis:
@@ -320,6 +338,11 @@ $(python_sdk)/.ready: client-python/requirements-dev.txt client-python/pyproject
 	scripts/python-venv.sh $(python_sdk) $<
 	$(python_sdk)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client-python
 	touch $@
+
+# The client is installed as it is published: not the sources here.
+$(example_documents)/.ready: $(wildcard examples/documents/requirements*.txt) client-python/pyproject.toml $(shell find client-python/src -name '*.py')
+	rm -rf $(@D)
+	$(MAKE) -C examples/documents install VENV=$(@D)
 
 $(demo_venv)/.stubs: $(demo_venv)/.ready $(protos)
 	scripts/python-stubs.sh $(demo_venv) proto

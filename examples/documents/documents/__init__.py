@@ -1,0 +1,1 @@
+"""Documents are uploaded, processed by workers, and asked for."""
