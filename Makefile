@@ -56,7 +56,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-telemetry test-demo test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
+test: test-rust test-connect test-telemetry test-demo test-plain test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -77,6 +77,11 @@ test-telemetry: $(tools)/bin/otelcol ## Run the test of traces, metrics and logs
 .PHONY: test-demo
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
 	$(demo_python) -m pytest demo
+
+.PHONY: test-plain
+test-plain: $(demo_venv)/.stubs $(demo_venv)/.dev ## Run the scenarios that generated stubs have without a client library
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor $(demo_python) -m pytest tests/plain
 
 .PHONY: test-client-rust
 test-client-rust: ## Run the scenarios and the examples of the Rust client, and try its packages
@@ -166,11 +171,12 @@ lint-proto: $(tools)/.npm
 
 .PHONY: lint-python
 lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
-	$(tools)/venv/bin/ruff check demo
+	$(tools)/venv/bin/ruff check demo tests/plain
 	$(tools)/venv/bin/ruff check --config demo/pyproject.toml tests/telemetry
-	$(tools)/venv/bin/ruff format --check demo
+	$(tools)/venv/bin/ruff format --check demo tests/plain
 	$(tools)/venv/bin/ruff format --check --config demo/pyproject.toml tests/telemetry
 	cd demo && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py worker-python/*.py
+	cd tests/plain && MYPYPATH=../../demo $(tools)/venv/bin/mypy --config-file ../../demo/pyproject.toml --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py
 
 .PHONY: lint-client-python
 lint-client-python: $(tools)/.venv-ready $(python_sdk)/.ready
