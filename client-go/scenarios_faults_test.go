@@ -330,7 +330,7 @@ func TestScenario_two_workers_same_id(t *testing.T) {
 
 func TestScenario_fallback_to_lease(t *testing.T) {
 	t.Parallel()
-	gate := brokertest.NewGate(t, shared.Addr(), nil, func(method string, _ metadata.MD) error {
+	gate := brokertest.NewGate(t, shared.Addr(), func(method string, _ metadata.MD) error {
 		if method == lessorpb.JobBroker_Work_FullMethodName {
 			return status.Error(codes.Unimplemented, "an old broker")
 		}
@@ -429,7 +429,7 @@ func TestScenario_retry_after_is_honoured(t *testing.T) {
 	equal(t, full.RetryAfter, time.Second)
 
 	const pause = 400 * time.Millisecond
-	gate := brokertest.NewGate(t, shared.Addr(), nil, func(string, metadata.MD) error {
+	gate := brokertest.NewGate(t, shared.Addr(), func(string, metadata.MD) error {
 		busy, err := status.New(codes.Unavailable, "busy").WithDetails(
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(pause)})
 		if err != nil {

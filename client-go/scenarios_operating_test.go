@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -22,7 +23,6 @@ import (
 
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"google.golang.org/grpc/credentials"
 
 	lessor "github.com/lessor/lessor/client-go"
 	"github.com/lessor/lessor/client-go/internal/brokertest"
@@ -161,7 +161,7 @@ func TestScenario_token_is_sent(t *testing.T) {
 
 func TestScenario_bad_token_is_final(t *testing.T) {
 	t.Parallel()
-	gate := brokertest.NewGate(t, guarded(t).Addr(), nil, nil)
+	gate := brokertest.NewGate(t, guarded(t).Addr(), nil)
 	said := &logs{}
 	client := newClient(t, lessor.ClientOptions{Address: gate.URL(), Token: "wr0ng-t0ken", Logger: said.logger()})
 	_, err := client.Enqueue(deadline(t), lessor.NewJob{Queue: "q"})
@@ -175,8 +175,8 @@ func TestScenario_bad_token_is_final(t *testing.T) {
 	equal(t, strings.Contains(err.Error()+refused.Error()+said.String(), "wr0ng-t0ken"), false)
 }
 
-// authority makes a certificate for this machine, and what trusts it.
-func authority(t *testing.T) (tls.Certificate, *x509.CertPool) {
+// authority makes a certificate for this machine and its key, as files, and what trusts it.
+func authority(t *testing.T) (certificate, secret string, trust *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -190,27 +190,32 @@ func authority(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	}
 	made, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	must(t, err)
-	parsed, err := x509.ParseCertificate(made)
+	hidden, err := x509.MarshalPKCS8PrivateKey(key)
 	must(t, err)
+	folder := t.TempDir()
+	write := func(name, kind string, bytes []byte) (string, []byte) {
+		file, block := filepath.Join(folder, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes})
+		must(t, os.WriteFile(file, block, 0o600))
+		return file, block
+	}
+	certificate, shown := write("tls.crt", "CERTIFICATE", made)
+	secret, _ = write("tls.key", "PRIVATE KEY", hidden)
 	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key}, pool
+	equal(t, pool.AppendCertsFromPEM(shown), true)
+	return certificate, secret, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 func TestScenario_tls(t *testing.T) {
 	t.Parallel()
-	certificate, known := authority(t)
-	_, other := authority(t)
-	gate := brokertest.NewGate(t, shared.Addr(), credentials.NewServerTLSFromCert(&certificate), nil)
-	address, queue := "https://"+gate.Addr(), newQueue()
-	client := newClient(t, lessor.ClientOptions{
-		Address: address, TLS: &tls.Config{RootCAs: known, MinVersion: tls.VersionTLS12},
-	})
+	certificate, key, trust := authority(t)
+	_, _, other := authority(t)
+	broker := brokertest.Start(t, "--tls-cert", certificate, "--tls-key", key)
+	address, queue := "https://"+broker.Addr(), newQueue()
+	client := newClient(t, lessor.ClientOptions{Address: address, TLS: trust})
 	work(t, client, on(queue), anyType(echo))
 	byFirstAttempt(t, client, enqueue(t, client, lessor.NewJob{Queue: queue}).Name)
 	stranger := newClient(t, lessor.ClientOptions{
-		Address: address, TLS: &tls.Config{RootCAs: other, MinVersion: tls.VersionTLS12},
-		Timeout: 200 * time.Millisecond,
+		Address: address, TLS: other, Timeout: 200 * time.Millisecond,
 	})
 	_, err := stranger.Enqueue(t.Context(), lessor.NewJob{Queue: queue})
 	equal(t, strings.Contains(err.Error(), "certificate"), true)

@@ -160,7 +160,7 @@ func TestScenario_empty_payload(t *testing.T) {
 
 func TestScenario_payload_1_mib(t *testing.T) {
 	t.Parallel()
-	gate := brokertest.NewGate(t, shared.Addr(), nil, nil)
+	gate := brokertest.NewGate(t, shared.Addr(), nil)
 	client, queue := newClient(t, lessor.ClientOptions{Address: gate.URL()}), newQueue()
 	work(t, client, on(queue), anyType(func(_ context.Context, job *lessor.Job) (any, error) {
 		return len(job.Payload.Data), nil
@@ -177,7 +177,7 @@ func TestScenario_payload_1_mib(t *testing.T) {
 
 func TestScenario_invalid_field_is_named(t *testing.T) {
 	t.Parallel()
-	gate := brokertest.NewGate(t, shared.Addr(), nil, nil)
+	gate := brokertest.NewGate(t, shared.Addr(), nil)
 	client := newClient(t, lessor.ClientOptions{Address: gate.URL()})
 	_, err := client.Enqueue(deadline(t), lessor.NewJob{Queue: "no spaces here", Priority: 5000})
 	told := fault(t, err, lessor.ErrInvalidArgument)
@@ -305,7 +305,7 @@ func TestScenario_priority(t *testing.T) {
 func TestScenario_concurrent_enqueues_join(t *testing.T) {
 	t.Parallel()
 	const count = 300
-	gate := brokertest.NewGate(t, shared.Addr(), nil, nil)
+	gate := brokertest.NewGate(t, shared.Addr(), nil)
 	client, queue := newClient(t, lessor.ClientOptions{Address: gate.URL()}), newQueue()
 	made := make([]*lessor.Enqueued, count)
 	var all sync.WaitGroup

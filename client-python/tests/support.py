@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -229,39 +227,15 @@ class Relay:
         _close(sink)
 
 
-class TlsFront:
-    """Ends TLS in front of a broker, with a certificate of its own."""
-
-    def __init__(self, target: str, folder: Path) -> None:
-        folder.mkdir()
-        self.certificate = folder / "cert.pem"
-        key = folder / "key.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        command += ["-keyout", str(key), "-out", str(self.certificate)]
-        subprocess.run(command, check=True, capture_output=True)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.certificate, key)
-        self._context.set_alpn_protocols(["h2"])
-        self._target = target.rsplit(":", 1)
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
-        server = asyncio.run_coroutine_threadsafe(serving, self._loop).result(WAIT)
-        self.address = f"https://localhost:{server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self._target
-        theirs, ours = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(_pump(reader, ours), _pump(theirs, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of its own authority for this machine, and its key."""
+    folder.mkdir()
+    paths = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths
 
 
 class Refusing:

@@ -14,7 +14,6 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::transport::Identity;
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Instrument, Subscriber};
 use tracing_subscriber::Layer;
@@ -216,11 +215,16 @@ async fn scenario_bad_token_is_final() {
 async fn scenario_tls() {
     let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (own, other) = (made(), made());
-    let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
-    let passing = Passing::tls(identity, broker().await.channel()).await;
-    let url = format!("https://localhost:{}", passing.port());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let options = ["--listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--tls-cert"];
+    let files = [certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let broker = Broker::start(&[&options[..], &files].concat()).await;
+    let url = format!("https://localhost:{}", broker.address.port());
     let trusting = |ca: String| Client::builder(&url).ca_certificate(ca).connect().unwrap();
-    let mut world = World::new().await;
+    let mut world = World::at(&broker.url());
 
     world.client = trusting(own.cert.pem());
     let _worker = start(world.worker().default_handler(nothing));

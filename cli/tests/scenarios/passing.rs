@@ -14,7 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Channel, Server};
 use tower::{Service, ServiceExt};
 
 pub(crate) struct Passing {
@@ -26,39 +26,25 @@ pub(crate) struct Passing {
 impl Passing {
     /// Passes on all calls but that of this name, which fails so.
     pub(crate) async fn but(call: &'static str, failure: Status, broker: Channel) -> Self {
-        Self::start(Server::builder(), Some((call, failure)), broker).await
+        Self::start(Some((call, failure)), broker).await
     }
 
     /// Passes on all calls.
     pub(crate) async fn all(broker: Channel) -> Self {
-        Self::start(Server::builder(), None, broker).await
+        Self::start(None, broker).await
     }
 
-    /// Passes on all calls, which must come over TLS.
-    pub(crate) async fn tls(identity: Identity, broker: Channel) -> Self {
-        let tls = ServerTlsConfig::new().identity(identity);
-        Self::start(Server::builder().tls_config(tls).unwrap(), None, broker).await
-    }
-
-    async fn start(
-        mut server: Server,
-        failing: Option<(&'static str, Status)>,
-        broker: Channel,
-    ) -> Self {
+    async fn start(failing: Option<(&'static str, Status)>, broker: Channel) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let service = Calls { broker, failing, asked: asked.clone() };
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            let server = server.add_service(service);
+            let server = Server::builder().add_service(service);
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
         Self { address, asked, _serving: serving }
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.address.port()
     }
 
     pub(crate) fn url(&self) -> String {

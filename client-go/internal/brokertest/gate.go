@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -26,11 +25,8 @@ type Gate struct {
 	calls map[string]int
 }
 
-// NewGate makes a gate to a host and port. The check may be nil; so may the credentials, for none.
-func NewGate(
-	t testing.TB, target string, secrets credentials.TransportCredentials,
-	check func(method string, sent metadata.MD) error,
-) *Gate {
+// NewGate makes a gate to a host and port. The check may be nil.
+func NewGate(t testing.TB, target string, check func(method string, sent metadata.MD) error) *Gate {
 	t.Helper()
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -41,14 +37,7 @@ func NewGate(
 		t.Fatal(err)
 	}
 	gate := &Gate{address: listener.Addr().String(), conn: conn, check: check, calls: make(map[string]int)}
-	options := []grpc.ServerOption{
-		grpc.UnknownServiceHandler(gate.pass),
-		grpc.ForceServerCodecV2(raw{}),
-	}
-	if secrets != nil {
-		options = append(options, grpc.Creds(secrets))
-	}
-	server := grpc.NewServer(options...)
+	server := grpc.NewServer(grpc.UnknownServiceHandler(gate.pass), grpc.ForceServerCodecV2(raw{}))
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
@@ -56,9 +45,6 @@ func NewGate(
 	})
 	return gate
 }
-
-// Addr is its host and port.
-func (g *Gate) Addr() string { return g.address }
 
 // URL is its address as clients take it.
 func (g *Gate) URL() string { return "http://" + g.address }

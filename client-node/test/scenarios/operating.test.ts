@@ -4,7 +4,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, type TestContext } from "node:test";
-import { ServerCredentials } from "@grpc/grpc-js";
 import * as otel from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
@@ -132,20 +131,28 @@ scenario("structured_logs", async (stage) => {
 
 const TOKEN = "secret-token-of-a-test";
 
+/** A folder that goes with the test. */
+async function folderOf(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "lessor-"));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+/** A broker of the test's own. */
+async function own(t: TestContext, args: string[]): Promise<Broker> {
+  const broker = await Broker.start({ args });
+  t.after(() => broker.stop());
+  return broker;
+}
+
 /** A broker that lets nobody in but who has the token. */
 async function guarded(t: TestContext): Promise<Broker> {
-  const folder = await mkdtemp(join(tmpdir(), "lessor-auth-"));
   const digest = createHash("sha256").update(TOKEN).digest("hex");
   const roles = ["producer", "worker", "viewer"];
   const identity = `name = "test"\nroles = ${JSON.stringify(roles)}\nqueues = ["*"]`;
-  const file = join(folder, "tokens.toml");
+  const file = join(await folderOf(t), "tokens.toml");
   await writeFile(file, `[[identity]]\n${identity}\ntokens = ["sha256:${digest}"]\n`);
-  const broker = await Broker.start({ args: ["--auth-tokens", file] });
-  t.after(async () => {
-    await broker.stop();
-    await rm(folder, { recursive: true });
-  });
-  return broker;
+  return own(t, ["--auth-tokens", file]);
 }
 
 scenario("token_is_sent", async (_, t) => {
@@ -184,16 +191,17 @@ scenario("bad_token_is_final", async (_, t) => {
   assert.equal(front.count("Work"), 1);
 });
 
-scenario("tls", async (stage, t) => {
-  const [own, other] = await Promise.all([selfSigned(), selfSigned()]);
-  const pair = { cert_chain: own.cert, private_key: own.key };
-  const front = await Front.to(t, stage.address, ServerCredentials.createSsl(null, [pair]));
-  const address = front.address.replace("http:", "https:");
-  const tls = { ca: own.cert };
-  const client = stage.connect({ address, tls });
-  stage.worker(() => 1, { address, tls });
+scenario("tls", async (_, t) => {
+  const folder = await folderOf(t);
+  const [known, other] = await Promise.all(["known", "other"].map((it) => selfSigned(folder, it)));
+  assert.ok(known && other);
+  const broker = await own(t, known.args);
+  const stage = new Stage(t, broker.address.replace("http:", "https:"));
+  const tls = { ca: known.ca };
+  const client = stage.connect({ tls });
+  stage.worker(() => 1, { tls });
   const { job } = await client.enqueue(stage.queue, "t");
   assert.equal(await client.result(job), 1);
-  const stranger = stage.connect({ address, tls: { ca: other.cert }, timeout: "1s" });
+  const stranger = stage.connect({ tls: { ca: other.ca }, timeout: "1s" });
   await assert.rejects(stranger.enqueue(stage.queue, "t"), { code: "UNAVAILABLE" });
 });

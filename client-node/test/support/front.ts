@@ -31,11 +31,7 @@ export class Front {
   rule: Rule = () => undefined;
   address = "";
 
-  static async to(
-    t: TestContext,
-    broker: string,
-    door: ServerCredentials = ServerCredentials.createInsecure(),
-  ): Promise<Front> {
+  static async to(t: TestContext, broker: string): Promise<Front> {
     const front = new Front();
     const back = new Client(new URL(broker).host, credentials.createInsecure());
     const server = new Server();
@@ -73,7 +69,7 @@ export class Front {
     server.addService(definition as never, handlers as never);
     const port = await new Promise<number>((resolve, reject) => {
       const bound = (error: Error | null, port: number) => (error ? reject(error) : resolve(port));
-      server.bindAsync("127.0.0.1:0", door, bound);
+      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
     });
     front.address = `http://127.0.0.1:${port}`;
     t.after(() => {

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import Broker, Relay, TlsFront, eventually, worker_program
+from support import Broker, Relay, certificate, eventually, worker_program
 
 from lessor import (
     Backoff,
@@ -97,9 +97,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         '[[identity]]\nname = "tester"\nroles = ["producer", "worker", "viewer"]\nqueues = ["*"]\n'
         f'tokens = ["sha256:{digest}"]\n'
     )
-    config = folder / "config.toml"
-    config.write_text(f'[auth]\ntokens = "{tokens}"\n')
-    broker = Broker(folder, "sqlite::memory:", "--config", str(config))
+    broker = Broker(folder, "sqlite::memory:", "--auth-tokens", str(tokens))
     yield broker
     broker.stop()
 
@@ -133,21 +131,25 @@ def test_scenario_bad_token_is_final(guarded: Broker, make_worker: MakeWorker, q
         worker.run()
 
 
-def test_scenario_tls(broker: Broker, make_worker: MakeWorker, queue: str, tmp_path: Path) -> None:
-    own, other = (TlsFront(broker.address, tmp_path / name) for name in ("own", "other"))
-    trust = Tls(ca=own.certificate)
-    worker = make_worker(url=own.address, tls=trust)
+def test_scenario_tls(make_worker: MakeWorker, queue: str, tmp_path: Path) -> None:
+    (own, key), (other, _) = (certificate(tmp_path / name) for name in ("own", "other"))
+    options = ("--tls-cert", str(own), "--tls-key", str(key))
+    broker = Broker(tmp_path, "sqlite::memory:", *options)
+    url, trust = f"https://{broker.address}", Tls(ca=own)
+    worker = make_worker(url=url, tls=trust)
     worker.handle("*", lambda job: "in private")
     worker.start()
-    with Client(own.address, tls=trust) as client:
+    with Client(url, tls=trust) as client:
         job = client.wait(client.enqueue(queue), 15)
     assert job.result is not None
     assert job.result.json() == "in private"
     with (
-        Client(other.address, tls=trust, timeout=2) as stranger,
+        Client(url, tls=Tls(ca=other), timeout=2) as stranger,
         pytest.raises((Unavailable, DeadlineExceeded)),
     ):
         stranger.enqueue(queue)
+    worker.close()
+    broker.stop()
 
 
 def status(port: int | None, path: str) -> int:
