@@ -14,7 +14,9 @@ python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 node_sdk := client-node
 node_examples := examples
-node_example_names := llm-queue serverless-routes
+node_example_names := llm-queue serverless-routes six-queues
+# That of the system, or else one that is unpacked.
+export POSTGRESQL_ROOT = $(if $(wildcard /usr/lib/postgresql/*/bin/postgres),/,$(target)/postgresql)
 example_documents := $(target)/examples/documents
 go_tools := $(tools)/.go-ready
 protos := $(wildcard proto/lessor/v1/*.proto)
@@ -116,6 +118,12 @@ test-examples-node: example-parts-node
 .PHONY: $(addprefix example-,$(node_example_names))
 $(addprefix example-,$(node_example_names)): example-%: example-parts-node
 	@cd $(node_examples) && LESSOR_BIN=$(target)/debug/lessor npm run --silent demo --workspace $*
+
+test-examples-node example-six-queues: postgresql
+
+.PHONY: postgresql
+postgresql:
+	test $(POSTGRESQL_ROOT) = / || scripts/unpack-debian.sh $(POSTGRESQL_ROOT) postgresql
 
 .PHONY: example-parts-node
 example-parts-node: $(node_examples)/node_modules/.ready

@@ -16,6 +16,7 @@ export * from "./options.js";
 export * from "./outcome.js";
 export type { NewJobOf } from "./queue.js";
 export { Queue } from "./queue.js";
+export { enqueueRequest } from "./request.js";
 export type { ConnectionOptions, TlsOptions } from "./settings.js";
 export type { TelemetryApi } from "./telemetry.js";
 export type { DataOf, Handler, Handlers, ResultOf } from "./types.js";

@@ -23,6 +23,7 @@ export function duration(span: Span | undefined, field: string): Duration | unde
   });
 }
 
+/** A job to be as the message of the protocol: what a schedule takes, for example. */
 export function enqueueRequest(queue: string, job: NewJob): EnqueueRequest {
   if (job.delay !== undefined && job.scheduleTime) throw both("delay", "scheduleTime");
   if (job.ttl !== undefined && job.expireTime) throw both("ttl", "expireTime");
