@@ -3,8 +3,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const BINARY = process.env.LESSOR_BIN ?? "lessor";
+/** The broker, and beside it what ends it when stdin ends: the app is gone, even by SIGKILL. */
+const WITH_ITS_APP = 'exec 3<&0; (cat <&3; kill $$) >/dev/null 2>&1 & exec "$0" "$@" 3<&-';
+/** For how many starts to wait for the broker of an app that was killed to let go of the file. */
+const STARTS = 20;
+const PAUSE_MS = 250;
 
 export class EmbeddedBroker {
   #process: ChildProcess | undefined;
@@ -39,20 +45,28 @@ export class EmbeddedBroker {
   }
 
   async #start(): Promise<void> {
+    for (let start = 1; !(await this.#serves()); start += 1) {
+      if (start === STARTS) throw new Error(`${BINARY} ended before it served`);
+      await sleep(PAUSE_MS);
+    }
+  }
+
+  async #serves(): Promise<boolean> {
     const store = ["--store", `sqlite:${this.file}`, "--log", "error"];
-    const args = ["serve", "--listen", this.#listen, ...store];
-    const child = spawn(BINARY, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const args = [BINARY, "serve", "--listen", this.#listen, ...store];
+    const stdio = ["pipe", "pipe", "inherit"] as const;
+    const child = spawn("sh", ["-c", WITH_ITS_APP, ...args], { stdio: [...stdio] });
     this.#process = child;
-    child.once("error", (error) => console.error(`${BINARY}: ${error.message}`));
     for await (const line of createInterface({ input: child.stdout })) {
       const address = /serving on ([^\s,]+)/.exec(line)?.[1];
       if (!address) continue;
       this.#listen = address;
       child.once("exit", () => {
+        child.stdin.end();
         if (!this.#isStopping) void this.#start();
       });
-      return;
+      return true;
     }
-    throw new Error(`${BINARY} ended before it served`);
+    return false;
   }
 }

@@ -196,6 +196,33 @@ test("what waits in the file outlives the app", { timeout }, async (t) => {
   assert.deepEqual(await queue.result(job), { text: "tomorrow? That depends." });
 });
 
+test("an app that is killed takes its broker along, and leaves its calls", {
+  timeout,
+}, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "lessor-llm-test-"));
+  const file = join(folder, "jobs.db");
+  const program = fileURLToPath(new URL("app.ts", import.meta.url));
+  const stdio = ["ignore", "pipe", "inherit"] as const;
+  const app = spawn(process.execPath, ["--import", "tsx", program, file], { stdio: [...stdio] });
+  const [line] = await once(app.stdout, "data");
+  app.kill("SIGKILL");
+  // The file is free soon, and the call still there.
+  const broker = await EmbeddedBroker.start(file);
+  const model = await new FakeLlm().start();
+  const queue = await LlmQueue.open({ address: broker.address });
+  t.after(async () => {
+    await queue.close();
+    await broker.stop();
+    await model.stop();
+    await rm(folder, { recursive: true });
+  });
+  const completed = next(queue, "completed");
+  queue.process(handlersFor(model.address));
+  const { id, result } = await completed;
+  assert.ok(String(line).trim().endsWith(id));
+  assert.deepEqual(result, { text: "after all? That depends." });
+});
+
 test("finished calls are counted, and cleaned by state and age", { timeout }, async (t) => {
   const { queue, model } = await world(t);
   queue.process(handlersFor(model.address));
