@@ -59,29 +59,30 @@ class Worker:
             self.poll.cancel()
 
     def _lease(self) -> list[lease_pb2.LeasedJob]:
+        # The same until there is an answer: what was leased by one that got lost comes again.
         request = lease_pb2.LeaseRequest(
             queues=self.queues,
             worker_id=self.worker_id,
             lease_duration=seconds(self.lease_seconds),
             wait=WAIT,
-            # A lost answer is repeated by gRPC: the same leases, not others.
             request_id=str(uuid.uuid4()),
         )
-        self.poll = self.stub.Lease.future(request, timeout=LONGER, wait_for_ready=True)
-        # Whoever stopped it in the meantime could not know this call.
-        if self.stopping.is_set():
-            self.poll.cancel()
-        try:
-            answer = self.poll.result()
-        except grpc.FutureCancelledError:
-            return []
-        except grpc.RpcError as error:
-            if error.code() in TRANSIENT:
-                return []
-            raise
-        if not answer.jobs:
+        while not self.stopping.is_set():
+            self.poll = self.stub.Lease.future(request, timeout=LONGER, wait_for_ready=True)
+            # Whoever stopped it in the meantime could not know this call.
+            if self.stopping.is_set():
+                self.poll.cancel()
+            try:
+                answer = self.poll.result()
+            except grpc.FutureCancelledError:
+                break
+            except grpc.RpcError as error:
+                if error.code() not in TRANSIENT:
+                    raise
+                continue
             self.stopping.wait(answer.retry_after.ToTimedelta().total_seconds())
-        return list(answer.jobs)
+            return list(answer.jobs)
+        return []
 
     @contextmanager
     def _kept(self, leased: lease_pb2.LeasedJob) -> Iterator[threading.Event]:
