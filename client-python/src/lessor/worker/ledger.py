@@ -6,6 +6,7 @@ It lives on the link's loop and knows no wire: lines carry its questions and bri
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ Ask = lease_pb2.AckRequest | lease_pb2.NackRequest | lease_pb2.ExtendLeaseReques
 Answer = lease_pb2.AckResponse | lease_pb2.NackResponse | lease_pb2.ExtendLeaseResponse
 
 _MORE_TIME = 2.0
+#: The broker ends an attempt that takes too long by itself, and may be the first to say so.
+_ATTEMPT_SLACK = 0.5
 
 
 class Crew(Protocol):
@@ -60,6 +63,8 @@ class Held:
     #: A third of the lease: how long until it should be extended.
     interval: float
     extend_at: float
+    #: When the attempt has taken too long.
+    attempt_ends: float = math.inf
     #: Nobody else has it, as far as is known.
     is_ours: bool = True
     #: Its handler takes up a place.
@@ -159,9 +164,9 @@ class Ledger:
         self._busy += 1
         self.idle.clear()
         if leased.HasField("attempt_remaining"):
-            left = from_duration(leased.attempt_remaining)
-            why = JobStopped(StopReason.TIMED_OUT, "the attempt has taken too long")
-            held.timers.append(self._loop.call_later(left, self.stop, held, why))
+            held.attempt_ends = now + from_duration(leased.attempt_remaining)
+            timer = self._loop.call_at(held.attempt_ends, self.stop, held, _too_long())
+            held.timers.append(timer)
         return held
 
     def begin(self, held: Held) -> None:
@@ -258,7 +263,8 @@ class Ledger:
             return
         if not held.is_settling:
             self._forget(held)
-        self.stop(held, JobStopped(StopReason.LEASE_LOST, reason))
+        is_over = held.attempt_ends - self._loop.time() < _ATTEMPT_SLACK
+        self.stop(held, _too_long() if is_over else JobStopped(StopReason.LEASE_LOST, reason))
         self._look()
 
     def cancel(self, token: str, reason: str) -> None:
@@ -366,3 +372,7 @@ class Ledger:
 def describe(job: JobFields) -> dict[str, object]:
     """The fields by which logs name a job."""
     return {"job": job.name, "job_type": job.type, "attempt": job.attempt}
+
+
+def _too_long() -> JobStopped:
+    return JobStopped(StopReason.TIMED_OUT, "the attempt has taken too long")
