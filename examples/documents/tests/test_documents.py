@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lessor import Client, JobState
+from lessor import Client
 from lessor.v1 import admin_pb2
 from programs import HERE, Site
 
@@ -113,15 +113,22 @@ def test_clean_ups_run_by_schedule_and_by_hand(site: Site) -> None:
         os.utime(site.folder / "uploads" / kept, (long_ago, long_ago))
         assert run_by(site, client, "cleanup-s3") == {"removed": 1}
         assert run_by(site, client, "cleanup-daily") == {"removed": 0, "forgotten": 0}
+        # With no age at all nothing is left, of the finished document or of what nobody asked for.
+        daily = client.enqueue("cleanup_tasks", {"max_age_days": 0}, type="cleanup_daily")
+        assert result_of(client, daily.name) == {"removed": 2, "forgotten": 1}
+        assert site.call("GET", f"/documents/{kept}") == 404
         job = site.call("POST", "/queue/cleanup/s3")
-        done = client.wait(f"queues/cleanup_tasks/jobs/{job['job_id']}", 20)
-        assert done.state is JobState.SUCCEEDED
+        assert result_of(client, f"queues/cleanup_tasks/jobs/{job['job_id']}") == {"removed": 0}
 
 
 def run_by(site: Site, client: Client, verb: str) -> object:
     """The result of the job that a verb makes."""
     [job] = json.loads(site.make(verb))
-    done = client.wait(job["name"], 20)
+    return result_of(client, job["name"])
+
+
+def result_of(client: Client, job: str) -> object:
+    done = client.wait(job, 20)
     assert done.result is not None
     return done.result.json()
 
