@@ -14,7 +14,7 @@ python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 node_sdk := client-node
 node_examples := examples
-node_example_names := llm-queue serverless-routes six-queues
+node_example_names := llm-queue serverless-routes six-queues webhooks
 # That of the system, or else one that is unpacked.
 export POSTGRESQL_ROOT = $(if $(wildcard /usr/lib/postgresql/*/bin/postgres),/,$(target)/postgresql)
 example_documents := $(target)/examples/documents
