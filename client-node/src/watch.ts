@@ -19,7 +19,7 @@ import type { JobState, Progress } from "./options.js";
 import { decodePayload } from "./payload.js";
 import { duration } from "./request.js";
 import type { Connection } from "./rpc/connection.js";
-import { isPassing, Pauses } from "./rpc/retry.js";
+import { isPassing, now, Pauses, persist } from "./rpc/retry.js";
 
 /** What happened, such as `JOB_SUCCEEDED`: see docs/protocol.md. */
 export type EventType = Exclude<keyof typeof Event_Type, "TYPE_UNSPECIFIED">;
@@ -85,6 +85,8 @@ export class Watch implements AsyncIterable<JobEvent> {
   readonly #silenceMs: number;
   readonly #ending = new AbortController();
   #cursor: string | undefined;
+  /** A stream that was opened before it is read, and its first page. */
+  #opened: { pages: AsyncGenerator<WatchEventsResponse>; first: WatchEventsResponse[] } | undefined;
 
   constructor(
     private readonly connection: Connection,
@@ -119,13 +121,35 @@ export class Watch implements AsyncIterable<JobEvent> {
     this.#ending.abort();
   }
 
+  /**
+   * Begins the watch now, and not when it is read: what happens afterwards is not missed. Answers the
+   * watch.
+   */
+  async open(): Promise<this> {
+    const { timeoutMs } = this.connection.settings;
+    const late = AbortSignal.timeout(timeoutMs);
+    this.#opened ??= await persist(now() + timeoutMs, this.#ending.signal, async () => {
+      const pages = this.#pages(late);
+      try {
+        const { value } = await pages.next();
+        if (value) this.#cursor = value.cursor || this.#cursor;
+        return { pages, first: value ? [value] : [] };
+      } catch (error) {
+        if (!late.aborted) throw error;
+        const message = `no answer from ${this.connection.settings.address} in ${timeoutMs} ms`;
+        throw errorOf({ code: "DEADLINE_EXCEEDED", message, cause: error });
+      }
+    });
+    return this;
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<JobEvent, void, undefined> {
     const { signal } = this.#ending;
     const pauses = new Pauses();
     try {
       while (!signal.aborted) {
         try {
-          for await (const page of this.#pages()) {
+          for await (const page of this.#next()) {
             pauses.reset();
             for (const event of page.events) yield eventOf(event);
             this.#cursor = page.cursor || this.#cursor;
@@ -142,8 +166,16 @@ export class Watch implements AsyncIterable<JobEvent> {
     }
   }
 
-  /** The pages of one stream. */
-  async *#pages(): AsyncGenerator<WatchEventsResponse, void, undefined> {
+  /** The pages of the stream that is open already, or else of a new one. */
+  async *#next(): AsyncGenerator<WatchEventsResponse, void, undefined> {
+    const { pages, first } = this.#opened ?? { pages: this.#pages(), first: [] };
+    this.#opened = undefined;
+    yield* first;
+    yield* pages;
+  }
+
+  /** The pages of one stream, whose first one must come before it is too late. */
+  async *#pages(late?: AbortSignal): AsyncGenerator<WatchEventsResponse, void, undefined> {
     const { signal } = this.#ending;
     const start = this.#cursor ? { case: "cursor" as const, value: this.#cursor } : undefined;
     const request = start ? { ...this.#request, start } : this.#request;
@@ -151,6 +183,7 @@ export class Watch implements AsyncIterable<JobEvent> {
     const cancel = () => stream.cancel();
     signal.addEventListener("abort", cancel, { once: true });
     if (signal.aborted) cancel();
+    late?.addEventListener("abort", cancel, { once: true });
     let isSilent = false;
     const alarm = setTimeout(() => {
       isSilent = true;
@@ -159,6 +192,7 @@ export class Watch implements AsyncIterable<JobEvent> {
     try {
       for await (const page of stream as ClientReadableStream<WatchEventsResponse>) {
         alarm.refresh();
+        late?.removeEventListener("abort", cancel);
         yield page as WatchEventsResponse;
         // The time that the reader takes is not the broker's.
         alarm.refresh();

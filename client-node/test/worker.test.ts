@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { DeadlineError } from "lessor";
 import { Broker } from "./support/broker.js";
 import { Gate, Stage } from "./support/scenario.js";
 
@@ -31,4 +32,33 @@ test("a worker that is closed amid many jobs loses and repeats none", async (t) 
   }
   assert.equal(ran.length, 300);
   assert.equal(new Set(ran).size, 300);
+});
+
+test("a watch that was opened misses nothing until it is read", async (t) => {
+  const broker = await Broker.start();
+  t.after(() => broker.stop());
+  const stage = new Stage(t, broker.address);
+  const watch = await stage.client.watch({ queues: stage.queue, types: ["JOB_CREATED"] }).open();
+  const { job } = await stage.client.enqueue(stage.queue, "t");
+  for await (const event of watch) {
+    assert.equal(event.job, job.name);
+    break;
+  }
+  // Of one job, what it is comes first, and once.
+  const one = await stage.client.watch({ job }).open();
+  await stage.client.cancel(job);
+  const types: string[] = [];
+  for await (const event of one) types.push(event.type);
+  assert.deepEqual(types, ["JOB_READY", "JOB_CANCELLED"]);
+});
+
+test("a watch that nobody answers is given up in time", async (t) => {
+  const broker = await Broker.start();
+  t.after(() => broker.stop());
+  const stage = new Stage(t, broker.address);
+  await stage.client.enqueue(stage.queue, "t");
+  const client = stage.connect({ timeout: 300 });
+  broker.freeze();
+  t.after(() => broker.thaw());
+  await assert.rejects(client.watch({ queues: stage.queue }).open(), DeadlineError);
 });

@@ -54,14 +54,9 @@ export class LlmQueue extends EventEmitter<LlmEvents> {
   /** A queue whose events are heard from now on. */
   static async open(settings: Settings): Promise<LlmQueue> {
     const queue = new LlmQueue(settings);
-    // Events begin exactly here, however long the watch takes to be there.
-    const { eventCursor } = await queue.#stats();
-    const watch = queue.#client.watch({
-      queues: QUEUE,
-      includeResult: true,
-      signal: queue.#ending.signal,
-      ...(eventCursor ? { cursor: eventCursor } : { oldest: true }),
-    });
+    const { signal } = queue.#ending;
+    const watch = queue.#client.watch({ queues: QUEUE, includeResult: true, signal });
+    await watch.open();
     queue.#events = (async () => {
       for await (const event of watch) queue.#tell(event);
     })();
