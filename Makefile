@@ -10,6 +10,7 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 tools := $(target)/tools
 demo_venv := $(target)/demo-venv
 demo_python := $(demo_venv)/bin/python
+import_venv := $(target)/import-venv
 python_sdk := $(target)/client-python
 node_worker := demo/worker-node
 node_sdk := client-node
@@ -58,7 +59,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-telemetry test-demo test-plain test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
+test: test-rust test-connect test-telemetry test-import test-demo test-plain test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -75,6 +76,11 @@ test-connect: $(tools)/bin/connectconformance ## Run the conformance suite of Co
 test-telemetry: $(tools)/bin/otelcol ## Run the test of traces, metrics and logs against an OpenTelemetry Collector
 	cargo build --locked --package lessor-cli
 	LESSOR_BIN=$(target)/debug/lessor OTELCOL=$< python3 -m unittest discover -v -s tests/telemetry
+
+.PHONY: test-import
+test-import: redis $(import_venv)/.ready tests/import/writers/node_modules/.ready ## Test lessor import with real BullMQ, Bull and RQ
+	cargo build --locked --package lessor-cli
+	LESSOR_BIN=$(target)/debug/lessor $(import_venv)/bin/python -m unittest discover -v -s tests/import
 
 .PHONY: test-demo
 test-demo: redis demo-parts $(demo_venv)/.dev ## Run the tests of the demo and its workers
@@ -180,9 +186,9 @@ lint-proto: $(tools)/.npm
 .PHONY: lint-python
 lint-python: $(tools)/.venv-ready $(demo_venv)/.stubs $(demo_venv)/.dev
 	$(tools)/venv/bin/ruff check demo tests/plain
-	$(tools)/venv/bin/ruff check --config demo/pyproject.toml tests/telemetry
+	$(tools)/venv/bin/ruff check --config demo/pyproject.toml tests/telemetry tests/import
 	$(tools)/venv/bin/ruff format --check demo tests/plain
-	$(tools)/venv/bin/ruff format --check --config demo/pyproject.toml tests/telemetry
+	$(tools)/venv/bin/ruff format --check --config demo/pyproject.toml tests/telemetry tests/import
 	cd demo && $(tools)/venv/bin/mypy --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py worker-python/*.py
 	cd tests/plain && MYPYPATH=../../demo $(tools)/venv/bin/mypy --config-file ../../demo/pyproject.toml --cache-dir $(tools)/mypy-cache --python-executable $(demo_python) *.py
 
@@ -197,6 +203,7 @@ lint-client-python: $(tools)/.venv-ready $(python_sdk)/.ready
 lint-node: $(tools)/.npm
 	cd $(node_worker) && $(tools)/node_modules/.bin/biome ci --colors=off
 	cd bench/drivers/bullmq && $(tools)/node_modules/.bin/biome ci --colors=off
+	cd tests/import/writers && $(tools)/node_modules/.bin/biome ci --colors=off
 
 .PHONY: lint-client-node
 lint-client-node: $(tools)/.npm $(node_sdk)/dist/.built
@@ -332,7 +339,7 @@ advisories: $(tools)/bin/cargo-deny ## Check the dependencies against the RustSe
 .PHONY: clean
 clean: ## Remove what was built or installed here
 	cargo clean
-	rm -rf $(tools) $(peers) $(demo_venv) $(python_sdk) $(target)/examples $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules $(node_examples)/node_modules bench/drivers/bullmq/node_modules
+	rm -rf $(tools) $(peers) $(demo_venv) $(import_venv) $(python_sdk) $(target)/examples $(node_worker)/gen $(node_worker)/node_modules $(node_sdk)/dist $(node_sdk)/node_modules $(node_examples)/node_modules bench/drivers/bullmq/node_modules tests/import/writers/node_modules
 
 .PHONY: redis
 redis:
@@ -342,6 +349,10 @@ redis:
 
 $(demo_venv)/.ready: demo/requirements.txt
 	scripts/python-venv.sh $(demo_venv) $<
+	touch $@
+
+$(import_venv)/.ready: tests/import/requirements.txt
+	scripts/python-venv.sh $(import_venv) $<
 	touch $@
 
 $(demo_venv)/.dev: demo/requirements-dev.txt $(demo_venv)/.ready

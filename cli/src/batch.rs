@@ -17,8 +17,8 @@ use crate::output::{Format, Output, columns, word};
 use crate::progress::Progress;
 
 /// What a call may carry, less some room for what surrounds the jobs.
-const MOST_JOBS: usize = 1000;
-const MOST_BYTES: usize = (3 << 20) - (64 << 10);
+pub(crate) const MOST_JOBS: usize = 1000;
+pub(crate) const MOST_BYTES: usize = (3 << 20) - (64 << 10);
 
 const EXAMPLES: &str = r#"Examples:
   lessor enqueue-batch jobs.jsonl

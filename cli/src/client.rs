@@ -10,9 +10,9 @@ use lessor::Client;
 use crate::failure::Interrupted;
 use crate::output::Output;
 use crate::{
-    ack, advance, batch, bench, bulk, cancel, enqueue, explain, extend, get, jobs, lease, nack,
-    purge, queue, queues, repair, schedule, schedules, status, top, trial, update, wait, watch,
-    workers,
+    ack, advance, batch, bench, bulk, cancel, enqueue, explain, extend, get, import, jobs, lease,
+    nack, purge, queue, queues, repair, schedule, schedules, status, top, trial, update, wait,
+    watch, workers,
 };
 
 /// Where the help shows the options that every command has.
@@ -142,6 +142,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     #[command(subcommand)]
     Bulk(bulk::Command),
+    #[command(subcommand)]
+    Import(import::Command),
     Purge(purge::Purge),
     Queues(queues::Queues),
     Health(queues::Health),
@@ -203,6 +205,7 @@ impl Command {
             Self::Extend(command) => command.run(client, out).await,
             Self::Watch(command) => command.run(client, out).await,
             Self::Bulk(command) => command.run(client, out).await,
+            Self::Import(command) => Box::pin(command.run(connection, client, out)).await,
             Self::Purge(command) => command.run(client, out).await,
             Self::Queues(command) => command.run(client, out).await,
             Self::Health(command) => command.run(client, out).await,

@@ -17,6 +17,7 @@ mod explain;
 mod extend;
 mod failure;
 mod get;
+mod import;
 mod input;
 mod jobs;
 mod lease;
