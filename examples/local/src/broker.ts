@@ -23,6 +23,9 @@ export interface Identity {
 }
 
 export class Broker {
+  /** The program, for commands of your own. */
+  readonly binary = BINARY;
+
   private constructor(
     private readonly process: ChildProcess,
     private readonly folder: string,
