@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lessor import Client
 from programs import HERE, LESSOR, Program
 
 PAGE = HERE.parent.parent / "docs" / "moving-from" / "rq.md"
@@ -46,4 +47,10 @@ def test_the_code_of_the_page_runs(server: str, tmp_path: Path) -> None:
     worker = Program(sys.executable, str(tmp_path / "tasks.py"), **settings)
     assert run("enqueue.py") == "sent to ada@example.com\nCANCELLED\n"
     assert run("info.py") == "0 0 1\n"
+    # As `lessor import rq` makes them.
+    with Client(server) as client:
+        call = {"args": ["eve@example.com"], "kwargs": {}}
+        done = client.wait(client.enqueue("mail", call, type="tasks.send_email"), 20)
+        assert done.result is not None
+        assert done.result.json() == "sent to eve@example.com"
     assert worker.stop() == 0
