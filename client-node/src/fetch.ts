@@ -16,6 +16,7 @@ import type { WatchEventsResponseJson } from "./gen/lessor/v1/event_pb.js";
 import type { JobJson } from "./gen/lessor/v1/job_pb.js";
 import type { LeaseResponseJson } from "./gen/lessor/v1/lease_pb.js";
 import type { EnqueueOptions, EnqueueOutcome, NewJob } from "./options.js";
+import { ReleaseError, RetryError, SnoozeError, UnrecoverableError } from "./outcome.js";
 
 export type { Span } from "./duration.js";
 export * from "./errors.js";
@@ -24,6 +25,8 @@ export type { Job } from "./fetch/job.js";
 export type { FetchCall, FetchOptions } from "./fetch/transport.js";
 export type { EnqueueOptions, EnqueueOutcome, JobState, NewJob, Progress } from "./options.js";
 export { Payload } from "./options.js";
+export type { FailureOptions } from "./outcome.js";
+export { ReleaseError, RetryError, SnoozeError, UnrecoverableError } from "./outcome.js";
 
 /** A job that the broker has. */
 export interface Enqueued<Data = unknown, Result = unknown> {
@@ -181,6 +184,7 @@ export class Client {
 
   /**
    * Leases a few jobs, runs them and settles them: for a function that a schedule or a webhook calls.
+   * What a handler throws decides what becomes of its job, as with a `Worker`.
    * Leases are not extended, so `leaseDuration` must outlast the function.
    */
   async process(
@@ -218,7 +222,7 @@ export class Client {
             throw Object.assign(new Error(`no handler for ${job.type}`), { code: "NO_HANDLER" });
           result = await handler(job);
         } catch (error) {
-          await this.call("Nack", { leaseToken, failure: failureOf(error), retry: {} });
+          await this.call("Nack", { leaseToken, failure: failureOf(error), ...fateOf(error) });
           return { job, error };
         }
         await this.call("Ack", compact({ leaseToken, result: payloadOf(result) }));
@@ -244,14 +248,24 @@ function enqueuedOf<D, R>({ job, outcome }: EnqueueResponseJson): Enqueued<D, R>
   return { job: jobOf(job), outcome: word as EnqueueOutcome };
 }
 
+/** What becomes of the job of a handler that threw this. */
+function fateOf(error: unknown): object {
+  if (error instanceof UnrecoverableError) return { dead: {} };
+  if (error instanceof ReleaseError) return { release: {} };
+  if (error instanceof SnoozeError) return { snooze: { delay: written(error.delay, "delay") } };
+  const delay = error instanceof RetryError ? error.delay : undefined;
+  return { retry: compact({ delay: written(delay, "delay") }) };
+}
+
 function failureOf(error: unknown): object {
   if (!(error instanceof Error)) return { code: "HANDLER_FAILED", message: String(error) };
-  const { code } = error as { code?: unknown };
+  const { code, details } = error as { code?: unknown; details?: unknown };
   const isCode = typeof code === "string" && /^[A-Z][A-Z0-9_]{0,63}$/.test(code);
   return {
     code: isCode ? code : "HANDLER_FAILED",
     message: error.message,
     stack: error.stack ?? "",
+    ...(typeof details === "object" && !Array.isArray(details) && details && { details }),
   };
 }
 

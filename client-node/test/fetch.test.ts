@@ -9,6 +9,10 @@ import {
   JobFailedError,
   NotFoundError,
   Payload,
+  ReleaseError,
+  RetryError,
+  SnoozeError,
+  UnrecoverableError,
   WaitTimeoutError,
 } from "lessor/fetch";
 import { Broker } from "./support/broker.js";
@@ -176,4 +180,35 @@ fetching("calls of operators are made with their service", async (client, stage)
   const method = "lessor.v1.JobBrokerAdmin/GetQueueStats";
   const stats = await client.call<{ ready: string }>(method, { name: `queues/${stage.queue}` });
   assert.equal(stats.ready, "1");
+});
+
+fetching("a handler says what becomes of its job by what it throws", async (client, stage) => {
+  const thrown = {
+    dead: new UnrecoverableError("never", { code: "GONE", details: { status: 410 } }),
+    later: new RetryError("busy", { delay: "1h" }),
+    snoozed: new SnoozeError("1h"),
+    released: new ReleaseError(),
+  };
+  const types = Object.keys(thrown) as (keyof typeof thrown)[];
+  const made = await client.enqueueBatch(
+    stage.queue,
+    types.map((type) => ({ type })),
+  );
+  const handler = ({ type }: { type: string }) => {
+    throw thrown[type as keyof typeof thrown];
+  };
+  await client.process(stage.queue, handler, { maxJobs: types.length });
+  const ended = await Promise.all(made.map(({ job }) => client.get(job)));
+  assert.deepEqual(
+    ended.map(({ type, state, attempt }) => [type, state, attempt]),
+    [
+      ["dead", "dead", 1],
+      ["later", "retrying", 1],
+      ["snoozed", "scheduled", 0],
+      ["released", "ready", 0],
+    ],
+  );
+  const dead = await stage.client.get(ended[0] ?? "");
+  assert.equal(dead.lastFailure?.code, "GONE");
+  assert.deepEqual(dead.lastFailure?.details, { status: 410 });
 });

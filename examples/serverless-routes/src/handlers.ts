@@ -1,6 +1,6 @@
 // What the worker route can do, by the type of the job.
 
-import type { Job } from "lessor/fetch";
+import { type Job, UnrecoverableError } from "lessor/fetch";
 
 export const handlers = {
   "word-count": ({ data }: Job<{ text: string }>) => {
@@ -16,11 +16,11 @@ export const handlers = {
 
   "fetch-title": async ({ data }: Job<{ url: string }>) => {
     const response = await fetch(data.url, { signal: AbortSignal.timeout(10_000) });
-    // A code makes the failure something that can be counted, and a retry policy can refuse.
-    if (!response.ok) {
-      const code = `HTTP_${response.status}`;
-      throw Object.assign(new Error(`${data.url} answered ${response.status}`), { code });
-    }
+    const { status } = response;
+    const message = `${data.url} answered ${status}`;
+    // Another attempt would not change it.
+    if (status >= 400 && status < 500) throw new UnrecoverableError(message);
+    if (!response.ok) throw new Error(message);
     return { title: /<title>([^<]*)/i.exec(await response.text())?.[1] ?? "" };
   },
 

@@ -120,11 +120,15 @@ test("a schedule takes the place of a cron line, and a second deployment changes
 });
 
 // The last one: its job comes back after a while.
-test("a job that fails says why and is tried again", async () => {
-  const site = createServer((_, response) => response.writeHead(503).end());
+test("a job that fails says why and is tried again, if that makes sense", async () => {
+  const answers = [404, 503];
+  const site = createServer((_, response) => response.writeHead(answers.shift() ?? 200).end());
   site.listen(0, "127.0.0.1");
   await once(site, "listening");
   const url = `http://127.0.0.1:${(site.address() as AddressInfo).port}/`;
+  const gone = await enqueued("ada", { type: "fetch-title", data: { url } });
+  assert.equal((await stage.poke()).outcome, "failed");
+  assert.equal((await statusOf("ada", gone.jobId)).status, "failed");
   const { jobId } = await enqueued("ada", { type: "fetch-title", data: { url } });
   assert.deepEqual(await stage.poke(), { processed: 1, jobId, outcome: "failed" });
   site.close();
