@@ -1,4 +1,4 @@
-//! Redis behind TLS: the server's certificate is checked against those that the system trusts.
+//! Redis behind TLS, as a store and as what is imported from: the server's certificate is checked against those that the system trusts.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
+use assert_cmd::assert::Assert;
 
 use crate::machine::free_port;
 use crate::redis::Redis;
@@ -33,19 +34,32 @@ async fn a_redis_whose_certificate_is_trusted_is_a_store_and_another_is_refused(
     ])
     .await;
 
-    let trusted = doctor(port, &certificate);
-    trusted.success();
+    doctor(port, &certificate).success();
+    // It was reached, and is empty.
+    let imported = import(port, &certificate).failure().code(2);
+    let said = String::from_utf8_lossy(&imported.get_output().stderr).into_owned();
+    assert!(said.contains("no queue of rq at localhost"), "{said}");
     let stranger = folder.path().join("stranger.crt");
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(&stranger, other.cert.pem()).unwrap();
     let refused = doctor(port, &stranger).failure().code(1);
     let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
     assert!(said.contains("certificate") && !said.contains("panicked"), "{said}");
+    import(port, &stranger).failure().code(1);
 }
 
-fn doctor(port: u16, trusted: &Path) -> assert_cmd::assert::Assert {
+fn doctor(port: u16, trusted: &Path) -> Assert {
+    reach(&["doctor", "--store"], port, trusted)
+}
+
+fn import(port: u16, trusted: &Path) -> Assert {
+    reach(&["import", "rq", "--from"], port, trusted)
+}
+
+fn reach(command: &[&str], port: u16, trusted: &Path) -> Assert {
     Command::new(env!("CARGO_BIN_EXE_lessor"))
-        .args(["doctor", "--store", &format!("rediss://localhost:{port}")])
+        .args(command)
+        .arg(format!("rediss://localhost:{port}"))
         .env("SSL_CERT_FILE", trusted)
         .env_remove("SSL_CERT_DIR")
         .assert()

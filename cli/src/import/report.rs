@@ -25,6 +25,8 @@ pub(super) struct Report {
     from: String,
     to: String,
     executed: bool,
+    /// The broker said what becomes of the jobs.
+    pub(super) asked: bool,
     pub(super) queues: Vec<QueueReport>,
     /// What to do now.
     next: Vec<String>,
@@ -83,7 +85,8 @@ impl Tally {
 
 impl Report {
     pub(super) fn new(from: String, to: &str, executed: bool) -> Self {
-        Self { from, to: to.to_owned(), executed, queues: Vec::new(), next: Vec::new() }
+        let (to, asked) = (to.to_owned(), false);
+        Self { from, to, executed, asked, queues: Vec::new(), next: Vec::new() }
     }
 
     /// The exit code of the first refusal.
@@ -118,6 +121,12 @@ impl Report {
                     .to_owned(),
             );
         }
+        if !self.asked {
+            advice.push(format!(
+                "No broker answered at {}, so what it would refuse was not looked for.",
+                self.to
+            ));
+        }
         if sum(QueueReport::active) > 0 {
             advice.push(
                 "Let the old workers finish the active jobs; what fails and waits again is imported \
@@ -135,11 +144,10 @@ impl Report {
         out.text(&format!("From {}", self.from))?;
         let names =
             ["QUEUE", "TO", "WAITING", "PRIORITIZED", "DELAYED", "LEFT OUT"].map(str::to_owned);
-        let done = ["CREATED", "ALREADY THERE", "DEDUPLICATED", "REFUSED"].map(str::to_owned);
+        let created = if self.executed { "CREATED" } else { "TO CREATE" };
+        let done = [created, "ALREADY THERE", "DEDUPLICATED", "REFUSED"].map(str::to_owned);
         let mut table = columns::<0>([]);
-        table.set_header(
-            names.into_iter().chain(self.executed.then_some(done).into_iter().flatten()),
-        );
+        table.set_header(names.into_iter().chain(self.asked.then_some(done).into_iter().flatten()));
         for queue in &self.queues {
             let left: u64 = queue.left_out.values().map(|it| it.jobs).sum();
             let Written { created, already_there, deduplicated, refused, .. } = &queue.written;
@@ -149,7 +157,7 @@ impl Report {
                 [queue.queue.clone(), queue.to.clone()]
                     .into_iter()
                     .chain(counts.map(|it| it.to_string()))
-                    .chain(self.executed.then_some(done).into_iter().flatten()),
+                    .chain(self.asked.then_some(done).into_iter().flatten()),
             );
         }
         out.table(table)?;

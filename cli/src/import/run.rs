@@ -8,7 +8,7 @@ use super::report::{QueueReport, Report};
 use super::source::{Found, Source, Survey, Waiting, timestamp};
 use super::write::Writer;
 use super::{Which, identity};
-use crate::failure::Exit;
+use crate::failure::{Exit, Interrupted};
 use crate::output::Output;
 use crate::progress::Progress;
 
@@ -34,12 +34,19 @@ pub(super) async fn run<S: Source>(
     }
     let progress = Progress::start(Some(total.try_into()?), "jobs read")?;
     let mut report = Report::new(source.place(), server, which.execute);
-    let mut import = Import { source, writer: which.execute.then(|| Writer::new(client)), read: 0 };
-    for (queue, to, survey) in surveys {
-        let queue = import.queue(queue, to, survey, &progress, out).await?;
-        report.queues.push(queue);
-    }
+    let writer = Some(Writer::new(client, !which.execute));
+    let mut import = Import { source, writer, dry: !which.execute, read: 0 };
+    let ended = tokio::select! {
+        biased;
+        ended = import.queues(surveys, &progress, out, &mut report) => ended,
+        interrupt = tokio::signal::ctrl_c() => interrupt.map_err(Into::into).and(Err(Interrupted.into())),
+    };
     drop(progress);
+    if ended.is_err() && which.execute {
+        eprintln!("lessor: to go on, repeat the command: no job is made twice");
+    }
+    ended?;
+    report.asked = import.writer.is_some();
     let failed = report.failed();
     report.print(out)?;
     failed.map_or(Ok(()), |code| Err(Exit(code).into()))
@@ -47,12 +54,27 @@ pub(super) async fn run<S: Source>(
 
 struct Import<'a, S> {
     source: S,
-    /// None in a dry run.
+    /// None in a dry run that finds no broker.
     writer: Option<Writer<'a>>,
+    dry: bool,
     read: u64,
 }
 
 impl<S: Source> Import<'_, S> {
+    async fn queues(
+        &mut self,
+        surveys: Vec<(String, String, Survey)>,
+        progress: &Progress,
+        out: &Output,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        for (queue, to, survey) in surveys {
+            let queue = self.queue(queue, to, survey, progress, out).await?;
+            report.queues.push(queue);
+        }
+        Ok(())
+    }
+
     async fn queue(
         &mut self,
         from: String,
@@ -69,16 +91,31 @@ impl<S: Source> Import<'_, S> {
                 let Some(request) = take(kind, job, found, &mut report) else { continue };
                 report.count(job, &request, out)?;
                 if let Some(writer) = &mut self.writer {
-                    writer.write(job.id.clone(), request, &mut report.written).await?;
+                    let done = writer.write(job.id.clone(), request, &mut report.written).await;
+                    self.unless_dry(done)?;
                 }
             }
             self.read += u64::try_from(jobs.len())?;
             progress.reached(self.read);
         }
         if let Some(writer) = &mut self.writer {
-            writer.flush(&mut report.written).await?;
+            let done = writer.flush(&mut report.written).await;
+            self.unless_dry(done)?;
         }
         Ok(report)
+    }
+
+    /// A dry run goes on without a broker, and then says less.
+    fn unless_dry(&mut self, done: anyhow::Result<()>) -> anyhow::Result<()> {
+        let unavailable =
+            |error: &anyhow::Error| error.downcast_ref().is_some_and(lessor::Error::is_unavailable);
+        match done {
+            Err(error) if self.dry && unavailable(&error) => {
+                self.writer = None;
+                Ok(())
+            }
+            done => done,
+        }
     }
 }
 

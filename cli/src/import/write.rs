@@ -33,14 +33,16 @@ pub(super) struct Written {
 
 pub(super) struct Writer<'a> {
     client: &'a Client,
+    /// Only asks what would become of the jobs.
+    dry: bool,
     /// With their ids in the other store.
     pending: Vec<(String, EnqueueRequest)>,
     bytes: usize,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(client: &'a Client) -> Self {
-        Self { client, pending: Vec::new(), bytes: 0 }
+    pub(super) fn new(client: &'a Client, dry: bool) -> Self {
+        Self { client, dry, pending: Vec::new(), bytes: 0 }
     }
 
     pub(super) async fn write(
@@ -64,8 +66,11 @@ impl<'a> Writer<'a> {
         }
         self.bytes = 0;
         let pending = mem::take(&mut self.pending);
-        let jobs = pending.iter().map(|(_, job)| NewJob::from(job.clone())).collect();
-        let results = self.client.enqueue_each(jobs).await?;
+        let jobs = pending.iter().map(|(_, job)| {
+            let job = NewJob::from(job.clone());
+            if self.dry { job.validate_only() } else { job }
+        });
+        let results = self.client.enqueue_each(jobs.collect()).await?;
         for ((id, job), result) in pending.iter().zip(results) {
             match result {
                 Ok(enqueued) => written.note(&enqueued),
@@ -82,9 +87,15 @@ impl<'a> Writer<'a> {
             // Nobody else has this id; the job has changed since, or how it is read.
             Some(Reason::RequestIdReused) => Ok(true),
             Some(Reason::JobExists) => {
+                let label = job.labels.get(LABEL);
+                // An id that was made here is nobody else's.
+                let digest = label.and_then(|it| it.rsplit_once('#')).map(|(_, digest)| digest);
+                if digest.is_some_and(|it| job.job_id.ends_with(it)) {
+                    return Ok(true);
+                }
                 let name = format!("queues/{}/jobs/{}", job.queue, job.job_id);
                 match self.client.get_job(name).await {
-                    Ok(there) => Ok(there.labels.get(LABEL) == job.labels.get(LABEL)),
+                    Ok(there) => Ok(there.labels.get(LABEL) == label),
                     Err(error) if error.kind() == Some(Reason::JobNotFound) => Ok(false),
                     Err(error) => Err(error.into()),
                 }

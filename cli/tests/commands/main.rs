@@ -6,6 +6,7 @@ mod bench;
 mod bulk;
 mod clock;
 mod config;
+mod import;
 mod jobs;
 mod life;
 mod queues;
