@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { EventType, JobEvent } from "lessor";
 import { JobBrokerAdmin } from "lessor/proto";
+import type { Program } from "lessor-examples-local/program";
 import { Relay } from "lessor-examples-local/relay";
 import type { PoolClient } from "pg";
 import { addJob, statusOf } from "../src/producer.js";
@@ -9,8 +10,11 @@ import { createSchedules } from "../src/schedules.js";
 import { type Stage, startStage } from "../src/stage.js";
 
 let stage: Stage;
+/** Serves the tests until one of them tells it to stop; those after it have their own. */
+let worker: Program;
 before(async () => {
   stage = await startStage();
+  worker = stage.worker({ WORKER_CONCURRENCY: "7" });
 });
 after(() => stage?.stop());
 
@@ -44,7 +48,6 @@ async function blockedProducts(name: string) {
 }
 
 test("each queue is served by its handler, which writes its rows and returns a value", async () => {
-  const worker = stage.worker();
   const { client } = stage;
   const to = ["a@example.com", "b@example.com"];
   const products = [{ sku: "lamp", cents: 1_500 }];
@@ -66,35 +69,64 @@ test("each queue is served by its handler, which writes its rows and returns a v
   assert.deepEqual(await client.result(report), { month, changes: 1, averageCents: 1_500 });
   const cleanup = await addJob(client, "cleanup", { maxAgeDays: 30 });
   assert.deepEqual(await client.result(cleanup), { removed: 0 });
-  worker.kill("SIGTERM");
-  assert.equal(await worker.exited, 0);
 });
 
 test("progress comes while a job runs, and its status ends with the return value", async () => {
-  const { job } = await addJob(stage.client, "price-sync", {
-    products: ["one", "two", "three", "four"].map((sku) => ({ sku, cents: 1 })),
-    batch: 1,
-  });
-  const watched = (async () => {
-    const percents: (number | undefined)[] = [];
-    for await (const { type, progress } of stage.client.watch({ job })) {
-      if (type === "JOB_PROGRESS") percents.push(progress?.percent);
-    }
-    return percents;
-  })();
-  assert.equal((await statusOf(stage.client, job.name)).status, "ready");
-  const worker = stage.worker();
-  const percents = await watched;
-  assert.equal(percents.at(-1), 100);
-  assert.deepEqual(
-    percents,
-    [25, 50, 75, 100].filter((percent) => percents.includes(percent)),
+  const { products, open } = await blockedProducts("progress");
+  const { job } = await addJob(stage.client, "price-sync", { products, batch: 1 });
+  assert.equal((await told(job, "JOB_PROGRESS")).progress?.percent, 50);
+  const running = await statusOf(stage.client, job.name);
+  assert.deepEqual([running.status, running.progress], ["leased", 50]);
+  await open();
+  await stage.client.wait(job);
+  const { jobId, ...ended } = await statusOf(stage.client, job.name);
+  const returnValue = { changed: 2 };
+  assert.deepEqual(ended, { status: "succeeded", progress: 100, returnValue, error: undefined });
+});
+
+test("a job that can never succeed is a dead letter at once and writes nothing", async () => {
+  const before = await count("select count(*) from backups");
+  const { job } = await addJob(stage.client, "backup", { tables: ["prices", "secrets"] });
+  const dead = await stage.client.wait(job);
+  assert.deepEqual([dead.state, dead.attempt], ["dead", 1]);
+  assert.equal(dead.lastFailure?.message, "there is no table secrets");
+  assert.equal(await count("select count(*) from backups"), before);
+});
+
+test("the schedule of every night cleans up", async () => {
+  const { client, database } = stage;
+  await database.query(
+    `insert into emails (recipient, subject, body, created_at)
+     values ('old', '', '', now() - interval '31 days'), ('new', '', '', now())`,
   );
-  const status = await statusOf(stage.client, job.name);
-  assert.deepEqual([status.status, status.progress], ["succeeded", 100]);
-  assert.deepEqual(status.returnValue, { changed: 4 });
+  await createSchedules(client);
+  await createSchedules(client);
+  const name = "schedules/daily-cleanup";
+  const { cron, timeZone } = await client.call(JobBrokerAdmin.method.getSchedule, { name });
+  assert.deepEqual([cron, timeZone], ["0 2 * * *", "Europe/Berlin"]);
+  const job = await client.call(JobBrokerAdmin.method.triggerSchedule, { name });
+  assert.deepEqual(await client.result(job), { removed: 1 });
+  assert.equal(await count("select count(*) from emails where recipient in ('old', 'new')"), 1);
+});
+
+test("the worker tells its health", async () => {
+  const port = await worker.said(/^ready, health on port (\d+)/);
+  const response = await fetch(`http://127.0.0.1:${port}/health`);
+  assert.equal(response.status, 200);
+  const { healthy, active, concurrency } = await response.json();
+  assert.deepEqual([healthy, active, concurrency], [true, 0, 7]);
+});
+
+test("a worker that is told to stop finishes what it has", async () => {
+  const { products, open, changes } = await blockedProducts("last");
+  const { job } = await addJob(stage.client, "price-sync", { products, batch: 1 });
+  await told(job, "JOB_PROGRESS");
   worker.kill("SIGTERM");
+  await open();
   assert.equal(await worker.exited, 0);
+  const done = await stage.client.get(job);
+  assert.deepEqual([done.state, done.deliveryCount], ["succeeded", 1]);
+  assert.equal(await changes(), 2);
 });
 
 test("a worker that is killed in the middle of a job leaves no half of it", async () => {
@@ -148,59 +180,4 @@ test("a worker that is killed between its commit and its ack has one effect", as
   assert.equal((await client.get(job)).deliveryCount, 2);
   second.kill("SIGTERM");
   await second.exited;
-});
-
-test("a worker that is told to stop finishes what it has", async () => {
-  const { products, open, changes } = await blockedProducts("last");
-  const { job } = await addJob(stage.client, "price-sync", { products, batch: 1 });
-  const worker = stage.worker();
-  await told(job, "JOB_PROGRESS");
-  worker.kill("SIGTERM");
-  await open();
-  assert.equal(await worker.exited, 0);
-  const done = await stage.client.get(job);
-  assert.deepEqual([done.state, done.deliveryCount], ["succeeded", 1]);
-  assert.equal(await changes(), 2);
-});
-
-test("a job that can never succeed is a dead letter at once and writes nothing", async () => {
-  const worker = stage.worker();
-  const before = await count("select count(*) from backups");
-  const { job } = await addJob(stage.client, "backup", { tables: ["prices", "secrets"] });
-  const dead = await stage.client.wait(job);
-  assert.deepEqual([dead.state, dead.attempt], ["dead", 1]);
-  assert.equal(dead.lastFailure?.message, "there is no table secrets");
-  assert.equal(await count("select count(*) from backups"), before);
-  worker.kill("SIGTERM");
-  await worker.exited;
-});
-
-test("the schedule of every night cleans up", async () => {
-  const { client, database } = stage;
-  await database.query(
-    `insert into emails (recipient, subject, body, created_at)
-     values ('old', '', '', now() - interval '31 days'), ('new', '', '', now())`,
-  );
-  await createSchedules(client);
-  await createSchedules(client);
-  const name = "schedules/daily-cleanup";
-  const { cron, timeZone } = await client.call(JobBrokerAdmin.method.getSchedule, { name });
-  assert.deepEqual([cron, timeZone], ["0 2 * * *", "Europe/Berlin"]);
-  const job = await client.call(JobBrokerAdmin.method.triggerSchedule, { name });
-  const worker = stage.worker();
-  assert.deepEqual(await client.result(job), { removed: 1 });
-  assert.equal(await count("select count(*) from emails where recipient in ('old', 'new')"), 1);
-  worker.kill("SIGTERM");
-  await worker.exited;
-});
-
-test("the worker tells its health", async () => {
-  const worker = stage.worker({ WORKER_CONCURRENCY: "7" });
-  const port = await worker.said(/^ready, health on port (\d+)/);
-  const response = await fetch(`http://127.0.0.1:${port}/health`);
-  assert.equal(response.status, 200);
-  const { healthy, active, concurrency } = await response.json();
-  assert.deepEqual([healthy, active, concurrency], [true, 0, 7]);
-  worker.kill("SIGTERM");
-  assert.equal(await worker.exited, 0);
 });
