@@ -65,6 +65,19 @@ struct Guard {
     #[arg(long, value_name = "FILE")]
     auth_tokens: Option<PathBuf>,
 
+    /// The keys of JWTs (JWKS): a file, or a URL such as https://id.example/keys
+    /// [env: LESSOR_AUTH_JWKS].
+    #[arg(long, value_name = "FILE|URL")]
+    auth_jwks: Option<String>,
+
+    /// Who signs JWTs [env: LESSOR_AUTH_JWT_ISSUER].
+    #[arg(long, value_name = "ISSUER")]
+    auth_jwt_issuer: Option<String>,
+
+    /// For whom JWTs are [env: LESSOR_AUTH_JWT_AUDIENCE].
+    #[arg(long, value_name = "AUDIENCE")]
+    auth_jwt_audience: Option<String>,
+
     /// The broker's certificate, in PEM [env: LESSOR_TLS_CERT].
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -87,7 +100,13 @@ impl Guard {
     fn into_raw(self) -> RawConfig {
         RawConfig {
             insecure_listen: self.insecure_listen.then_some(true),
-            auth: RawAuth { tokens: self.auth_tokens },
+            auth: RawAuth {
+                tokens: self.auth_tokens,
+                jwks: self.auth_jwks,
+                jwt_issuer: self.auth_jwt_issuer,
+                jwt_audience: self.auth_jwt_audience,
+                ..RawAuth::default()
+            },
             tls: RawTls { cert: self.tls_cert, key: self.tls_key, client_ca: self.tls_client_ca },
             ..RawConfig::default()
         }

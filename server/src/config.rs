@@ -3,6 +3,7 @@
 //! [`RawConfig`] is what one source says, as it is written; [`Config`] is checked and typed, and
 //! only it enters the program. `config.reference.toml` documents every key.
 
+mod credentials;
 mod parse;
 mod telemetry;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::auth;
 use crate::rpc::TlsFiles;
 use crate::store::open::OpenOptions;
 
@@ -87,6 +89,24 @@ pub struct RawTls {
 pub struct RawAuth {
     /// The file of identities.
     pub tokens: Option<PathBuf>,
+    /// File or URL of the keys of JWTs.
+    pub jwks: Option<String>,
+    /// How often keys are fetched again, such as `10m`.
+    pub jwks_refresh: Option<String>,
+    /// Who signs JWTs.
+    pub jwt_issuer: Option<String>,
+    /// For whom JWTs are.
+    pub jwt_audience: Option<String>,
+    /// The claim that holds what is granted.
+    pub jwt_claim: Option<String>,
+    /// The claim that names the principal.
+    pub jwt_owner_claim: Option<String>,
+    /// Calls a second of each principal.
+    pub calls_per_second: Option<u32>,
+    /// Calls at once of each principal, after a pause.
+    pub burst: Option<u32>,
+    /// Streams and waits under way of each principal.
+    pub streams: Option<u32>,
 }
 
 /// The section `telemetry` of a source.
@@ -117,25 +137,11 @@ pub struct Config {
     /// The clock moves only when it is told to; only with `sqlite::memory:`.
     pub manual_clock: bool,
     /// Who may call.
-    pub auth: AuthConfig,
+    pub auth: auth::Settings,
     /// Origins of web pages that may call from a browser, or `*`; none by default.
     pub cors_origins: Vec<String>,
     /// What TLS needs; `None`: connections are plain.
     pub tls: Option<TlsFiles>,
-}
-
-/// Who may call; nothing set: everybody may, and may do everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthConfig {
-    /// The file of identities, with their tokens and certificates.
-    pub tokens: Option<PathBuf>,
-}
-
-impl AuthConfig {
-    /// True when callers are asked who they are.
-    pub fn is_on(&self) -> bool {
-        self.tokens.is_some()
-    }
 }
 
 /// Which store to use and how.
@@ -312,6 +318,7 @@ fn text_of(path: &Path) -> Result<String, Error> {
 fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
     let text = |name: &str| env(name).filter(|value| !value.is_empty());
     let path = |name: &str| text(name).map(PathBuf::from);
+    let number = |key, name: &str| typed(key, text(name), "a number");
     Ok(RawConfig {
         listen: text("LESSOR_LISTEN"),
         ops_listen: text("LESSOR_OPS_LISTEN"),
@@ -328,7 +335,18 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
         insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,
         cors: RawCors { origins: text("LESSOR_CORS_ORIGINS").map(|text| list(&text)) },
-        auth: RawAuth { tokens: path("LESSOR_AUTH_TOKENS") },
+        auth: RawAuth {
+            tokens: path("LESSOR_AUTH_TOKENS"),
+            jwks: text("LESSOR_AUTH_JWKS"),
+            jwks_refresh: text("LESSOR_AUTH_JWKS_REFRESH"),
+            jwt_issuer: text("LESSOR_AUTH_JWT_ISSUER"),
+            jwt_audience: text("LESSOR_AUTH_JWT_AUDIENCE"),
+            jwt_claim: text("LESSOR_AUTH_JWT_CLAIM"),
+            jwt_owner_claim: text("LESSOR_AUTH_JWT_OWNER_CLAIM"),
+            calls_per_second: number("auth.calls_per_second", "LESSOR_AUTH_CALLS_PER_SECOND")?,
+            burst: number("auth.burst", "LESSOR_AUTH_BURST")?,
+            streams: number("auth.streams", "LESSOR_AUTH_STREAMS")?,
+        },
         tls: RawTls {
             cert: path("LESSOR_TLS_CERT"),
             key: path("LESSOR_TLS_KEY"),

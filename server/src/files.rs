@@ -53,6 +53,25 @@ impl Watched {
     }
 }
 
+/// What is wrong with files, or with what else is looked at, told once and not at each look.
+#[derive(Default)]
+pub(crate) struct Trouble(Option<String>);
+
+impl Trouble {
+    /// It is bad; `meanwhile` says what holds nevertheless.
+    pub(crate) fn is(&mut self, error: &str, meanwhile: &'static str) {
+        if self.0.as_deref() != Some(error) {
+            tracing::error!(error, "{meanwhile}");
+        }
+        self.0 = Some(error.to_owned());
+    }
+
+    /// It is well.
+    pub(crate) fn is_over(&mut self) {
+        self.0 = None;
+    }
+}
+
 fn digests(contents: &[Vec<u8>]) -> Vec<Digest> {
     contents.iter().map(|content| digest(&SHA256, content)).collect()
 }

@@ -49,7 +49,7 @@ use self::broker::{Broker, Tasks, travel};
 use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
-use self::rpc::{Gate, Guards, Health, KeyKeeping, Keys};
+use self::rpc::{Gate, Guards, Health, KeyKeeping, Keys, Porter};
 use self::store::Store;
 use self::store::observed::Observed;
 use self::telemetry::metrics::{Metrics, Stocktaking};
@@ -129,9 +129,13 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let credentials = config.auth.tokens.as_deref().map(Credentials::open).transpose()?;
-        let keys = config.tls.clone().map(rpc::open_keys).transpose()?;
         let metrics = Metrics::of(&config)?;
+        let keys = config.tls.clone().map(rpc::open_keys).transpose()?;
+        let credentials = if config.auth.is_on() {
+            Some(Credentials::open(&config.auth, &metrics).await?)
+        } else {
+            None
+        };
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
         let store = Arc::new(Observed::new(store, metrics.clone()));
@@ -160,10 +164,10 @@ impl Server {
             crew.hire("time travel", travelling.run(stop.clone()));
             traveller
         });
-        let (credentials, gate) = match credentials {
+        let (porter, gate) = match credentials {
             Some((credentials, keeping)) => {
                 crew.hire("the credentials", keeping.run(stop.clone()));
-                (Some(credentials), Gate::Guarded)
+                (Some(Porter::new(credentials, broker.clock().clone())), Gate::Guarded)
             }
             None => (None, Gate::Open),
         };
@@ -185,13 +189,13 @@ impl Server {
                 crew.hire("the ops port", serve_ops(pages, broker.clone(), ops, stop.clone()));
                 axum::Router::new()
             }
-            None => rpc::guard(pages, credentials.clone()),
+            None => rpc::guard(pages, porter.clone()),
         };
         let farewell = health.farewell();
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let closed = closing.clone().cancelled_owned();
         let origins = &config.cors_origins;
-        let guards = Guards { credentials, keys };
+        let guards = Guards { porter, keys };
         let serving = rpc::serve(routes, pages, origins, guards, &metrics, listener, closed);
         let mut serving = Box::pin(serving);
         let ended = tokio::select! {

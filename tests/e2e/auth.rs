@@ -1,5 +1,8 @@
 //! Who may do what: credentials, roles, queues and owners, over the wire.
 
+mod endings;
+mod jwt;
+mod limits;
 mod owners;
 mod roles;
 
@@ -11,7 +14,9 @@ use hyper::StatusCode;
 use lessor_proto::v1;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
+use lessor_proto::v1::test_clock_client::TestClockClient;
 use lessor_server::auth::secret::Digest;
+use lessor_server::config::{RawAuth, RawConfig};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -22,7 +27,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::http::client::Http;
 use crate::refusal::Refusal;
-use crate::server::{Server, Store, guarded_case, request};
+use crate::server::{Server, Store, configured_case, guarded_case, request, seconds};
 
 /// Who there is. The token of each is its name and `-token`.
 const IDENTITIES: [(&str, &str); 9] = [
@@ -60,6 +65,23 @@ fn identities(more: &[(&str, &str)]) -> String {
 async fn guarded(case: impl AsyncFnOnce(&mut Server)) {
     let all = identities(&[]);
     guarded_case(Store::Sqlite, &all, async |server, _: &Path| case(server).await).await;
+}
+
+/// Runs one case against a broker in memory that knows these identities, and whose clock stands
+/// still.
+async fn standing(auth: RawAuth, identities: &str, case: impl AsyncFnOnce(&mut Server, &Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    std::fs::write(&path, identities).unwrap();
+    let auth = RawAuth { tokens: Some(path.clone()), ..auth };
+    let settings = RawConfig { auth, manual_clock: Some(true), ..RawConfig::default() };
+    configured_case(settings, async |server: &mut Server| case(server, &path).await).await;
+}
+
+/// Moves the clock of a standing broker.
+async fn advance(server: &Server, span: i64) {
+    let request = v1::AdvanceClockRequest { duration: Some(seconds(span)) };
+    TestClockClient::new(channel(server, "admin")).advance_clock(request).await.unwrap();
 }
 
 /// Sends a header with each call.

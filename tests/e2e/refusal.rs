@@ -20,6 +20,8 @@ pub(crate) struct Refusal {
     /// Subject of the precondition that failed.
     pub(crate) precondition: String,
     pub(crate) retry_after: Option<Duration>,
+    /// Subject of the quota that is used up.
+    pub(crate) quota: String,
 }
 
 impl Refusal {
@@ -39,6 +41,7 @@ impl Refusal {
         assert_eq!(info.domain, "lessor.dev");
         let violations = details.bad_request().map_or(&[][..], |bad| &bad.field_violations);
         let preconditions = details.precondition_failure().map(|it| &it.violations);
+        let quotas = details.quota_failure().map(|it| &it.violations);
         Self {
             code,
             message: message.to_owned(),
@@ -50,6 +53,7 @@ impl Refusal {
                 .map(|it| it.resource_name.clone())
                 .unwrap_or_default(),
             precondition: preconditions.map(|it| it[0].subject.clone()).unwrap_or_default(),
+            quota: quotas.map(|it| it[0].subject.clone()).unwrap_or_default(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
         }
     }

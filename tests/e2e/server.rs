@@ -113,7 +113,7 @@ pub(crate) async fn guarded_case(
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens.toml");
         std::fs::write(&path, identities).unwrap();
-        let auth = RawAuth { tokens: Some(path.clone()) };
+        let auth = RawAuth { tokens: Some(path.clone()), ..RawAuth::default() };
         let guarded = RawConfig { auth, ..raw(store.url(), "10s") };
         let mut server = Server::configured(store, guarded).await;
         case(&mut server, &path).await;

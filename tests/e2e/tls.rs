@@ -117,7 +117,7 @@ async fn a_certificate_says_who_calls() {
          certificates = ['dns:worker.example']",
     )
     .unwrap();
-    let auth = RawAuth { tokens: Some(identities) };
+    let auth = RawAuth { tokens: Some(identities), ..RawAuth::default() };
     configured_case(
         RawConfig { tls, auth, ..RawConfig::default() },
         async |server: &mut Server| {

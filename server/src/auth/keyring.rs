@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::limits::Limits;
 use super::principal::{Grant, NAME_LIMIT, Principal};
 use super::role::Role;
 use super::secret::Digest;
@@ -21,6 +22,7 @@ const CERTIFICATE_NAMES: [&str; 3] = ["uri:", "dns:", "cn:"];
 pub struct Keyring {
     tokens: HashMap<[u8; 8], Vec<(Digest, Arc<Principal>)>>,
     certificates: HashMap<String, Arc<Principal>>,
+    subjects: HashMap<String, Arc<Principal>>,
     count: usize,
 }
 
@@ -55,6 +57,10 @@ struct RawIdentity {
     tokens: Vec<String>,
     #[serde(default)]
     certificates: Vec<String>,
+    #[serde(default)]
+    subjects: Vec<String>,
+    #[serde(default)]
+    limits: Limits,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
@@ -129,12 +135,20 @@ impl Keyring {
             (false, grants) => grants.iter().map(RawGrant::read).collect::<Result<_, _>>()?,
             (true, _) => return Err("has both grants and roles, queues or own_jobs".to_owned()),
         };
-        let principal = Arc::new(Principal::new(&identity.name, grants));
+        identity
+            .limits
+            .check()
+            .map_err(|(limit, why)| format!("has limits whose {limit} {why}"))?;
+        let principal = Principal::new(&identity.name, grants).limited(identity.limits);
+        let principal = Arc::new(principal);
         if identity.tokens.len() > MOST_TOKENS {
             return Err(format!("has more than {MOST_TOKENS} tokens"));
         }
-        if identity.tokens.is_empty() && identity.certificates.is_empty() {
-            return Err("has neither a token nor a certificate".to_owned());
+        if identity.tokens.is_empty()
+            && identity.certificates.is_empty()
+            && identity.subjects.is_empty()
+        {
+            return Err("has neither a token, a certificate nor a subject".to_owned());
         }
         for (index, text) in identity.tokens.iter().enumerate() {
             // It is not told back: it may be the token itself.
@@ -152,6 +166,14 @@ impl Keyring {
             }
             if self.certificates.insert(name.clone(), Arc::clone(&principal)).is_some() {
                 return Err(format!("has the certificate {name:?}, which stands twice"));
+            }
+        }
+        for subject in &identity.subjects {
+            if subject.is_empty() {
+                return Err("has an empty subject".to_owned());
+            }
+            if self.subjects.insert(subject.clone(), Arc::clone(&principal)).is_some() {
+                return Err(format!("has the subject {subject:?}, which stands twice"));
             }
         }
         self.count += 1;
@@ -177,6 +199,11 @@ impl Keyring {
     /// Whose certificate has one of these names, the first that is known.
     pub fn by_certificate(&self, names: &[String]) -> Option<&Arc<Principal>> {
         names.iter().find_map(|name| self.certificates.get(name))
+    }
+
+    /// Who is meant by the subject of a JWT.
+    pub fn by_subject(&self, subject: &str) -> Option<&Arc<Principal>> {
+        self.subjects.get(subject)
     }
 }
 
@@ -231,11 +258,15 @@ mod tests {
         let table = [
             (identity(""), "names no role"),
             (identity("roles = [\"viewer\"]"), "names no queue"),
-            (identity(good), "has neither a token nor a certificate"),
+            (identity(good), "has neither a token, a cert"),
             (identity(&format!("{good}\ntokens = [\"secret\"]")), "tokens[0] is not sha256:"),
             (identity("roles = [\"root\"]\nqueues = [\"*\"]"), "has the role \"root\""),
             (identity("roles = [\"viewer\"]\nqueues = [\"a*b\"]"), "has the queue \"a*b\""),
             (identity(&format!("{good}\ncertificates = [\"x\"]")), "write uri:, dns: or cn: first"),
+            (identity(&format!("{good}\nsubjects = ['a', 'a']")), "which stands twice"),
+            (identity(&format!("{good}\nsubjects = ['']")), "has an empty subject"),
+            (identity(&format!("{good}\nlimits = {{ streams = 0 }}")), "streams must be"),
+            (identity(&format!("{good}\nlimits = {{ burst = 2 }}")), "burst needs"),
             (identity(&format!("{good}\ngrants = [{{}}]")), "has both grants and roles"),
             (identity(&format!("{good}\ntokens = [\"{digest}\", \"{digest}\"]")), "stands twice"),
             (

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::call::Call;
+use super::limits::Limits;
 use super::role::Role;
 use crate::broker::lease::QueuePattern;
 use crate::job::QueueName;
@@ -86,16 +87,33 @@ pub enum Reach {
 pub struct Principal {
     name: Arc<str>,
     grants: Vec<Grant>,
+    limits: Limits,
 }
 
 impl Principal {
     /// A principal of this name, with these grants.
     pub fn new(name: &str, grants: Vec<Grant>) -> Self {
-        Self { name: name.into(), grants }
+        Self { name: name.into(), grants, limits: Limits::default() }
+    }
+
+    /// The same with limits of its own.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How much it may call, where that differs from what all may.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Its name: the owner of the jobs that it enqueues, and the actor of what it does.
     pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its name, shared.
+    pub(super) fn shared_name(&self) -> &Arc<str> {
         &self.name
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AuthConfig, Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl,
+    Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl, credentials,
     telemetry,
 };
 use crate::job::QueueName;
@@ -46,7 +46,7 @@ pub(super) fn config(
     let store = store(layers, env)?;
     let manual_clock =
         read(layers, "manual_clock", |raw| raw.manual_clock, |on| manual_clock(on, &store.url))?;
-    let auth = AuthConfig { tokens: layers.get(|raw| raw.auth.tokens.clone()).0 };
+    let auth = credentials::credentials(layers)?;
     let listen = match listen {
         Some(listen) => listen,
         None => ([127, 0, 0, 1], 7077).into(),
@@ -99,7 +99,7 @@ fn guarded(layers: &Layers, listen: SocketAddr, has_credentials: bool) -> Result
     }
     let (_, source) = layers.get(|raw| raw.listen.clone());
     let why = "is reachable from other machines, and without credentials whoever reaches it may do \
-               everything: set auth.tokens (see docs/security.md), or insecure_listen = true \
+               everything: set auth.tokens or auth.jwks (see docs/security.md), or insecure_listen = true \
                (--insecure-listen) where the network itself keeps strangers out";
     Err(invalid("listen", &source, why.to_owned()))
 }

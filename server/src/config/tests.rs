@@ -111,7 +111,10 @@ fn the_environment_reaches_every_key() {
         threads: NonZeroUsize::new(7),
         manual_clock: false,
         cors_origins: vec!["https://a.example".to_owned(), "http://localhost:3000".to_owned()],
-        auth: AuthConfig { tokens: Some("/etc/tokens.toml".into()) },
+        auth: auth::Settings {
+            tokens: Some("/etc/tokens.toml".into()),
+            ..auth::Settings::default()
+        },
         tls: Some(TlsFiles {
             cert: "/tls/crt".into(),
             key: "/tls/key".into(),
@@ -266,7 +269,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         threads,
         manual_clock,
         insecure_listen,
-        auth: RawAuth { tokens },
+        auth,
         cors: RawCors { origins },
         tls: RawTls { cert, key, client_ca },
     } = toml::from_str(&keys.join("\n")).unwrap();
@@ -284,7 +287,22 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     ];
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
-    assert!(insecure_listen.is_some() && tokens.is_some() && origins.is_some());
+    assert!(insecure_listen.is_some() && origins.is_some());
+    let RawAuth {
+        tokens,
+        jwks,
+        jwks_refresh,
+        jwt_issuer,
+        jwt_audience,
+        jwt_claim,
+        jwt_owner_claim,
+        calls_per_second,
+        burst,
+        streams,
+    } = auth;
+    let texts = [jwks, jwks_refresh, jwt_issuer, jwt_audience, jwt_claim, jwt_owner_claim];
+    assert!(tokens.is_some() && texts.iter().all(Option::is_some), "{texts:?}");
+    assert!([calls_per_second, burst, streams].iter().all(Option::is_some));
     assert!([cert, key, client_ca].iter().all(Option::is_some));
 }
 
@@ -310,4 +328,67 @@ fn telemetry_is_sent_where_the_standard_variables_say() {
     }
     let told = refusal(RawConfig::default(), Some("[telemetry]\notlp_endpoint = \"c:4317\""), &[]);
     assert!(told.contains("telemetry.otlp_endpoint must be a URL"), "{told}");
+}
+
+#[test]
+fn jwts_need_an_issuer_an_audience_and_keys_that_nobody_can_change_on_their_way() {
+    let with = |keys: &str| {
+        let text = format!("[auth]\njwks = '{keys}'\njwt_issuer = 'i'\njwt_audience = 'a'");
+        load(RawConfig::default(), Some(&text), &[])
+    };
+    for good in [
+        "/etc/lessor/jwks.json",
+        "https://id.example/keys?v=1",
+        "http://127.0.0.1:8080/keys",
+        "http://[::1]/keys",
+        "http://localhost:1/keys",
+    ] {
+        let auth = with(good).unwrap().auth;
+        let jwt = auth.jwt.unwrap();
+        assert_eq!((jwt.issuer.as_str(), jwt.audience.as_str()), ("i", "a"), "{good}");
+        assert_eq!((jwt.claim.as_str(), jwt.owner_claim.as_str()), ("lessor", "sub"), "{good}");
+    }
+    for bad in [
+        "http://id.example/keys",
+        "http://127.0.0.1.example/keys",
+        "ftp://id.example/keys",
+        "https://user:pass@id.example/keys",
+        "https://",
+        "",
+    ] {
+        let told = with(bad).unwrap_err().to_string();
+        assert!(told.contains("auth.jwks must"), "{bad}: {told}");
+        assert!(!told.contains("pass"), "{told}");
+    }
+    for (text, why) in [
+        ("jwks = '/k'\njwt_issuer = 'i'", "auth.jwks needs auth.jwt_audience beside it"),
+        ("jwks = '/k'\njwt_audience = 'a'", "auth.jwks needs auth.jwt_issuer beside it"),
+        ("jwt_issuer = 'i'", "auth.jwt_issuer needs auth.jwks beside it"),
+        ("jwt_claim = 'c'", "auth.jwt_claim needs auth.jwks beside it"),
+        ("jwks = '/k'\njwt_issuer = ''\njwt_audience = 'a'", "auth.jwt_issuer must not be empty"),
+        (
+            "jwks = '/k'\njwt_issuer = 'i'\njwt_audience = 'a'\njwks_refresh = '0s'",
+            "auth.jwks_refresh must be from 1s to 24h",
+        ),
+    ] {
+        let told = refusal(RawConfig::default(), Some(&format!("[auth]\n{text}")), &[]);
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn limits_need_somebody_to_limit_and_make_sense() {
+    for (text, why) in [
+        ("streams = 3", "auth.streams needs auth.tokens or auth.jwks"),
+        ("tokens = '/t'\nstreams = 0", "auth.streams must be from 1 to"),
+        ("tokens = '/t'\nburst = 3", "auth.burst needs calls_per_second beside it"),
+    ] {
+        let told = refusal(RawConfig::default(), Some(&format!("[auth]\n{text}")), &[]);
+        assert!(told.contains(why), "{told}");
+    }
+    let env = [("LESSOR_AUTH_TOKENS", "/t"), ("LESSOR_AUTH_CALLS_PER_SECOND", "50")];
+    let limits = load(RawConfig::default(), None, &env).unwrap().auth.limits;
+    assert_eq!((limits.calls_per_second, limits.burst, limits.streams), (Some(50), None, None));
+    let told = refusal(RawConfig::default(), None, &[("LESSOR_AUTH_STREAMS", "many")]);
+    assert!(told.contains("LESSOR_AUTH_STREAMS"), "{told}");
 }

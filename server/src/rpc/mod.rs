@@ -23,7 +23,6 @@ mod tls;
 mod unread;
 mod work;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -44,12 +43,11 @@ use self::observe::ObserveLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
 use self::tls::Incoming;
-use crate::auth::Credentials;
 use crate::broker::Broker;
 use crate::broker::travel::Traveller;
 use crate::telemetry::metrics::Metrics;
 
-pub(crate) use self::auth::{Gate, guard};
+pub(crate) use self::auth::{Gate, Porter, guard};
 pub(crate) use self::health::Health;
 pub use self::tls::{Error as TlsError, TlsFiles};
 pub(crate) use self::tls::{KeyKeeping, Keys, open as open_keys};
@@ -97,7 +95,7 @@ pub enum Error {
 /// What keeps strangers out.
 pub(crate) struct Guards {
     /// Who may call; `None`: everybody.
-    pub(crate) credentials: Option<Arc<Credentials>>,
+    pub(crate) porter: Option<Porter>,
     /// What connections are protected with; `None`: they are plain.
     pub(crate) keys: Option<Keys>,
 }
@@ -115,13 +113,13 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let Guards { credentials, keys } = guards;
+    let Guards { porter, keys } = guards;
     // The first layer is the outermost.
     let mut server = server()
         .layer(FrontLayer::new(pages, &DESCRIPTORS)?.allow(origins))
         .layer(ObserveLayer::new(metrics.calls(), &DESCRIPTORS))
         .layer(ShieldLayer::default())
-        .layer(AuthLayer::new(credentials));
+        .layer(AuthLayer::new(porter));
     let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
     let incoming = Incoming::new(tcp, keys);
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)

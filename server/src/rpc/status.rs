@@ -51,6 +51,7 @@ pub(super) enum Reason {
     QueueFull,
     StoreMemory,
     StoreUnavailable,
+    KeysUnavailable,
     WorkerSilent,
     Draining,
     CursorTrimmed,
@@ -94,7 +95,7 @@ enum Detail {
     Resource(&'static str),
     /// `PreconditionFailure`: the job or queue, with the reason as its type.
     Precondition,
-    /// `QuotaFailure`: the store or the queue.
+    /// `QuotaFailure`: the store, the queue, the broker or the caller.
     Quota,
 }
 
@@ -175,10 +176,10 @@ impl Reason {
             Self::LeaseSettled => row("LEASE_SETTLED", Code::FailedPrecondition, Detail::Precondition,
                 "the lease was settled before, by another verb", "log it")
                 .with(&["outcome"]),
-            Self::RateLimited => row("RATE_LIMITED", Code::ResourceExhausted, Detail::None,
+            Self::RateLimited => row("RATE_LIMITED", Code::ResourceExhausted, Detail::Quota,
                 "the caller calls more often than it may, or more work waits for the store than the broker keeps", "back off")
                 .after(500),
-            Self::TooManyStreams => row("TOO_MANY_STREAMS", Code::ResourceExhausted, Detail::None,
+            Self::TooManyStreams => row("TOO_MANY_STREAMS", Code::ResourceExhausted, Detail::Quota,
                 "more calls are under way than the broker serves, or more streams and waits than the caller may have", "back off")
                 .after(1000),
             Self::QueueFull => row("QUEUE_FULL", Code::ResourceExhausted, Detail::Quota,
@@ -191,6 +192,9 @@ impl Reason {
             Self::StoreUnavailable => row("STORE_UNAVAILABLE", Code::Unavailable, Detail::None,
                 "the store is away, starting, failing over or read-only", "retry")
                 .after(500),
+            Self::KeysUnavailable => row("KEYS_UNAVAILABLE", Code::Unavailable, Detail::None,
+                "the keys that JWTs are checked with could not be fetched since the broker started", "retry")
+                .after(1000),
             Self::WorkerSilent => row("WORKER_SILENT", Code::Unavailable, Detail::None,
                 "nothing came on a Work stream for three ping intervals", "open a new stream")
                 .after(250),
@@ -222,13 +226,26 @@ pub(super) struct Fault {
     /// The job or queue that it is about.
     subject: String,
     fields: Vec<FieldViolation>,
+    /// How long to wait, when that is known better than the table does.
+    retry_after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault that needs no more than a sentence.
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { reason, message, metadata: Vec::new(), subject: String::new(), fields: Vec::new() }
+        let (metadata, subject, fields) = (Vec::new(), String::new(), Vec::new());
+        Self { reason, message, metadata, subject, fields, retry_after: None }
+    }
+
+    /// More of something than `who` may have.
+    pub(super) fn quota(reason: Reason, message: impl Into<String>, who: &str) -> Self {
+        Self::new(reason, message).about(who)
+    }
+
+    /// The same fault, which may be over after so long.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// What the caller may not do without another role.
@@ -285,12 +302,13 @@ impl Fault {
                 details.add_precondition_failure_violation(row.word, &self.subject, &self.message);
             }
             Detail::Quota => {
-                let subject = if self.subject.is_empty() { "store" } else { &self.subject };
+                let whole = if self.reason == Reason::StoreMemory { "store" } else { "broker" };
+                let subject = if self.subject.is_empty() { whole } else { &self.subject };
                 details.add_quota_failure_violation(subject, &self.message);
             }
         }
-        if row.retry_after.is_some() {
-            details.set_retry_info(row.retry_after);
+        if let Some(usual) = row.retry_after {
+            details.set_retry_info(Some(self.retry_after.unwrap_or(usual)));
         }
         details
     }

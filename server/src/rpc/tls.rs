@@ -30,8 +30,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::auth::Peer;
-use crate::clock::Clock;
-use crate::files::{self, Unreadable, Watched};
+use crate::clock::{Clock, Timestamp};
+use crate::files::{self, Trouble, Unreadable, Watched};
 
 /// Handshakes under way at once.
 const MOST_HANDSHAKES: usize = 1024;
@@ -75,8 +75,7 @@ pub(crate) struct KeyKeeping {
     files: TlsFiles,
     watched: Watched,
     keys: Keys,
-    /// What was wrong at the last look.
-    trouble: Option<String>,
+    trouble: Trouble,
 }
 
 /// Reads certificates and key.
@@ -85,7 +84,8 @@ pub(crate) fn open(files: TlsFiles) -> Result<(Keys, KeyKeeping), Error> {
     paths.extend(files.client_ca.clone());
     let (watched, contents) = Watched::open(paths)?;
     let keys = Arc::new(ArcSwap::from_pointee(configure(&files, &contents)?));
-    let keeping = KeyKeeping { files, watched, keys: Arc::clone(&keys), trouble: None };
+    let keeping =
+        KeyKeeping { files, watched, keys: Arc::clone(&keys), trouble: Trouble::default() };
     Ok((keys, keeping))
 }
 
@@ -107,14 +107,10 @@ impl KeyKeeping {
             Ok(config) => {
                 tracing::info!("the certificates were read anew");
                 self.keys.store(Arc::new(config));
-                self.trouble = None;
+                self.trouble.is_over();
             }
             Err(error) => {
-                let error = error.to_string();
-                if self.trouble.as_ref() != Some(&error) {
-                    tracing::error!(error, "the certificates stay as they were");
-                }
-                self.trouble = Some(error);
+                self.trouble.is(&error.to_string(), "the certificates stay as they were");
             }
         }
     }
@@ -210,8 +206,8 @@ async fn shake_hands(stream: TcpStream, config: Arc<ServerConfig>) -> Option<Con
     match tokio::time::timeout(HANDSHAKE, accepting).await {
         Ok(Ok(stream)) => {
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let names = certificate.map_or_else(Vec::new, |it| names(it)).into();
-            Some(Connection::Tls(Box::new(stream), Peer { names }))
+            let peer = certificate.map_or_else(Peer::default, |it| peer(it));
+            Some(Connection::Tls(Box::new(stream), peer))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -221,9 +217,11 @@ async fn shake_hands(stream: TcpStream, config: Arc<ServerConfig>) -> Option<Con
     }
 }
 
-/// The names in a certificate, by which its owner is known.
-fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+/// The names in a certificate, by which its owner is known, and when it ends.
+fn peer(certificate: &CertificateDer<'_>) -> Peer {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Peer::default();
+    };
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let mut names = Vec::new();
     for name in alternative.iter().flat_map(|extension| &extension.value.general_names) {
@@ -235,7 +233,9 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     }
     let common = certificate.subject().iter_common_name();
     names.extend(common.filter_map(|name| Some(format!("cn:{}", name.as_str().ok()?))));
-    names
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    let ends = Timestamp::from_millis(seconds.saturating_mul(1000));
+    Peer { names: names.into(), ends: Some(ends) }
 }
 
 impl Stream for Incoming {

@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod tenure;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -23,9 +25,11 @@ use tower::{Layer, Service};
 pub(super) use self::access::Access;
 use self::access::Caller;
 pub(crate) use self::access::Gate;
+use self::tenure::{Tenure, bound};
 use super::status::{Fault, Reason};
-use crate::auth::{Call, Credentials, Denied, Principal, Reach, Shown};
+use crate::auth::{Call, Credentials, Denied, Excess, Known, Principal, Reach, Shown};
 use crate::broker::lease::QueuePattern;
+use crate::clock::{Clock, Timestamp};
 
 /// Where the numbers of a broker are.
 const METRICS: &str = "/metrics";
@@ -38,17 +42,58 @@ const OPEN: &str = "/grpc.health.v1.Health/";
 pub(crate) struct Peer {
     /// As `uri:…`, `dns:…` and `cn:…`.
     pub(crate) names: Arc<[String]>,
+    /// When the certificate ends.
+    pub(crate) ends: Option<Timestamp>,
 }
 
-/// Puts a [`Doorway`] before a service; without credentials it is not there.
+/// Who may call, and the clock by which that is decided.
+#[derive(Clone)]
+pub(crate) struct Porter {
+    credentials: Arc<Credentials>,
+    clock: Clock,
+}
+
+impl Porter {
+    pub(crate) fn new(credentials: Arc<Credentials>, clock: Clock) -> Self {
+        Self { credentials, clock }
+    }
+}
+
+/// What a call shows: its token, and the certificate of its connection.
+struct Badge {
+    bearer: Option<String>,
+    peer: Peer,
+}
+
+impl Badge {
+    fn of<B>(request: &Request<B>) -> Result<Self, Fault> {
+        let bearer = bearer(request.headers())?.map(str::to_owned);
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        Ok(Self { bearer, peer })
+    }
+
+    fn shown(&self) -> Shown<'_> {
+        let Peer { names, ends } = &self.peer;
+        Shown { bearer: self.bearer.as_deref(), certificate: names, certificate_ends: *ends }
+    }
+}
+
+/// Whose badge it is.
+async fn known(porter: &Porter, badge: Result<Badge, Fault>) -> Result<(Badge, Known), Fault> {
+    let (badge, now) = (badge?, porter.clock.now());
+    let known = porter.credentials.identify(badge.shown(), now).await?;
+    Ok((badge, known))
+}
+
+/// Puts a [`Doorway`] before a service; without a porter it is not there.
 #[derive(Clone)]
 pub(super) struct AuthLayer {
-    credentials: Option<Arc<Credentials>>,
+    porter: Option<Porter>,
 }
 
 impl AuthLayer {
-    pub(super) fn new(credentials: Option<Arc<Credentials>>) -> Self {
-        Self { credentials }
+    pub(super) fn new(porter: Option<Porter>) -> Self {
+        Self { porter }
     }
 }
 
@@ -56,7 +101,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Doorway<S>;
 
     fn layer(&self, inner: S) -> Doorway<S> {
-        Doorway { inner, credentials: self.credentials.clone() }
+        Doorway { inner, porter: self.porter.clone() }
     }
 }
 
@@ -64,7 +109,7 @@ impl<S> Layer<S> for AuthLayer {
 #[derive(Clone)]
 pub(super) struct Doorway<S> {
     inner: S,
-    credentials: Option<Arc<Credentials>>,
+    porter: Option<Porter>,
 }
 
 impl<S> Service<Request<Body>> for Doorway<S>
@@ -83,26 +128,37 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(credentials) = &self.credentials else {
+        let Some(porter) = &self.porter else {
             return Either::Left(self.inner.call(request));
         };
         if request.uri().path().starts_with(OPEN) {
             return Either::Left(self.inner.call(request));
         }
-        let credentials = Arc::clone(credentials);
+        let porter = porter.clone();
         // The clone may not be ready; the service that was asked is.
         let unasked = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, unasked);
         Either::Right(Box::pin(async move {
             let path = request.uri().path().to_owned();
-            let principal = match identify(&credentials, &request) {
-                Ok(principal) => principal,
+            let (badge, known) = match known(&porter, Badge::of(&request)).await {
+                Ok(found) => found,
                 Err(fault) => {
                     audit::refused(None, &path, &fault);
                     return Ok(Status::from(fault).into_http());
                 }
             };
-            let Some(call) = Call::at(&path) else {
+            let principal = Arc::clone(&known.principal);
+            let call = Call::at(&path);
+            let lasting = call.map_or(Lasting::Short, lasting);
+            let place = match porter.credentials.count(
+                &principal,
+                lasting != Lasting::Short,
+                &porter.clock,
+            ) {
+                Ok(place) => place,
+                Err(excess) => return Ok(Status::from(over(&principal, excess)).into_http()),
+            };
+            let Some(call) = call else {
                 // Reflection is for whoever is known; what there is not, the services tell.
                 return inner.call(request).await;
             };
@@ -113,7 +169,21 @@ where
             }
             let caller = Arc::new(Caller::new(principal, call));
             request.extensions_mut().insert(Arc::clone(&caller));
-            let answer = inner.call(request).await;
+            let answer = match lasting {
+                Lasting::Short => inner.call(request).await,
+                Lasting::Wait => tokio::select! {
+                    // What was leased at the last moment is handed over.
+                    biased;
+                    answer = inner.call(request) => answer,
+                    fault = Tenure::new(porter, badge, known).ended() => {
+                        Ok(Status::from(fault).into_http())
+                    }
+                },
+                Lasting::Stream => {
+                    let ended = Tenure::new(porter, badge, known).ended().boxed();
+                    inner.call(request).await.map(|answer| bound(answer, ended, place))
+                }
+            };
             if let Ok(answer) = &answer {
                 audit::answered(&caller, answer.headers());
             }
@@ -122,24 +192,58 @@ where
     }
 }
 
+/// How long a call lasts, and what its answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    /// As long as it takes to do what it asks for.
+    Short,
+    /// As long as it waits.
+    Wait,
+    /// Until one of both ends it.
+    Stream,
+}
+
+fn lasting(call: Call) -> Lasting {
+    match call {
+        Call::Work | Call::WatchEvents => Lasting::Stream,
+        Call::Lease | Call::WaitJob => Lasting::Wait,
+        _ => Lasting::Short,
+    }
+}
+
+/// More calls than a principal may make.
+fn over(principal: &Principal, excess: Excess) -> Fault {
+    let name = principal.name();
+    match excess {
+        Excess::Calls { limit, wait } => {
+            let message = format!("{name} may make {limit} calls a second");
+            Fault::quota(Reason::RateLimited, message, name).after(wait)
+        }
+        Excess::Streams { limit } => {
+            let message = format!("{name} may have {limit} streams and waits under way");
+            Fault::quota(Reason::TooManyStreams, message, name)
+        }
+    }
+}
+
 /// Keeps the numbers of a broker, among its pages, to those who may view them.
-pub(crate) fn guard(pages: Router, credentials: Option<Arc<Credentials>>) -> Router {
-    let Some(credentials) = credentials else { return pages };
+pub(crate) fn guard(pages: Router, porter: Option<Porter>) -> Router {
+    let Some(porter) = porter else { return pages };
     pages.layer(from_fn(move |request: Request<axum::body::Body>, next: Next| {
-        let credentials = Arc::clone(&credentials);
+        let porter = porter.clone();
         async move {
             if request.uri().path() != METRICS {
                 return next.run(request).await;
             }
-            match identify(&credentials, &request) {
+            match known(&porter, Badge::of(&request)).await {
                 // They name all queues.
-                Ok(principal)
+                Ok((_, Known { principal, .. }))
                     if principal.reach_of(Call::GetQueueStats, &QueuePattern::all())
                         == Reach::Any =>
                 {
                     next.run(request).await
                 }
-                Ok(principal) => {
+                Ok((_, Known { principal, .. })) => {
                     let fault = access::forbidden(&principal, Call::GetQueueStats, Some(METRICS));
                     audit::refused(Some(&principal), METRICS, &fault);
                     (StatusCode::FORBIDDEN, "the numbers need the role viewer for all queues\n")
@@ -154,13 +258,6 @@ pub(crate) fn guard(pages: Router, credentials: Option<Arc<Credentials>>) -> Rou
             }
         }
     }))
-}
-
-fn identify<B>(credentials: &Credentials, request: &Request<B>) -> Result<Arc<Principal>, Fault> {
-    let peer = request.extensions().get::<Peer>();
-    let bearer = bearer(request.headers())?;
-    let certificate = peer.map_or(&[][..], |peer| &peer.names);
-    credentials.principal(Shown { bearer, certificate }).map_err(Fault::from)
 }
 
 /// The token of the call; `None` when it has no such header.
@@ -183,8 +280,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
 impl From<Denied> for Fault {
     fn from(why: Denied) -> Self {
         let reason = match why {
-            Denied::Nothing | Denied::Unknown => Reason::NoCredential,
-            Denied::Expired => Reason::Expired,
+            Denied::Expired | Denied::Changed => Reason::Expired,
+            Denied::NoKeys => Reason::KeysUnavailable,
+            _ => Reason::NoCredential,
         };
         Self::new(reason, why.to_string())
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::job::{JobName, QueueName, ScheduleId, State};
 use crate::store::Room;
 
-const ALL: [Reason; 34] = [
+const ALL: [Reason; 35] = [
     Reason::NoCredential,
     Reason::Expired,
     Reason::Role,
@@ -32,6 +32,7 @@ const ALL: [Reason; 34] = [
     Reason::QueueFull,
     Reason::StoreMemory,
     Reason::StoreUnavailable,
+    Reason::KeysUnavailable,
     Reason::WorkerSilent,
     Reason::Draining,
     Reason::CursorTrimmed,
@@ -92,6 +93,7 @@ fn faults() -> Vec<Fault> {
     faults.push(Fault::role("not allowed", Role::Operator));
     faults.push(crate::auth::Denied::Nothing.into());
     faults.push(crate::auth::Denied::Expired.into());
+    faults.push(crate::auth::Denied::NoKeys.into());
     faults.push(Fault::new(Reason::NotOwner, "not one of its own"));
     faults
 }

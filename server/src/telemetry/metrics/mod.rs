@@ -51,6 +51,7 @@ struct Parts {
     calls: Calls,
     operations: Operations,
     lag: BoundHistogram<f64>,
+    key_refreshes: Counter<u64>,
     stock: Stock,
     /// Its thread sends as long as it is here.
     _collector: Option<Collector>,
@@ -90,6 +91,7 @@ impl Metrics {
             calls: Calls::new(&meter),
             operations: Operations::new(&meter),
             lag: meter.histogram(&table::EVENTS_LAG).bind(&[]),
+            key_refreshes: meter.counter(&table::KEY_REFRESHES),
             provider,
             registry,
             jobs,
@@ -121,6 +123,12 @@ impl Metrics {
     /// A watcher was handed events, the oldest of which is so old.
     pub fn lagged(&self, lag: Duration) {
         self.0.lag.record(lag.as_secs_f64());
+    }
+
+    /// The keys of JWT were read again, or could not be.
+    pub fn keys_refreshed(&self, went_well: bool) {
+        let outcome = if went_well { "done" } else { "failed" };
+        self.0.key_refreshes.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// All metrics in the text format of Prometheus. Takes milliseconds when there are many.

@@ -162,6 +162,9 @@ table! {
             "Operations of the store that failed.") };
     STORE_UP = broker("lessor.store.up", Kind::Gauge, "",
         "1 when the store answers and takes writes, else 0.");
+    KEY_REFRESHES = Metric { labels: &["outcome"], series: 2,
+        ..broker("lessor.auth.key_refreshes", Kind::Counter, "{refresh}",
+            "Times the keys of JWT were read again, by whether that was done or failed.") };
     DRAINING = broker("lessor.draining", Kind::Gauge, "",
         "1 while the broker shuts down, else 0.");
     BUILD_INFO = Metric { labels: &["version", "store"],
