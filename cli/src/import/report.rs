@@ -176,6 +176,9 @@ impl QueueReport {
             .iter()
             .map(|(why, jobs)| (why.clone(), Tally { jobs: *jobs, examples: Vec::new() }));
         let warnings = survey.warnings.iter().map(|text| (text.clone(), Tally::default()));
+        let nothing = (survey.waiting.is_empty() && survey.left_out.is_empty())
+            .then(|| "nothing of it was found: look at its name".to_owned());
+        let warnings = warnings.chain(nothing.map(|text| (text, Tally::default())));
         let schedules = survey.schedules.iter().map(|it| it.command(&to)).collect();
         let mut report = Self {
             left_out: left_out.collect(),

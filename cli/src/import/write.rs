@@ -52,6 +52,11 @@ impl<'a> Writer<'a> {
         written: &mut Written,
     ) -> anyhow::Result<()> {
         let size = job.encoded_len();
+        if size > MOST_BYTES {
+            // No call can carry it, so that the broker could not even refuse it.
+            written.refuse(&id, 2, &format!("its {size} bytes are too many for a job"));
+            return Ok(());
+        }
         if self.pending.len() == MOST_JOBS || self.bytes + size > MOST_BYTES {
             self.flush(written).await?;
         }
@@ -75,7 +80,10 @@ impl<'a> Writer<'a> {
             match result {
                 Ok(enqueued) => written.note(&enqueued),
                 Err(error) if self.is_there(job, &error).await? => written.already_there += 1,
-                Err(error) => written.refuse(id, &error),
+                Err(error) => {
+                    let code = failure::exit_code(error.code());
+                    written.refuse(id, code, &failure::sentence(&error));
+                }
             }
         }
         Ok(())
@@ -114,11 +122,11 @@ impl Written {
         }
     }
 
-    fn refuse(&mut self, id: &str, error: &lessor::Error) {
+    fn refuse(&mut self, id: &str, code: u8, why: &str) {
         self.refused += 1;
-        self.failed.get_or_insert(failure::exit_code(error.code()));
+        self.failed.get_or_insert(code);
         if self.refusals.len() < TOLD {
-            self.refusals.push(format!("{id}: {}", failure::sentence(error)));
+            self.refusals.push(format!("{id}: {why}"));
         }
     }
 }

@@ -57,7 +57,8 @@ const JOBS: &str = r#"
         ('d d', 'chat', '[]', 'pending', 0, 0, 1, 1600000000, 't4', NULL, NULL, NULL),
         ('e', 'chat', '[]', 'pending', 0, 0, 1, NULL, 't5', NULL, NULL, 2),
         ('f', 'chat', '[]', 'processing', 0, 1, 1, NULL, 't6', NULL, NULL, 0),
-        ('g', 'chat', '[]', 'completed', 0, 1, 1, NULL, 't7', NULL, NULL, 0);
+        ('g', 'chat', '[]', 'completed', 0, 1, 1, NULL, 't7', NULL, NULL, 0),
+        ('h', 'chat', zeroblob(4000000), 'pending', 0, 0, 1, NULL, 't8', NULL, NULL, 0);
 "#;
 
 #[test]
@@ -68,14 +69,15 @@ fn rows_that_wait_become_jobs_and_the_table_stays() {
     // The time of c is beyond what a job may have here.
     let dry = app.import(&broker, "llm_jobs", &["--to-queue", "llm"]).report(2);
     let queue = &dry["queues"][0];
-    assert_eq!((&queue["waiting"], &queue["delayed"]), (&2.into(), &2.into()), "{dry}");
-    assert_eq!((&queue["created"], &queue["refused"]), (&3.into(), &1.into()), "{dry}");
+    assert_eq!((&queue["waiting"], &queue["delayed"]), (&3.into(), &2.into()), "{dry}");
+    assert_eq!((&queue["created"], &queue["refused"]), (&3.into(), &2.into()), "{dry}");
     assert_eq!(broker.run(&["queues"]).json(), serde_json::json!([]));
 
     let report = app.import(&broker, "llm_jobs", &["--to-queue", "llm", "--execute"]).report(2);
     let queue = &report["queues"][0];
-    assert_eq!((&queue["created"], &queue["refused"]), (&3.into(), &1.into()), "{report}");
-    assert!(text(&queue["refusals"][0]).starts_with("c: schedule_time"), "{report}");
+    assert_eq!((&queue["created"], &queue["refused"]), (&3.into(), &2.into()), "{report}");
+    assert!(text(&queue["refusals"][0]).starts_with("h: its 4000"), "{report}");
+    assert!(text(&queue["refusals"][1]).starts_with("c: schedule_time"), "{report}");
     let left = &queue["leftOut"];
     assert_eq!(left["they wait for other jobs"]["jobs"], 1, "{left}");
     assert_eq!(left["active: the old workers finish them"]["jobs"], 1, "{left}");
@@ -104,8 +106,8 @@ fn a_dry_run_does_without_a_broker_and_an_import_does_not() {
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let path = app.path();
     let command = ["import", "sqlite", "--from", path.to_str().unwrap(), "--table", "llm_jobs"];
-    let dry = run(&nobody, &[&command[..], &["--timeout", "1s"]].concat(), "").report(0);
-    assert_eq!((&dry["asked"], &dry["queues"][0]["waiting"]), (&false.into(), &2.into()), "{dry}");
+    let dry = run(&nobody, &[&command[..], &["--timeout", "1s"]].concat(), "").report(2);
+    assert_eq!((&dry["asked"], &dry["queues"][0]["waiting"]), (&false.into(), &3.into()), "{dry}");
     run(&nobody, &[&command[..], &["--timeout", "1s", "--execute"]].concat(), "")
         .failed(6, &["to go on, repeat the command"]);
 }
@@ -124,6 +126,9 @@ fn columns_and_states_can_be_named() {
     app.import(&broker, table, &[]).failed(2, &["--map id=COLUMN", "key, on, body"]);
     app.import(&broker, "work", &[]).failed(2, &["no table work"]);
     let map = ["--map", "id=key,status=st", "--map", "queue=on,payload=body,priority=p"];
+    let report = app.import(&broker, table, &[&map[..], &["--queue", "mial"]].concat()).json();
+    let warnings = &report["queues"][0]["warnings"];
+    assert!(!warnings["nothing of it was found: look at its name"].is_null(), "{report}");
     app.import(&broker, table, &["--map", "id=nothing"]).failed(2, &["no column nothing"]);
     app.import(&broker, table, &["--map", "what=p"]).failed(2, &["no field what", "run-at"]);
 
