@@ -23,6 +23,8 @@ const AS_NOBODY = [
   `--reuid=${NOBODY}`,
   `--regid=${NOBODY}`,
   "--clear-groups",
+  // It ends with whoever started it.
+  "--pdeathsig=INT",
   "--securebits=+no_setuid_fixup",
   "--inh-caps=+dac_read_search",
   "--ambient-caps=+dac_read_search",

@@ -18,10 +18,11 @@ before(async () => {
 });
 after(() => stage?.stop());
 
-/** Waits until a job is told about in this way. */
-async function told(job: { name: string }, type: EventType): Promise<JobEvent> {
-  for await (const event of stage.client.watch({ job })) if (event.type === type) return event;
-  throw new Error(`the job ended without ${type}`);
+/** Waits until a job is told about in this way, or finds that it was. */
+async function told(job: { name: string; queue: string }, type: EventType): Promise<JobEvent> {
+  const watch = stage.client.watch({ queues: job.queue, types: [type], oldest: true });
+  for await (const event of watch) if (event.job === job.name) return event;
+  throw new Error("the watch has no end");
 }
 
 async function count(query: string, ...values: unknown[]): Promise<number> {

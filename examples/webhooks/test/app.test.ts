@@ -18,10 +18,13 @@ async function staged(t: TestContext): Promise<Stage> {
   return stage;
 }
 
-/** The events of a job, to its end. */
-async function lifeOf({ client }: Stage, job: { name: string }): Promise<JobEvent[]> {
+/** The events of a job from its first on, to its end. */
+async function lifeOf({ client }: Stage, job: { name: string; queue: string }) {
   const events: JobEvent[] = [];
-  for await (const event of client.watch({ job })) events.push(event);
+  for await (const event of client.watch({ queues: job.queue, oldest: true })) {
+    if (event.job === job.name) events.push(event);
+    if (event.job === job.name && event.toState === "succeeded") break;
+  }
   return events;
 }
 
