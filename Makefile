@@ -59,7 +59,7 @@ demo-parts: $(demo_venv)/.stubs $(node_worker)/gen/.stubs
 	cargo build --locked --package lessor-cli --package lessor-demo-worker
 
 .PHONY: test
-test: test-rust test-connect test-telemetry test-import test-demo test-plain test-client-rust test-client-python test-client-node test-client-go test-helm test-keda test-examples ## Run all tests
+test: test-rust test-connect test-telemetry test-import test-demo test-plain test-client-rust test-client-python test-client-node test-client-go test-helm test-deploy test-keda test-examples ## Run all tests
 
 .PHONY: test-rust
 test-rust: redis ## Run the tests of all Rust packages
@@ -246,6 +246,11 @@ lint-scenarios:
 .PHONY: lint-helm
 lint-helm: $(chart_tools) $(schemas)/.ready
 	scripts/lint-chart $(tools) $(schemas)
+
+.PHONY: test-deploy
+test-deploy:
+	cargo build --locked --package lessor-cli
+	scripts/test-deploy $(target)/debug/lessor
 
 .PHONY: test-helm
 test-helm: $(chart_tools)
