@@ -25,6 +25,9 @@ rm -rf "$dir"
 
 const ATTEMPTS: u32 = 10;
 
+/// The page that says what a broker may do on its Redis.
+const PAGE: &str = include_str!("../../docs/operations/redis.md");
+
 /// The URL of a server that all cases share; each has a namespace of its own in it.
 pub(crate) fn url() -> &'static str {
     static SERVER: OnceLock<RedisServer> = OnceLock::new();
@@ -66,6 +69,14 @@ fn start() -> RedisServer {
     panic!("redis-server does not start:\n{why}");
 }
 
+/// The user of the documentation, so that brokers are tested with the rights that it gives them, but
+/// in any namespace.
+fn documented_user() -> Vec<String> {
+    let command = PAGE.lines().find_map(|line| line.strip_prefix("ACL SETUSER "));
+    let rules = command.unwrap().split(' ');
+    rules.map(|rule| rule.replace("{lessor", "{*").replace("&lessor", "&*")).collect()
+}
+
 /// Starts a server on a free port; when it ends instead, what it said.
 fn launch() -> Result<RedisServer, String> {
     let dir = tempfile::Builder::new().prefix("lessor-e2e-").tempdir().unwrap().keep();
@@ -76,12 +87,14 @@ fn launch() -> Result<RedisServer, String> {
         .args(["redis-server", "--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(&dir)
+        .arg("--user")
+        .args(documented_user())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(watchdog.stdout.take().unwrap()).lines();
-    let server = RedisServer { url: format!("redis://127.0.0.1:{port}"), watchdog };
+    let server = RedisServer { url: format!("redis://lessor:PASSWORD@127.0.0.1:{port}"), watchdog };
     let mut output = String::new();
     for line in lines {
         let line = line.unwrap();

@@ -9,6 +9,7 @@ mod codec;
 mod connect;
 mod documents;
 mod feed;
+mod fitness;
 mod habits;
 mod hot;
 mod keys;
@@ -31,11 +32,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::address::Address;
 use self::connect::Link;
+use self::fitness::Fitness;
 use self::habits::Habits;
 use self::keys::Namespace;
 use self::scripts::{Call, Ran, Script, Scripts, unavailable};
 use super::{
-    Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Error, Extended, Extension,
+    Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Extended, Extension,
     Following, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
     REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
 };
@@ -74,7 +76,6 @@ pub struct RedisStore {
     registered: Mutex<HashSet<QueueName>>,
     /// The epoch as last seen.
     epoch: Mutex<Option<String>>,
-    warnings: Vec<String>,
     /// Names this broker in its messages.
     origin: String,
     habits: Habits,
@@ -90,7 +91,7 @@ impl RedisStore {
     pub async fn open(url: &str, options: &RedisOptions) -> Result<Arc<Self>> {
         let address = Address::parse(url)?;
         let link = address.connect().await.map_err(unavailable)?;
-        let mut store = Self {
+        let store = Self {
             address,
             namespace: Namespace::new(&options.namespace),
             link,
@@ -98,55 +99,22 @@ impl RedisStore {
             signals: broadcast::Sender::new(SIGNALS),
             registered: Mutex::default(),
             epoch: Mutex::default(),
-            warnings: Vec::new(),
             origin: format!("{:016x}", fastrand::u64(..)),
             habits: Habits::default(),
             followers: Arc::default(),
             follower_came: Notify::new(),
             hears_log: watch::Sender::new(false),
         };
-        store.check_version().await?;
-        store.check_eviction(options.allow_eviction).await?;
+        let fitness = store.fitness().await?;
+        fitness.require(options.allow_eviction)?;
+        for warning in fitness.warnings() {
+            tracing::warn!("{warning}");
+        }
         Ok(Arc::new(store))
     }
 
-    async fn check_version(&self) -> Result<()> {
-        let version = self.version().await?;
-        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-        let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        if found < (6, 2) {
-            return Err(Error::Unusable(format!("Redis {version} is too old; 6.2 is the oldest")));
-        }
-        Ok(())
-    }
-
-    /// A server that evicts keys would lose jobs without a word.
-    async fn check_eviction(&mut self, allowed: bool) -> Result<()> {
-        let asked = self.ask(redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy")).await;
-        let policy = match asked {
-            Ok(answer) => reply::text_after(&answer, "maxmemory-policy"),
-            Err(error) => {
-                tracing::warn!(%error, "the server does not tell its maxmemory-policy; it must be noeviction");
-                self.warnings.push("maxmemory-policy is unknown; it must be noeviction".to_owned());
-                return Ok(());
-            }
-        };
-        match policy.as_deref() {
-            None | Some("noeviction") => Ok(()),
-            Some(policy) if allowed => {
-                self.warnings.push(format!("maxmemory-policy is {policy}: jobs may be evicted"));
-                Ok(())
-            }
-            Some(policy) => Err(Error::Unusable(format!(
-                "maxmemory-policy is {policy}, so Redis may evict jobs; set it to noeviction, \
-                 or allow eviction explicitly"
-            ))),
-        }
-    }
-
-    async fn version(&self) -> Result<String> {
-        let info = self.ask(redis::cmd("INFO").arg("server")).await?;
-        reply::version(&info).ok_or_else(|| Error::Unusable("the server tells no version".into()))
+    async fn fitness(&self) -> Result<Fitness> {
+        Ok(Fitness::read(&self.ask(&redis::cmd("INFO")).await?))
     }
 
     async fn ask(&self, command: &redis::Cmd) -> Result<Value> {
@@ -457,10 +425,11 @@ impl Store for RedisStore {
     }
 
     async fn status(&self) -> Result<Status> {
+        let fitness = self.fitness().await?;
         Ok(Status {
-            version: format!("redis {}", self.version().await?),
+            version: format!("redis {}", fitness.version()?),
             epoch: self.epoch().await?,
-            warnings: self.warnings.clone(),
+            warnings: fitness.warnings(),
         })
     }
 

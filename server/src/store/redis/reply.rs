@@ -54,33 +54,12 @@ pub(super) fn moment(value: &Value) -> Option<Timestamp> {
     whole.parse().ok().map(Timestamp::from_millis)
 }
 
-/// The value that follows `name` in a list or map of pairs; in a cluster one server's.
-pub(super) fn text_after(value: &Value, name: &str) -> Option<String> {
+/// The texts of an answer that may be of many servers.
+pub(super) fn texts(value: &Value) -> Vec<String> {
     match value {
-        Value::Array(values) => {
-            let at = values.iter().position(|value| text(value).as_deref() == Some(name));
-            match at {
-                Some(at) => values.get(at + 1).and_then(text),
-                None => values.iter().find_map(|value| text_after(value, name)),
-            }
-        }
-        Value::Map(pairs) => pairs.iter().find_map(|(key, value)| {
-            if text(key).as_deref() == Some(name) { text(value) } else { text_after(value, name) }
-        }),
-        _ => None,
-    }
-}
-
-/// The server's version out of `INFO server`; in a cluster one server's.
-pub(super) fn version(value: &Value) -> Option<String> {
-    match value {
-        Value::Map(pairs) => pairs.iter().find_map(|(_, value)| version(value)),
-        Value::Array(values) => values.iter().find_map(version),
-        other => {
-            let info = text(other)?;
-            let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"))?;
-            Some(line.trim().to_owned())
-        }
+        Value::Map(pairs) => pairs.iter().flat_map(|(_, value)| texts(value)).collect(),
+        Value::Array(values) => values.iter().flat_map(texts).collect(),
+        other => text(other).into_iter().collect(),
     }
 }
 
