@@ -62,3 +62,19 @@ test("a watch that nobody answers is given up in time", async (t) => {
   t.after(() => broker.thaw());
   await assert.rejects(client.watch({ queues: stage.queue }).open(), DeadlineError);
 });
+
+test("what a handler reports last is told before its job is settled", async (t) => {
+  const broker = await Broker.start();
+  t.after(() => broker.stop());
+  const stage = new Stage(t, broker.address);
+  const jobs = await stage.client.enqueueBatch(
+    stage.queue,
+    Array.from({ length: 50 }, () => ({ type: "t" })),
+  );
+  // Nobody waits for it.
+  stage.worker((_, { progress }) => void progress(100), { concurrency: 16 });
+  for (const { job } of jobs) {
+    const done = await stage.client.wait(job);
+    assert.deepEqual([done.state, done.progress?.percent], ["succeeded", 100]);
+  }
+});

@@ -38,6 +38,8 @@ export class Attempt {
   readonly #abandoned: Promise<never>;
   #abandon: (error: Error) => void = () => {};
   #isFreed = false;
+  /** Progress and checkpoints whose answer is open. */
+  readonly #reports = new Set<Promise<void>>();
 
   constructor(
     readonly lease: Lease,
@@ -141,6 +143,8 @@ export class Attempt {
       this.#isFreed = true;
       this.parts.freed();
     }
+    // After the settle they would find no lease.
+    if (this.#reports.size > 0) await Promise.allSettled(this.#reports);
     if (lease.isLost) return { ending: "lost", error: this.signal.reason };
     const { telemetry, source } = this.parts;
     const span = telemetry.settle(settlement.verb, this.job);
@@ -161,6 +165,13 @@ export class Attempt {
     }
   }
 
+  #report(report: Promise<void>): Promise<void> {
+    this.#reports.add(report);
+    const forget = () => this.#reports.delete(report);
+    report.then(forget, forget);
+    return report;
+  }
+
   #attemptTimer(): NodeJS.Timeout | undefined {
     const { attemptRemaining } = this.lease.leased;
     const ms = timerMs(attemptRemaining && durationMs(attemptRemaining));
@@ -179,7 +190,7 @@ export class Attempt {
       workerId,
       logger: this.#logger,
       queue: this.job.queue,
-      extend: (request) => source.extend(this.lease, request),
+      extend: (request) => this.#report(source.extend(this.lease, request)),
       reported: (progress) => progressed(this.job, progress),
     });
   }
