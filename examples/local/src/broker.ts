@@ -19,7 +19,19 @@ export interface Identity {
   name: string;
   roles: string[];
   queues: string[];
-  ownJobs?: boolean;
+}
+
+/** Who signs the tokens of users. */
+export interface UserKeys {
+  /** A JSON Web Key Set. */
+  keys: object;
+  issuer: string;
+  audience: string;
+}
+
+export interface BrokerOptions {
+  identities?: readonly Identity[];
+  users?: UserKeys;
 }
 
 export class Broker {
@@ -34,8 +46,8 @@ export class Broker {
     readonly tokens: Readonly<Record<string, string>>,
   ) {}
 
-  /** Without identities everybody may do everything. */
-  static async start(identities: readonly Identity[] = []): Promise<Broker> {
+  /** Without identities and keys everybody may do everything. */
+  static async start({ identities = [], users }: BrokerOptions = {}): Promise<Broker> {
     const folder = await mkdtemp(join(tmpdir(), "lessor-example-"));
     const tokens: Record<string, string> = {};
     const options = ["--listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--log", "error"];
@@ -48,6 +60,12 @@ export class Broker {
       });
       await writeFile(file, (await Promise.all(entries)).join("\n"));
       options.push("--auth-tokens", file);
+    }
+    if (users) {
+      const file = join(folder, "keys.json");
+      await writeFile(file, JSON.stringify(users.keys));
+      options.push("--auth-jwks", file, "--auth-jwt-issuer", users.issuer);
+      options.push("--auth-jwt-audience", users.audience);
     }
     const child = spawn(BINARY, ["serve", ...options], { stdio: ["ignore", "pipe", "inherit"] });
     child.once("error", (error) => console.error(`${BINARY}: ${error.message}; make build`));
@@ -82,13 +100,12 @@ export class Broker {
   }
 }
 
-function entryOf({ name, roles, queues, ownJobs }: Identity, digest: string): string {
+function entryOf({ name, roles, queues }: Identity, digest: string): string {
   return [
     "[[identity]]",
     `name = ${JSON.stringify(name)}`,
     `roles = ${JSON.stringify(roles)}`,
     `queues = ${JSON.stringify(queues)}`,
-    ...(ownJobs === undefined ? [] : [`own_jobs = ${ownJobs}`]),
     `tokens = [${JSON.stringify(digest)}]`,
     "",
   ].join("\n");

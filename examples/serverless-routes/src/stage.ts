@@ -1,10 +1,10 @@
 // The whole of it on this machine: a broker that knows the callers, and the app with its secrets.
 
+import { exportJWK, generateKeyPair } from "jose";
 import { Broker } from "lessor-examples-local/broker";
 import { type App, serve } from "./server.js";
 import { cookieOf } from "./session.js";
-
-const USERS = ["ada", "grace"];
+import { ALGORITHM, AUDIENCE, ISSUER } from "./user-token.js";
 
 export interface Stage {
   readonly broker: Broker;
@@ -17,16 +17,23 @@ export interface Stage {
 }
 
 export async function startStage(): Promise<Stage> {
-  const queues = ["tools"];
-  const broker = await Broker.start([
-    ...USERS.map((name) => ({ name, roles: ["producer"], queues, ownJobs: true })),
-    { name: "worker", roles: ["worker"], queues },
-    { name: "deployment", roles: ["admin"], queues: ["*"] },
-  ]);
-  const { worker, deployment, ...users } = broker.tokens;
+  const { publicKey, privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
+  const kid = "users";
+  const broker = await Broker.start({
+    identities: [
+      { name: "worker", roles: ["worker"], queues: ["tools"] },
+      { name: "deployment", roles: ["admin"], queues: ["*"] },
+    ],
+    users: {
+      keys: { keys: [{ ...(await exportJWK(publicKey)), kid, alg: ALGORITHM, use: "sig" }] },
+      issuer: ISSUER,
+      audience: AUDIENCE,
+    },
+  });
+  const { worker, deployment } = broker.tokens;
   Object.assign(process.env, {
     LESSOR_SERVER: broker.address,
-    USER_TOKENS: JSON.stringify(users),
+    USER_KEY: JSON.stringify({ ...(await exportJWK(privateKey)), kid }),
     WORKER_TOKEN: worker,
     DEPLOY_TOKEN: deployment,
     WORKER_SECRET: crypto.randomUUID(),

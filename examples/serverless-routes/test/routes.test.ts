@@ -3,9 +3,11 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, beforeEach, test } from "node:test";
+import { exportJWK, generateKeyPair } from "jose";
 import { clientOfWorker } from "../src/broker.js";
 import { createSchedules } from "../src/schedules.js";
 import { type Stage, startStage } from "../src/stage.js";
+import { ALGORITHM } from "../src/user-token.js";
 
 const data = { text: "one three" };
 let stage: Stage;
@@ -59,6 +61,16 @@ test("nobody gets in without a session, a worker without its secret neither", as
   const authorization = `Bearer ${crypto.randomUUID()}`;
   const poked = await stage.as(undefined, "/api/workers", {}, { authorization });
   assert.equal(poked.status, 401);
+});
+
+test("a user's token that somebody else signed opens nothing", async () => {
+  const { USER_KEY = "" } = process.env;
+  const { privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
+  const { kid } = JSON.parse(USER_KEY);
+  process.env.USER_KEY = JSON.stringify({ ...(await exportJWK(privateKey)), kid });
+  const response = await stage.as("ada", "/api/jobs", { type: "word-count", data });
+  process.env.USER_KEY = USER_KEY;
+  assert.equal(response.status, 401);
 });
 
 test("the secret of the workers opens nothing else", async () => {
