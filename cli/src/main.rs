@@ -84,7 +84,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Client(Box<client::Command>),
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Config(config::Config),
     Doctor(doctor::Doctor),
     #[command(subcommand)]
