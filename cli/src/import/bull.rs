@@ -72,27 +72,54 @@ impl Store {
         Ok(())
     }
 
-    /// What makes jobs of BullMQ again and again has a hash of its own; of Bull, and of older
-    /// versions, only the next job tells what it is.
+    /// What makes jobs again and again. The next job of each tells what it is; where there is none,
+    /// BullMQ has a hash that does.
     async fn schedules(
         &mut self,
         queue: &str,
         next: &[String],
         survey: &mut Survey,
     ) -> anyhow::Result<()> {
+        let mut known = HashSet::new();
+        for id in next {
+            let fields = ["name", "data", "opts", "rjk"];
+            let hash = cmd("HMGET").arg(self.key(queue, id)).arg(&fields).take();
+            let [name, data, opts, key]: [Option<String>; 4] = self.reader.ask(&hash).await?;
+            let opts: Value =
+                opts.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or_default();
+            let key = key.as_deref().or_else(|| opts["repeat"]["key"].as_str());
+            let text = |field: &str| opts["repeat"][field].as_str().map(str::to_owned);
+            let every = opts["repeat"]["every"].as_u64().map(Duration::from_millis);
+            let cron = text("pattern").or_else(|| text("cron"));
+            if key.is_some_and(|key| !known.insert(key.to_owned()))
+                || (cron.is_none() && every.is_none())
+            {
+                continue;
+            }
+            let name = name.unwrap_or_default();
+            survey.schedules.push(Schedule {
+                id: id_of(key, &name, &survey.schedules),
+                job_type: name,
+                payload: data.unwrap_or_default(),
+                cron,
+                time_zone: text("tz"),
+                every,
+            });
+        }
         let members = self.reader.sorted(&self.key(queue, "repeat")).await?;
         let count = members.len();
-        for (id, _) in members {
+        for (id, _) in members.into_iter().filter(|(id, _)| !known.contains(id)) {
             let key = self.key(queue, &format!("{SCHEDULED}{id}"));
             let hash =
                 cmd("HMGET").arg(key).arg(&["name", "pattern", "every", "tz", "data"]).take();
-            let hash: [Option<String>; 5] = self.reader.ask(&hash).await?;
-            let [name, cron, every, time_zone, data] = hash;
+            let [name, cron, every, time_zone, data]: [Option<String>; 5] =
+                self.reader.ask(&hash).await?;
             let every = every.and_then(|it| it.parse().ok()).map(Duration::from_millis);
             if cron.is_some() || every.is_some() {
+                let name = name.unwrap_or_default();
                 survey.schedules.push(Schedule {
-                    id,
-                    job_type: name.unwrap_or_default(),
+                    id: id_of(Some(&id), &name, &survey.schedules),
+                    job_type: name,
                     payload: data.unwrap_or_default(),
                     cron,
                     time_zone,
@@ -100,38 +127,10 @@ impl Store {
                 });
             }
         }
-        for id in next {
-            let hash = cmd("HMGET").arg(self.key(queue, id)).arg(&["name", "data", "opts"]).take();
-            let (name, data, opts): (Option<String>, Option<String>, Option<String>) =
-                self.reader.ask(&hash).await?;
-            let opts: Value =
-                opts.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or_default();
-            let repeat = &opts["repeat"];
-            if opts["repeatJobKey"].is_string() && !survey.schedules.is_empty() {
-                continue;
-            }
-            let text = |field: &str| repeat[field].as_str().map(str::to_owned);
-            let (cron, every) =
-                (text("pattern").or_else(|| text("cron")), repeat["every"].as_u64());
-            if cron.is_none() && every.is_none() {
-                continue;
-            }
-            survey.schedules.push(Schedule {
-                id: name
-                    .clone()
-                    .filter(|name| survey.schedules.iter().all(|other| other.id != *name))
-                    .or_else(|| text("key"))
-                    .unwrap_or_default(),
-                job_type: name.unwrap_or_default(),
-                payload: data.unwrap_or_default(),
-                cron,
-                time_zone: text("tz"),
-                every: every.map(Duration::from_millis),
-            });
-        }
         if survey.schedules.len() < count {
             survey.warnings.push(format!(
-                "{count} repeatable jobs are not taken over; make each with `lessor schedule create`"
+                "of {count} repeatable jobs not all could be read; make them with \
+                 `lessor schedule create`"
             ));
         }
         Ok(())
@@ -275,6 +274,15 @@ impl Source for Store {
         let found = jobs.iter().zip(fields).zip(held);
         Ok(found.map(|((job, fields), held)| fields.job(self.kind, job, held.as_ref())).collect())
     }
+}
+
+/// The id of a schedule: the one that was chosen, if there was one, else the name of its jobs.
+fn id_of(key: Option<&str>, name: &str, others: &[Schedule]) -> String {
+    // Keys are digests, or hold colons, where nobody chose them.
+    let is_digest = |key: &str| key.len() == 32 && key.bytes().all(|it| it.is_ascii_hexdigit());
+    let chosen = key.filter(|key| !is_digest(key) && !key.contains(':'));
+    let free = |id: &&str| others.iter().all(|other| other.id != **id);
+    chosen.or(Some(name).filter(free)).or(key).unwrap_or(name).to_owned()
 }
 
 /// The time in the score of what is delayed.
