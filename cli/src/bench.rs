@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use lessor::Client;
+use lessor::proto::job_broker_client::JobBrokerClient;
 use tokio::time::MissedTickBehavior;
 
 use crate::client::Connection;
@@ -168,8 +169,9 @@ impl Bench {
         client: &Client,
         plan: &Arc<Plan>,
     ) -> anyhow::Result<Figures> {
-        let producer = produce::Producer::new(client, stub::connect(connection.server())?, plan);
-        let worker = work::Worker::new(client, stub::connect(connection.server())?, plan);
+        let stub = || anyhow::Ok(JobBrokerClient::new(connection.channel()?));
+        let producer = produce::Producer::new(client, stub()?, plan);
+        let worker = work::Worker::new(client, stub()?, plan);
         if self.role == Role::All && plan.workload.is_drain() {
             let total = plan.scale.delayed + plan.scale.backlog + plan.jobs;
             watched("enqueued", total, &producer.done, producer.fill()).await?;

@@ -6,6 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use lessor::Client;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
 
 use crate::failure::Interrupted;
 use crate::output::Output;
@@ -14,6 +19,9 @@ use crate::{
     nack, purge, queue, queues, repair, schedule, schedules, status, top, trial, update, wait,
     watch, workers,
 };
+
+/// As the client has it: h2 closes a connection that holds too many small unread frames.
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Where the help shows the options that every command has.
 pub(crate) const GLOBAL_OPTIONS: &str = "Global options";
@@ -92,6 +100,40 @@ impl Connection {
         &self.server
     }
 
+    /// A connection of its own, without the client around it.
+    pub(crate) fn channel(&self) -> anyhow::Result<Bare> {
+        let endpoint = Endpoint::from_shared(self.server.clone())?
+            .tcp_nodelay(true)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let endpoint = if endpoint.uri().scheme_str() == Some("https") {
+            let tls = match &self.ca {
+                Some(path) => {
+                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?))
+                }
+                None => ClientTlsConfig::new().with_enabled_roots(),
+            };
+            endpoint.tls_config(match (&self.client_cert, &self.client_key) {
+                (Some(cert), Some(key)) => {
+                    tls.identity(Identity::from_pem(read(cert)?, read(key)?))
+                }
+                _ => tls,
+            })?
+        } else {
+            endpoint
+        };
+        let header = self.token()?.map(|token| format!("Bearer {token}").parse()).transpose();
+        let header = header.context("the token does not fit a header")?;
+        Ok(Bare::new(endpoint.connect_lazy(), Bearer(header)))
+    }
+
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let token = match &self.token_file {
+            Some(path) => Some(read(path)?),
+            None => std::env::var("LESSOR_TOKEN").ok(),
+        };
+        Ok(token.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()))
+    }
+
     /// A client that calls as these options say.
     pub(crate) fn connect(&self) -> anyhow::Result<Client> {
         self.connect_within(self.timeout)
@@ -100,11 +142,7 @@ impl Connection {
     /// As [`connect`](Self::connect), with another time for each call.
     pub(crate) fn connect_within(&self, timeout: Duration) -> anyhow::Result<Client> {
         let mut builder = Client::builder(&self.server).timeout(timeout);
-        let token = match &self.token_file {
-            Some(path) => Some(read(path)?),
-            None => std::env::var("LESSOR_TOKEN").ok(),
-        };
-        if let Some(token) = token.as_deref().map(str::trim).filter(|token| !token.is_empty()) {
+        if let Some(token) = self.token()? {
             builder = builder.token(token);
         }
         if let Some(path) = &self.ca {
@@ -116,6 +154,22 @@ impl Connection {
         Ok(builder.connect()?)
     }
 }
+
+/// Sends the token with each call, if there is one.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<AsciiMetadataValue>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A connection that knows its token.
+pub(crate) type Bare = InterceptedService<Channel, Bearer>;
 
 fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))

@@ -5,24 +5,14 @@ use std::fmt::Write;
 use bytes::Bytes;
 use lessor::Payload;
 use lessor::proto::job_broker_client::JobBrokerClient;
-use tonic::transport::{Channel, Endpoint};
 
 use super::figures::now;
+use crate::client::Bare;
 
-/// As the client has it: h2 closes a connection that holds too many small unread frames.
-const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Digits of the time at the front of a payload.
 const STAMP: usize = 20;
 
-pub(super) type Stub = JobBrokerClient<Channel>;
-
-/// A connection of its own.
-pub(super) fn connect(url: &str) -> anyhow::Result<Stub> {
-    let endpoint = Endpoint::from_shared(url.to_owned())?
-        .tcp_nodelay(true)
-        .initial_connection_window_size(CONNECTION_WINDOW);
-    Ok(JobBrokerClient::new(endpoint.connect_lazy()))
-}
+pub(super) type Stub = JobBrokerClient<Bare>;
 
 /// So many bytes that begin with the time.
 pub(super) fn stamped(length: u32) -> Bytes {

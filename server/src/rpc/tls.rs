@@ -159,7 +159,13 @@ fn verifier(
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
-        Ok(read) if !read.is_empty() => Ok(read),
+        Ok(read) if !read.is_empty() => {
+            // Else the key would be blamed for it.
+            match read.iter().find_map(|it| X509Certificate::from_der(it).err()) {
+                None => Ok(read),
+                Some(why) => Err(unfit(path, &format!("holds a broken certificate: {why}"))),
+            }
+        }
         Ok(_) => Err(unfit(path, "holds no certificate")),
         Err(why) => Err(unfit(path, &format!("holds no certificate: {why}"))),
     }
