@@ -74,6 +74,23 @@ per map at the top, everything below it inline.
 {{- if .Values.auth.existingSecret -}}
 {{- $_ := set $auth "tokens" (printf "%s/tokens/tokens.toml" $secrets) -}}
 {{- end -}}
+{{- with .Values.auth.jwt -}}
+{{- if .existingSecret -}}
+{{- $_ := set $auth "jwks" (printf "%s/jwks/jwks.json" $secrets) -}}
+{{- else if .jwksUrl -}}
+{{- $_ := set $auth "jwks" .jwksUrl -}}
+{{- end -}}
+{{- if .issuer }}{{ $_ := set $auth "jwt_issuer" .issuer }}{{ end -}}
+{{- if .audience }}{{ $_ := set $auth "jwt_audience" .audience }}{{ end -}}
+{{- if .refresh }}{{ $_ := set $auth "jwks_refresh" .refresh }}{{ end -}}
+{{- if .claim }}{{ $_ := set $auth "jwt_claim" .claim }}{{ end -}}
+{{- if .ownerClaim }}{{ $_ := set $auth "jwt_owner_claim" .ownerClaim }}{{ end -}}
+{{- end -}}
+{{- with .Values.auth.limits -}}
+{{- if .callsPerSecond }}{{ $_ := set $auth "calls_per_second" .callsPerSecond }}{{ end -}}
+{{- if .burst }}{{ $_ := set $auth "burst" .burst }}{{ end -}}
+{{- if .streams }}{{ $_ := set $auth "streams" .streams }}{{ end -}}
+{{- end -}}
 {{- if $auth }}{{ $_ := set $config "auth" $auth }}{{ end -}}
 {{- if not (include "lessor.credentials" .) }}{{ $_ := set $config "insecure_listen" true }}{{ end -}}
 {{- include "lessor.toml" (mergeOverwrite $config (deepCopy .Values.config)) | trim -}}

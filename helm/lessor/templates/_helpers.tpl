@@ -76,7 +76,7 @@ annotations:
 
 {{- define "lessor.credentials" -}}
 {{- $auth := .Values.auth -}}
-{{- if or $auth.existingSecret .Values.tls.clientCa.existingSecret -}}true{{- end -}}
+{{- if or $auth.existingSecret $auth.jwt.jwksUrl $auth.jwt.existingSecret .Values.tls.clientCa.existingSecret -}}true{{- end -}}
 {{- end -}}
 
 {{- define "lessor.scheme" -}}
@@ -86,7 +86,12 @@ annotations:
 {{/* What values say together that the schema can't see. */}}
 {{- define "lessor.check" -}}
 {{- if not (or (include "lessor.credentials" .) .Values.auth.insecure) -}}
-{{- fail "no credentials are configured, so everybody who reaches the broker could do everything: set auth.existingSecret or tls.clientCa, or auth.insecure=true if that is meant" -}}
+{{- fail "no credentials are configured, so everybody who reaches the broker could do everything: set auth.existingSecret, auth.jwt or tls.clientCa, or auth.insecure=true if that is meant" -}}
+{{- end -}}
+{{- with .Values.auth.jwt -}}
+{{- if and (or .jwksUrl .existingSecret) (not (and .issuer .audience)) -}}
+{{- fail "tokens of any issuer for anybody would be taken: set auth.jwt.issuer and auth.jwt.audience" -}}
+{{- end -}}
 {{- end -}}
 {{- range .Values.extraObjects -}}
 {{- if not (or (kindIs "string" .) (kindIs "map" .)) -}}

@@ -192,6 +192,7 @@ spec:
 {{- with .Values.tls }}{{ if .existingSecret }}{{ $volumes = append $volumes (list "tls" .existingSecret .certKey "tls.crt" .keyKey "tls.key") }}{{ end }}{{ end -}}
 {{- with .Values.tls.clientCa }}{{ if .existingSecret }}{{ $volumes = append $volumes (list "client-ca" .existingSecret .key "ca.crt") }}{{ end }}{{ end -}}
 {{- with .Values.auth }}{{ if .existingSecret }}{{ $volumes = append $volumes (list "tokens" .existingSecret .key "tokens.toml") }}{{ end }}{{ end -}}
+{{- with .Values.auth.jwt }}{{ if .existingSecret }}{{ $volumes = append $volumes (list "jwks" .existingSecret .key "jwks.json") }}{{ end }}{{ end -}}
 {{- range $volumes }}
 - name: {{ index . 0 }}
   secret:
