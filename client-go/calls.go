@@ -101,7 +101,8 @@ func (c *callLine) fill(ctx context.Context, room <-chan struct{}) error {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil
-		case isLasting(err):
+		case isLasting(err) && !(errors.Is(err, ErrUnauthenticated) && c.worker.connected.Load()):
+			// A credential that was good until now has ended, and the next call may have a new one.
 			return err
 		case err != nil:
 			c.worker.connected.Store(false)

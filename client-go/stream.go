@@ -48,7 +48,7 @@ func (s *streamLine) run(ctx context.Context) error {
 	for {
 		begun := time.Now()
 		err := s.session(ctx)
-		s.worker.connected.Store(false)
+		wasOpen := s.worker.connected.Swap(false)
 		if time.Since(begun) > provenAfter {
 			pauses.reset()
 		}
@@ -57,6 +57,8 @@ func (s *streamLine) run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, errMoved):
 			continue
+		case wasOpen && errors.Is(err, ErrUnauthenticated):
+			// The credential has ended, and the next stream may have a new one.
 		case isLasting(err):
 			return err
 		}

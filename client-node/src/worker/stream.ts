@@ -61,6 +61,8 @@ type End = "over" | "moved" | LessorError;
 export class WorkStream implements Source {
   #connection: Connection;
   #link: Link | undefined;
+  /** The last stream was welcomed. */
+  #wasOpen = false;
   #leases = new Map<string, Lease>();
   /** Those whose receipt has not left yet. Their handlers might block the loop before it does. */
   #starting = new Set<Lease>();
@@ -101,7 +103,9 @@ export class WorkStream implements Source {
         const end = await this.#serve(pauses);
         if (end === "over" || this.#isClosing) return;
         const fault = end === "moved" ? undefined : end;
-        if (fault && !isWorthAnother(fault)) throw fault;
+        // The credential of an open stream has ended; the next one may have a new one.
+        const isRenewed = this.#wasOpen && fault?.code === "UNAUTHENTICATED";
+        if (fault && !isRenewed && !isWorthAnother(fault)) throw fault;
         this.listener.disconnected(fault);
         if (fault) {
           const { signal } = this.#stopping;
@@ -150,6 +154,7 @@ export class WorkStream implements Source {
 
   /** Opens a stream and stays with it to its end. */
   async #serve(pauses: Pauses): Promise<End> {
+    this.#wasOpen = false;
     let frames: Link["frames"];
     try {
       frames = await this.#connection.duplex(JobBroker.method.work);
@@ -188,6 +193,7 @@ export class WorkStream implements Source {
     clearTimeout(patience);
     clearInterval(pulse);
     frames.cancel();
+    this.#wasOpen = this.#link !== undefined;
     this.#link = undefined;
     this.#outgoing = [];
     if (end === "moved") this.#renew();

@@ -228,7 +228,8 @@ impl Session {
                 Some(Ok(())) => return End::Over,
                 Some(Err(status)) => {
                     let error = self.client.error(&status);
-                    if is_lasting(&error) {
+                    // When what the credential allows has changed, the next stream may be served.
+                    if is_lasting(&error) && error.code() != Code::Unauthenticated {
                         self.tell(Err(error));
                         return End::Over;
                     }
