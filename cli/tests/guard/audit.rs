@@ -52,7 +52,7 @@ async fn call_all(channel: Channel, token: &str) -> Vec<Call> {
     macro_rules! call {
         ($client:ident.$method:ident($request:expr), $call:ident) => {
             // Whether there is such a job does not matter: it is asked who may touch it first.
-            let _done = $client.$method($request).await;
+            let _done = Box::pin($client.$method($request)).await;
             called.push(Call::$call);
         };
     }
