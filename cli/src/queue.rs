@@ -1,5 +1,6 @@
 //! `lessor queue`: one queue, its settings and its numbers.
 
+mod push;
 mod settings;
 
 use clap::{Args, Subcommand};

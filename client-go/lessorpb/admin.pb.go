@@ -92,6 +92,60 @@ func (BulkJobsRequest_Action) EnumDescriptor() ([]byte, []int) {
 	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{7, 0}
 }
 
+// What a client error of the endpoint means: a status from 400 to 499, but not 408, 425 and 429,
+// after which the job is always tried again.
+type Push_ClientErrorPolicy int32
+
+const (
+	// The default, CLIENT_ERROR_POLICY_DEAD.
+	Push_CLIENT_ERROR_POLICY_UNSPECIFIED Push_ClientErrorPolicy = 0
+	// The job is at fault: it becomes DEAD at once.
+	Push_CLIENT_ERROR_POLICY_DEAD Push_ClientErrorPolicy = 1
+	// The endpoint is at fault: the job is tried again by its retry policy.
+	Push_CLIENT_ERROR_POLICY_RETRY Push_ClientErrorPolicy = 2
+)
+
+// Enum value maps for Push_ClientErrorPolicy.
+var (
+	Push_ClientErrorPolicy_name = map[int32]string{
+		0: "CLIENT_ERROR_POLICY_UNSPECIFIED",
+		1: "CLIENT_ERROR_POLICY_DEAD",
+		2: "CLIENT_ERROR_POLICY_RETRY",
+	}
+	Push_ClientErrorPolicy_value = map[string]int32{
+		"CLIENT_ERROR_POLICY_UNSPECIFIED": 0,
+		"CLIENT_ERROR_POLICY_DEAD":        1,
+		"CLIENT_ERROR_POLICY_RETRY":       2,
+	}
+)
+
+func (x Push_ClientErrorPolicy) Enum() *Push_ClientErrorPolicy {
+	p := new(Push_ClientErrorPolicy)
+	*p = x
+	return p
+}
+
+func (x Push_ClientErrorPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Push_ClientErrorPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_lessor_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (Push_ClientErrorPolicy) Type() protoreflect.EnumType {
+	return &file_lessor_v1_admin_proto_enumTypes[1]
+}
+
+func (x Push_ClientErrorPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Push_ClientErrorPolicy.Descriptor instead.
+func (Push_ClientErrorPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{10, 0}
+}
+
 // What a firing does while the job of the last one is unfinished.
 type Schedule_Overlap int32
 
@@ -129,11 +183,11 @@ func (x Schedule_Overlap) String() string {
 }
 
 func (Schedule_Overlap) Descriptor() protoreflect.EnumDescriptor {
-	return file_lessor_v1_admin_proto_enumTypes[1].Descriptor()
+	return file_lessor_v1_admin_proto_enumTypes[2].Descriptor()
 }
 
 func (Schedule_Overlap) Type() protoreflect.EnumType {
-	return &file_lessor_v1_admin_proto_enumTypes[1]
+	return &file_lessor_v1_admin_proto_enumTypes[2]
 }
 
 func (x Schedule_Overlap) Number() protoreflect.EnumNumber {
@@ -142,7 +196,7 @@ func (x Schedule_Overlap) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Schedule_Overlap.Descriptor instead.
 func (Schedule_Overlap) EnumDescriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{13, 0}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Which jobs to list.
@@ -838,7 +892,9 @@ type Queue struct {
 	MaxLeaseLosses int32 `protobuf:"varint,12,opt,name=max_lease_losses,json=maxLeaseLosses,proto3" json:"max_lease_losses,omitempty"`
 	// From when on the queue counts as unhealthy. Default: more than 1000 READY jobs, or more than a
 	// tenth of the finished jobs dead.
-	Health        *HealthThresholds `protobuf:"bytes,13,opt,name=health,proto3" json:"health,omitempty"`
+	Health *HealthThresholds `protobuf:"bytes,13,opt,name=health,proto3" json:"health,omitempty"`
+	// Where the broker sends the jobs itself, by HTTP. Unset means that workers lease them, the default.
+	Push          *Push `protobuf:"bytes,14,opt,name=push,proto3" json:"push,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -964,6 +1020,122 @@ func (x *Queue) GetHealth() *HealthThresholds {
 	return nil
 }
 
+func (x *Queue) GetPush() *Push {
+	if x != nil {
+		return x.Push
+	}
+	return nil
+}
+
+// An HTTP endpoint that works a queue off: the broker leases the jobs and POSTs each of them. Order,
+// limits, retries and dead letters are as with any worker. Set by an operator.
+type Push struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to POST: an `https:` URL of at most 2048 bytes, without user and fragment. `http:`, and
+	// addresses that are not public, only as far as the broker's setting `push.allow` has them.
+	// Required.
+	Uri string `protobuf:"bytes,1,opt,name=uri,proto3" json:"uri,omitempty"`
+	// Headers of each request, at most 32, of at most 8 KiB in all; not those that the broker sets
+	// itself. Values are not shown: a reply has `***` instead, and `***` in an update stands for the
+	// present value. A job adds a header by a label such as `header.X-Tenant`; those here win.
+	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How long the endpoint may take to answer, 1 s to 30 min. Default 30 s.
+	Timeout *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Most requests under way at once over all brokers, 1 to 1000; `Queue.max_leased` may be lower.
+	// Default 10.
+	MaxParallel int32 `protobuf:"varint,4,opt,name=max_parallel,json=maxParallel,proto3" json:"max_parallel,omitempty"`
+	// What a client error means for the job.
+	ClientErrorPolicy Push_ClientErrorPolicy `protobuf:"varint,5,opt,name=client_error_policy,json=clientErrorPolicy,proto3,enum=lessor.v1.Push_ClientErrorPolicy" json:"client_error_policy,omitempty"`
+	// Secrets that requests are signed with by the scheme of Standard Webhooks: `whsec_` and 24 to 64
+	// bytes in base64. With two, requests carry a signature of each, so that one can take the place
+	// of the other. Input only; empty keeps the present ones. Without any, requests are not signed.
+	Secrets []string `protobuf:"bytes,6,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// By which a secret is known: the first 8 hexadecimal digits of its SHA-256, in the order of
+	// `secrets`. Output only.
+	SecretFingerprints []string `protobuf:"bytes,7,rep,name=secret_fingerprints,json=secretFingerprints,proto3" json:"secret_fingerprints,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Push) Reset() {
+	*x = Push{}
+	mi := &file_lessor_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Push) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Push) ProtoMessage() {}
+
+func (x *Push) ProtoReflect() protoreflect.Message {
+	mi := &file_lessor_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Push.ProtoReflect.Descriptor instead.
+func (*Push) Descriptor() ([]byte, []int) {
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Push) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *Push) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Push) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Push) GetMaxParallel() int32 {
+	if x != nil {
+		return x.MaxParallel
+	}
+	return 0
+}
+
+func (x *Push) GetClientErrorPolicy() Push_ClientErrorPolicy {
+	if x != nil {
+		return x.ClientErrorPolicy
+	}
+	return Push_CLIENT_ERROR_POLICY_UNSPECIFIED
+}
+
+func (x *Push) GetSecrets() []string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Push) GetSecretFingerprints() []string {
+	if x != nil {
+		return x.SecretFingerprints
+	}
+	return nil
+}
+
 // So many leases in so much time. Set by an operator.
 type RateLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -979,7 +1151,7 @@ type RateLimit struct {
 
 func (x *RateLimit) Reset() {
 	*x = RateLimit{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[10]
+	mi := &file_lessor_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1163,7 @@ func (x *RateLimit) String() string {
 func (*RateLimit) ProtoMessage() {}
 
 func (x *RateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[10]
+	mi := &file_lessor_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1176,7 @@ func (x *RateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
 func (*RateLimit) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RateLimit) GetPermits() int32 {
@@ -1043,7 +1215,7 @@ type HealthThresholds struct {
 
 func (x *HealthThresholds) Reset() {
 	*x = HealthThresholds{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[11]
+	mi := &file_lessor_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1227,7 @@ func (x *HealthThresholds) String() string {
 func (*HealthThresholds) ProtoMessage() {}
 
 func (x *HealthThresholds) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[11]
+	mi := &file_lessor_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1240,7 @@ func (x *HealthThresholds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthThresholds.ProtoReflect.Descriptor instead.
 func (*HealthThresholds) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HealthThresholds) GetMaxReady() int64 {
@@ -1156,7 +1328,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[12]
+	mi := &file_lessor_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1340,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[12]
+	mi := &file_lessor_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1353,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -1416,7 +1588,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[13]
+	mi := &file_lessor_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1600,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[13]
+	mi := &file_lessor_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1613,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Schedule) GetName() string {
@@ -1540,7 +1712,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[14]
+	mi := &file_lessor_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1724,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[14]
+	mi := &file_lessor_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1737,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -1609,7 +1781,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[15]
+	mi := &file_lessor_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1793,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[15]
+	mi := &file_lessor_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1806,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*Queue {
@@ -1662,7 +1834,7 @@ type GetQueueRequest struct {
 
 func (x *GetQueueRequest) Reset() {
 	*x = GetQueueRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[16]
+	mi := &file_lessor_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1846,7 @@ func (x *GetQueueRequest) String() string {
 func (*GetQueueRequest) ProtoMessage() {}
 
 func (x *GetQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[16]
+	mi := &file_lessor_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1859,7 @@ func (x *GetQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueueRequest.ProtoReflect.Descriptor instead.
 func (*GetQueueRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetQueueRequest) GetName() string {
@@ -1713,7 +1885,7 @@ type UpdateQueueRequest struct {
 
 func (x *UpdateQueueRequest) Reset() {
 	*x = UpdateQueueRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[17]
+	mi := &file_lessor_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1897,7 @@ func (x *UpdateQueueRequest) String() string {
 func (*UpdateQueueRequest) ProtoMessage() {}
 
 func (x *UpdateQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[17]
+	mi := &file_lessor_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1910,7 @@ func (x *UpdateQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateQueueRequest.ProtoReflect.Descriptor instead.
 func (*UpdateQueueRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateQueueRequest) GetQueue() *Queue {
@@ -1777,7 +1949,7 @@ type QueueActionRequest struct {
 
 func (x *QueueActionRequest) Reset() {
 	*x = QueueActionRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[18]
+	mi := &file_lessor_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1961,7 @@ func (x *QueueActionRequest) String() string {
 func (*QueueActionRequest) ProtoMessage() {}
 
 func (x *QueueActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[18]
+	mi := &file_lessor_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1974,7 @@ func (x *QueueActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueActionRequest.ProtoReflect.Descriptor instead.
 func (*QueueActionRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *QueueActionRequest) GetName() string {
@@ -1844,7 +2016,7 @@ type DeleteQueueRequest struct {
 
 func (x *DeleteQueueRequest) Reset() {
 	*x = DeleteQueueRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[19]
+	mi := &file_lessor_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2028,7 @@ func (x *DeleteQueueRequest) String() string {
 func (*DeleteQueueRequest) ProtoMessage() {}
 
 func (x *DeleteQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[19]
+	mi := &file_lessor_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2041,7 @@ func (x *DeleteQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteQueueRequest.ProtoReflect.Descriptor instead.
 func (*DeleteQueueRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteQueueRequest) GetName() string {
@@ -1911,7 +2083,7 @@ type GetQueueStatsRequest struct {
 
 func (x *GetQueueStatsRequest) Reset() {
 	*x = GetQueueStatsRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[20]
+	mi := &file_lessor_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2095,7 @@ func (x *GetQueueStatsRequest) String() string {
 func (*GetQueueStatsRequest) ProtoMessage() {}
 
 func (x *GetQueueStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[20]
+	mi := &file_lessor_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2108,7 @@ func (x *GetQueueStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueueStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetQueueStatsRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetQueueStatsRequest) GetName() string {
@@ -1959,7 +2131,7 @@ type CreateScheduleRequest struct {
 
 func (x *CreateScheduleRequest) Reset() {
 	*x = CreateScheduleRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[21]
+	mi := &file_lessor_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2143,7 @@ func (x *CreateScheduleRequest) String() string {
 func (*CreateScheduleRequest) ProtoMessage() {}
 
 func (x *CreateScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[21]
+	mi := &file_lessor_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2156,7 @@ func (x *CreateScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateScheduleRequest.ProtoReflect.Descriptor instead.
 func (*CreateScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateScheduleRequest) GetSchedule() *Schedule {
@@ -2012,7 +2184,7 @@ type GetScheduleRequest struct {
 
 func (x *GetScheduleRequest) Reset() {
 	*x = GetScheduleRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[22]
+	mi := &file_lessor_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2196,7 @@ func (x *GetScheduleRequest) String() string {
 func (*GetScheduleRequest) ProtoMessage() {}
 
 func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[22]
+	mi := &file_lessor_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2209,7 @@ func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
 func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetScheduleRequest) GetName() string {
@@ -2065,7 +2237,7 @@ type ListSchedulesRequest struct {
 
 func (x *ListSchedulesRequest) Reset() {
 	*x = ListSchedulesRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[23]
+	mi := &file_lessor_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2249,7 @@ func (x *ListSchedulesRequest) String() string {
 func (*ListSchedulesRequest) ProtoMessage() {}
 
 func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[23]
+	mi := &file_lessor_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2262,7 @@ func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*ListSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSchedulesRequest) GetPageSize() int32 {
@@ -2134,7 +2306,7 @@ type ListSchedulesResponse struct {
 
 func (x *ListSchedulesResponse) Reset() {
 	*x = ListSchedulesResponse{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[24]
+	mi := &file_lessor_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2318,7 @@ func (x *ListSchedulesResponse) String() string {
 func (*ListSchedulesResponse) ProtoMessage() {}
 
 func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[24]
+	mi := &file_lessor_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2331,7 @@ func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*ListSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSchedulesResponse) GetSchedules() []*Schedule {
@@ -2192,7 +2364,7 @@ type UpdateScheduleRequest struct {
 
 func (x *UpdateScheduleRequest) Reset() {
 	*x = UpdateScheduleRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[25]
+	mi := &file_lessor_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2376,7 @@ func (x *UpdateScheduleRequest) String() string {
 func (*UpdateScheduleRequest) ProtoMessage() {}
 
 func (x *UpdateScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[25]
+	mi := &file_lessor_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2389,7 @@ func (x *UpdateScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateScheduleRequest.ProtoReflect.Descriptor instead.
 func (*UpdateScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateScheduleRequest) GetSchedule() *Schedule {
@@ -2256,7 +2428,7 @@ type ScheduleActionRequest struct {
 
 func (x *ScheduleActionRequest) Reset() {
 	*x = ScheduleActionRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[26]
+	mi := &file_lessor_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2440,7 @@ func (x *ScheduleActionRequest) String() string {
 func (*ScheduleActionRequest) ProtoMessage() {}
 
 func (x *ScheduleActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[26]
+	mi := &file_lessor_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2453,7 @@ func (x *ScheduleActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleActionRequest.ProtoReflect.Descriptor instead.
 func (*ScheduleActionRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScheduleActionRequest) GetName() string {
@@ -2325,7 +2497,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[27]
+	mi := &file_lessor_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2509,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[27]
+	mi := &file_lessor_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2522,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListWorkersRequest) GetPageSize() int32 {
@@ -2394,7 +2566,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[28]
+	mi := &file_lessor_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2578,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[28]
+	mi := &file_lessor_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2591,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2449,7 +2621,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[29]
+	mi := &file_lessor_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2633,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[29]
+	mi := &file_lessor_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2646,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -2500,7 +2672,7 @@ type GetStoreStatusRequest struct {
 
 func (x *GetStoreStatusRequest) Reset() {
 	*x = GetStoreStatusRequest{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[30]
+	mi := &file_lessor_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2684,7 @@ func (x *GetStoreStatusRequest) String() string {
 func (*GetStoreStatusRequest) ProtoMessage() {}
 
 func (x *GetStoreStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[30]
+	mi := &file_lessor_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2697,7 @@ func (x *GetStoreStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatusRequest) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 // How the store is and what this broker can do. All of it comes from the broker that answers.
@@ -2556,7 +2728,7 @@ type StoreStatus struct {
 
 func (x *StoreStatus) Reset() {
 	*x = StoreStatus{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[31]
+	mi := &file_lessor_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2740,7 @@ func (x *StoreStatus) String() string {
 func (*StoreStatus) ProtoMessage() {}
 
 func (x *StoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[31]
+	mi := &file_lessor_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2753,7 @@ func (x *StoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreStatus.ProtoReflect.Descriptor instead.
 func (*StoreStatus) Descriptor() ([]byte, []int) {
-	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_lessor_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StoreStatus) GetStore() string {
@@ -2665,7 +2837,7 @@ type ExplainJobResponse_Cause struct {
 
 func (x *ExplainJobResponse_Cause) Reset() {
 	*x = ExplainJobResponse_Cause{}
-	mi := &file_lessor_v1_admin_proto_msgTypes[32]
+	mi := &file_lessor_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2849,7 @@ func (x *ExplainJobResponse_Cause) String() string {
 func (*ExplainJobResponse_Cause) ProtoMessage() {}
 
 func (x *ExplainJobResponse_Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_lessor_v1_admin_proto_msgTypes[32]
+	mi := &file_lessor_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +2962,7 @@ const file_lessor_v1_admin_proto_rawDesc = "" +
 	"\x10BulkJobsResponse\x12\x18\n" +
 	"\amatched\x18\x01 \x01(\x03R\amatched\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\x03R\achanged\x12-\n" +
-	"\x12continuation_token\x18\x03 \x01(\tR\x11continuationToken\"\xa7\x04\n" +
+	"\x12continuation_token\x18\x03 \x01(\tR\x11continuationToken\"\xcc\x04\n" +
 	"\x05Queue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x12\n" +
@@ -2807,7 +2979,23 @@ const file_lessor_v1_admin_proto_rawDesc = "" +
 	" \x01(\x03R\amaxJobs\x12\x1b\n" +
 	"\tmax_bytes\x18\v \x01(\x03R\bmaxBytes\x12(\n" +
 	"\x10max_lease_losses\x18\f \x01(\x05R\x0emaxLeaseLosses\x123\n" +
-	"\x06health\x18\r \x01(\v2\x1b.lessor.v1.HealthThresholdsR\x06health\"n\n" +
+	"\x06health\x18\r \x01(\v2\x1b.lessor.v1.HealthThresholdsR\x06health\x12#\n" +
+	"\x04push\x18\x0e \x01(\v2\x0f.lessor.v1.PushR\x04push\"\xf9\x03\n" +
+	"\x04Push\x12\x10\n" +
+	"\x03uri\x18\x01 \x01(\tR\x03uri\x126\n" +
+	"\aheaders\x18\x02 \x03(\v2\x1c.lessor.v1.Push.HeadersEntryR\aheaders\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12!\n" +
+	"\fmax_parallel\x18\x04 \x01(\x05R\vmaxParallel\x12Q\n" +
+	"\x13client_error_policy\x18\x05 \x01(\x0e2!.lessor.v1.Push.ClientErrorPolicyR\x11clientErrorPolicy\x12\x18\n" +
+	"\asecrets\x18\x06 \x03(\tR\asecrets\x12/\n" +
+	"\x13secret_fingerprints\x18\a \x03(\tR\x12secretFingerprints\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"u\n" +
+	"\x11ClientErrorPolicy\x12#\n" +
+	"\x1fCLIENT_ERROR_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18CLIENT_ERROR_POLICY_DEAD\x10\x01\x12\x1d\n" +
+	"\x19CLIENT_ERROR_POLICY_RETRY\x10\x02\"n\n" +
 	"\tRateLimit\x12\x18\n" +
 	"\apermits\x18\x01 \x01(\x05R\apermits\x121\n" +
 	"\x06period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12\x14\n" +
@@ -2988,158 +3176,165 @@ func file_lessor_v1_admin_proto_rawDescGZIP() []byte {
 	return file_lessor_v1_admin_proto_rawDescData
 }
 
-var file_lessor_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_lessor_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_lessor_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_lessor_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_lessor_v1_admin_proto_goTypes = []any{
 	(BulkJobsRequest_Action)(0),      // 0: lessor.v1.BulkJobsRequest.Action
-	(Schedule_Overlap)(0),            // 1: lessor.v1.Schedule.Overlap
-	(*ListJobsRequest)(nil),          // 2: lessor.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),         // 3: lessor.v1.ListJobsResponse
-	(*UpdateJobRequest)(nil),         // 4: lessor.v1.UpdateJobRequest
-	(*JobActionRequest)(nil),         // 5: lessor.v1.JobActionRequest
-	(*ExplainJobResponse)(nil),       // 6: lessor.v1.ExplainJobResponse
-	(*PurgeJobsRequest)(nil),         // 7: lessor.v1.PurgeJobsRequest
-	(*PurgeJobsResponse)(nil),        // 8: lessor.v1.PurgeJobsResponse
-	(*BulkJobsRequest)(nil),          // 9: lessor.v1.BulkJobsRequest
-	(*BulkJobsResponse)(nil),         // 10: lessor.v1.BulkJobsResponse
-	(*Queue)(nil),                    // 11: lessor.v1.Queue
-	(*RateLimit)(nil),                // 12: lessor.v1.RateLimit
-	(*HealthThresholds)(nil),         // 13: lessor.v1.HealthThresholds
-	(*QueueStats)(nil),               // 14: lessor.v1.QueueStats
-	(*Schedule)(nil),                 // 15: lessor.v1.Schedule
-	(*ListQueuesRequest)(nil),        // 16: lessor.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),       // 17: lessor.v1.ListQueuesResponse
-	(*GetQueueRequest)(nil),          // 18: lessor.v1.GetQueueRequest
-	(*UpdateQueueRequest)(nil),       // 19: lessor.v1.UpdateQueueRequest
-	(*QueueActionRequest)(nil),       // 20: lessor.v1.QueueActionRequest
-	(*DeleteQueueRequest)(nil),       // 21: lessor.v1.DeleteQueueRequest
-	(*GetQueueStatsRequest)(nil),     // 22: lessor.v1.GetQueueStatsRequest
-	(*CreateScheduleRequest)(nil),    // 23: lessor.v1.CreateScheduleRequest
-	(*GetScheduleRequest)(nil),       // 24: lessor.v1.GetScheduleRequest
-	(*ListSchedulesRequest)(nil),     // 25: lessor.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),    // 26: lessor.v1.ListSchedulesResponse
-	(*UpdateScheduleRequest)(nil),    // 27: lessor.v1.UpdateScheduleRequest
-	(*ScheduleActionRequest)(nil),    // 28: lessor.v1.ScheduleActionRequest
-	(*ListWorkersRequest)(nil),       // 29: lessor.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),      // 30: lessor.v1.ListWorkersResponse
-	(*DrainWorkerRequest)(nil),       // 31: lessor.v1.DrainWorkerRequest
-	(*GetStoreStatusRequest)(nil),    // 32: lessor.v1.GetStoreStatusRequest
-	(*StoreStatus)(nil),              // 33: lessor.v1.StoreStatus
-	(*ExplainJobResponse_Cause)(nil), // 34: lessor.v1.ExplainJobResponse.Cause
-	nil,                              // 35: lessor.v1.ExplainJobResponse.Cause.MetadataEntry
-	(JobView)(0),                     // 36: lessor.v1.JobView
-	(*Job)(nil),                      // 37: lessor.v1.Job
-	(*fieldmaskpb.FieldMask)(nil),    // 38: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 39: google.protobuf.Duration
-	(Job_State)(0),                   // 40: lessor.v1.Job.State
-	(*RetryPolicy)(nil),              // 41: lessor.v1.RetryPolicy
-	(*Retention)(nil),                // 42: lessor.v1.Retention
-	(*EnqueueRequest)(nil),           // 43: lessor.v1.EnqueueRequest
-	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
-	(*Worker)(nil),                   // 45: lessor.v1.Worker
-	(*GetJobRequest)(nil),            // 46: lessor.v1.GetJobRequest
-	(*emptypb.Empty)(nil),            // 47: google.protobuf.Empty
+	(Push_ClientErrorPolicy)(0),      // 1: lessor.v1.Push.ClientErrorPolicy
+	(Schedule_Overlap)(0),            // 2: lessor.v1.Schedule.Overlap
+	(*ListJobsRequest)(nil),          // 3: lessor.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),         // 4: lessor.v1.ListJobsResponse
+	(*UpdateJobRequest)(nil),         // 5: lessor.v1.UpdateJobRequest
+	(*JobActionRequest)(nil),         // 6: lessor.v1.JobActionRequest
+	(*ExplainJobResponse)(nil),       // 7: lessor.v1.ExplainJobResponse
+	(*PurgeJobsRequest)(nil),         // 8: lessor.v1.PurgeJobsRequest
+	(*PurgeJobsResponse)(nil),        // 9: lessor.v1.PurgeJobsResponse
+	(*BulkJobsRequest)(nil),          // 10: lessor.v1.BulkJobsRequest
+	(*BulkJobsResponse)(nil),         // 11: lessor.v1.BulkJobsResponse
+	(*Queue)(nil),                    // 12: lessor.v1.Queue
+	(*Push)(nil),                     // 13: lessor.v1.Push
+	(*RateLimit)(nil),                // 14: lessor.v1.RateLimit
+	(*HealthThresholds)(nil),         // 15: lessor.v1.HealthThresholds
+	(*QueueStats)(nil),               // 16: lessor.v1.QueueStats
+	(*Schedule)(nil),                 // 17: lessor.v1.Schedule
+	(*ListQueuesRequest)(nil),        // 18: lessor.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),       // 19: lessor.v1.ListQueuesResponse
+	(*GetQueueRequest)(nil),          // 20: lessor.v1.GetQueueRequest
+	(*UpdateQueueRequest)(nil),       // 21: lessor.v1.UpdateQueueRequest
+	(*QueueActionRequest)(nil),       // 22: lessor.v1.QueueActionRequest
+	(*DeleteQueueRequest)(nil),       // 23: lessor.v1.DeleteQueueRequest
+	(*GetQueueStatsRequest)(nil),     // 24: lessor.v1.GetQueueStatsRequest
+	(*CreateScheduleRequest)(nil),    // 25: lessor.v1.CreateScheduleRequest
+	(*GetScheduleRequest)(nil),       // 26: lessor.v1.GetScheduleRequest
+	(*ListSchedulesRequest)(nil),     // 27: lessor.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),    // 28: lessor.v1.ListSchedulesResponse
+	(*UpdateScheduleRequest)(nil),    // 29: lessor.v1.UpdateScheduleRequest
+	(*ScheduleActionRequest)(nil),    // 30: lessor.v1.ScheduleActionRequest
+	(*ListWorkersRequest)(nil),       // 31: lessor.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),      // 32: lessor.v1.ListWorkersResponse
+	(*DrainWorkerRequest)(nil),       // 33: lessor.v1.DrainWorkerRequest
+	(*GetStoreStatusRequest)(nil),    // 34: lessor.v1.GetStoreStatusRequest
+	(*StoreStatus)(nil),              // 35: lessor.v1.StoreStatus
+	(*ExplainJobResponse_Cause)(nil), // 36: lessor.v1.ExplainJobResponse.Cause
+	nil,                              // 37: lessor.v1.ExplainJobResponse.Cause.MetadataEntry
+	nil,                              // 38: lessor.v1.Push.HeadersEntry
+	(JobView)(0),                     // 39: lessor.v1.JobView
+	(*Job)(nil),                      // 40: lessor.v1.Job
+	(*fieldmaskpb.FieldMask)(nil),    // 41: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
+	(Job_State)(0),                   // 43: lessor.v1.Job.State
+	(*RetryPolicy)(nil),              // 44: lessor.v1.RetryPolicy
+	(*Retention)(nil),                // 45: lessor.v1.Retention
+	(*EnqueueRequest)(nil),           // 46: lessor.v1.EnqueueRequest
+	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
+	(*Worker)(nil),                   // 48: lessor.v1.Worker
+	(*GetJobRequest)(nil),            // 49: lessor.v1.GetJobRequest
+	(*emptypb.Empty)(nil),            // 50: google.protobuf.Empty
 }
 var file_lessor_v1_admin_proto_depIdxs = []int32{
-	36, // 0: lessor.v1.ListJobsRequest.view:type_name -> lessor.v1.JobView
-	37, // 1: lessor.v1.ListJobsResponse.jobs:type_name -> lessor.v1.Job
-	37, // 2: lessor.v1.UpdateJobRequest.job:type_name -> lessor.v1.Job
-	38, // 3: lessor.v1.UpdateJobRequest.update_mask:type_name -> google.protobuf.FieldMask
-	34, // 4: lessor.v1.ExplainJobResponse.causes:type_name -> lessor.v1.ExplainJobResponse.Cause
-	39, // 5: lessor.v1.ExplainJobResponse.estimated_wait:type_name -> google.protobuf.Duration
-	40, // 6: lessor.v1.PurgeJobsRequest.state:type_name -> lessor.v1.Job.State
-	39, // 7: lessor.v1.PurgeJobsRequest.older_than:type_name -> google.protobuf.Duration
+	39, // 0: lessor.v1.ListJobsRequest.view:type_name -> lessor.v1.JobView
+	40, // 1: lessor.v1.ListJobsResponse.jobs:type_name -> lessor.v1.Job
+	40, // 2: lessor.v1.UpdateJobRequest.job:type_name -> lessor.v1.Job
+	41, // 3: lessor.v1.UpdateJobRequest.update_mask:type_name -> google.protobuf.FieldMask
+	36, // 4: lessor.v1.ExplainJobResponse.causes:type_name -> lessor.v1.ExplainJobResponse.Cause
+	42, // 5: lessor.v1.ExplainJobResponse.estimated_wait:type_name -> google.protobuf.Duration
+	43, // 6: lessor.v1.PurgeJobsRequest.state:type_name -> lessor.v1.Job.State
+	42, // 7: lessor.v1.PurgeJobsRequest.older_than:type_name -> google.protobuf.Duration
 	0,  // 8: lessor.v1.BulkJobsRequest.action:type_name -> lessor.v1.BulkJobsRequest.Action
-	41, // 9: lessor.v1.Queue.retry_policy:type_name -> lessor.v1.RetryPolicy
-	39, // 10: lessor.v1.Queue.lease_duration:type_name -> google.protobuf.Duration
-	39, // 11: lessor.v1.Queue.attempt_timeout:type_name -> google.protobuf.Duration
-	42, // 12: lessor.v1.Queue.retention:type_name -> lessor.v1.Retention
-	12, // 13: lessor.v1.Queue.rate_limit:type_name -> lessor.v1.RateLimit
-	13, // 14: lessor.v1.Queue.health:type_name -> lessor.v1.HealthThresholds
-	39, // 15: lessor.v1.RateLimit.period:type_name -> google.protobuf.Duration
-	39, // 16: lessor.v1.HealthThresholds.max_oldest_ready_age:type_name -> google.protobuf.Duration
-	39, // 17: lessor.v1.QueueStats.oldest_ready_age:type_name -> google.protobuf.Duration
-	39, // 18: lessor.v1.QueueStats.wait_p50:type_name -> google.protobuf.Duration
-	39, // 19: lessor.v1.QueueStats.wait_p95:type_name -> google.protobuf.Duration
-	39, // 20: lessor.v1.QueueStats.run_p50:type_name -> google.protobuf.Duration
-	39, // 21: lessor.v1.QueueStats.run_p95:type_name -> google.protobuf.Duration
-	39, // 22: lessor.v1.Schedule.interval:type_name -> google.protobuf.Duration
-	43, // 23: lessor.v1.Schedule.job:type_name -> lessor.v1.EnqueueRequest
-	1,  // 24: lessor.v1.Schedule.overlap:type_name -> lessor.v1.Schedule.Overlap
-	39, // 25: lessor.v1.Schedule.catch_up:type_name -> google.protobuf.Duration
-	44, // 26: lessor.v1.Schedule.last_fire_time:type_name -> google.protobuf.Timestamp
-	44, // 27: lessor.v1.Schedule.next_fire_time:type_name -> google.protobuf.Timestamp
-	11, // 28: lessor.v1.ListQueuesResponse.queues:type_name -> lessor.v1.Queue
-	11, // 29: lessor.v1.UpdateQueueRequest.queue:type_name -> lessor.v1.Queue
-	38, // 30: lessor.v1.UpdateQueueRequest.update_mask:type_name -> google.protobuf.FieldMask
-	15, // 31: lessor.v1.CreateScheduleRequest.schedule:type_name -> lessor.v1.Schedule
-	15, // 32: lessor.v1.ListSchedulesResponse.schedules:type_name -> lessor.v1.Schedule
-	15, // 33: lessor.v1.UpdateScheduleRequest.schedule:type_name -> lessor.v1.Schedule
-	38, // 34: lessor.v1.UpdateScheduleRequest.update_mask:type_name -> google.protobuf.FieldMask
-	45, // 35: lessor.v1.ListWorkersResponse.workers:type_name -> lessor.v1.Worker
-	39, // 36: lessor.v1.StoreStatus.ping:type_name -> google.protobuf.Duration
-	44, // 37: lessor.v1.StoreStatus.store_time:type_name -> google.protobuf.Timestamp
-	44, // 38: lessor.v1.ExplainJobResponse.Cause.clears_at:type_name -> google.protobuf.Timestamp
-	35, // 39: lessor.v1.ExplainJobResponse.Cause.metadata:type_name -> lessor.v1.ExplainJobResponse.Cause.MetadataEntry
-	2,  // 40: lessor.v1.JobBrokerAdmin.ListJobs:input_type -> lessor.v1.ListJobsRequest
-	4,  // 41: lessor.v1.JobBrokerAdmin.UpdateJob:input_type -> lessor.v1.UpdateJobRequest
-	5,  // 42: lessor.v1.JobBrokerAdmin.RetryJob:input_type -> lessor.v1.JobActionRequest
-	5,  // 43: lessor.v1.JobBrokerAdmin.PromoteJob:input_type -> lessor.v1.JobActionRequest
-	5,  // 44: lessor.v1.JobBrokerAdmin.DeleteJob:input_type -> lessor.v1.JobActionRequest
-	5,  // 45: lessor.v1.JobBrokerAdmin.RevokeLease:input_type -> lessor.v1.JobActionRequest
-	46, // 46: lessor.v1.JobBrokerAdmin.ExplainJob:input_type -> lessor.v1.GetJobRequest
-	9,  // 47: lessor.v1.JobBrokerAdmin.BulkJobs:input_type -> lessor.v1.BulkJobsRequest
-	16, // 48: lessor.v1.JobBrokerAdmin.ListQueues:input_type -> lessor.v1.ListQueuesRequest
-	18, // 49: lessor.v1.JobBrokerAdmin.GetQueue:input_type -> lessor.v1.GetQueueRequest
-	19, // 50: lessor.v1.JobBrokerAdmin.UpdateQueue:input_type -> lessor.v1.UpdateQueueRequest
-	20, // 51: lessor.v1.JobBrokerAdmin.PauseQueue:input_type -> lessor.v1.QueueActionRequest
-	20, // 52: lessor.v1.JobBrokerAdmin.ResumeQueue:input_type -> lessor.v1.QueueActionRequest
-	21, // 53: lessor.v1.JobBrokerAdmin.DeleteQueue:input_type -> lessor.v1.DeleteQueueRequest
-	22, // 54: lessor.v1.JobBrokerAdmin.GetQueueStats:input_type -> lessor.v1.GetQueueStatsRequest
-	7,  // 55: lessor.v1.JobBrokerAdmin.PurgeJobs:input_type -> lessor.v1.PurgeJobsRequest
-	23, // 56: lessor.v1.JobBrokerAdmin.CreateSchedule:input_type -> lessor.v1.CreateScheduleRequest
-	24, // 57: lessor.v1.JobBrokerAdmin.GetSchedule:input_type -> lessor.v1.GetScheduleRequest
-	25, // 58: lessor.v1.JobBrokerAdmin.ListSchedules:input_type -> lessor.v1.ListSchedulesRequest
-	27, // 59: lessor.v1.JobBrokerAdmin.UpdateSchedule:input_type -> lessor.v1.UpdateScheduleRequest
-	28, // 60: lessor.v1.JobBrokerAdmin.DeleteSchedule:input_type -> lessor.v1.ScheduleActionRequest
-	28, // 61: lessor.v1.JobBrokerAdmin.PauseSchedule:input_type -> lessor.v1.ScheduleActionRequest
-	28, // 62: lessor.v1.JobBrokerAdmin.ResumeSchedule:input_type -> lessor.v1.ScheduleActionRequest
-	28, // 63: lessor.v1.JobBrokerAdmin.TriggerSchedule:input_type -> lessor.v1.ScheduleActionRequest
-	29, // 64: lessor.v1.JobBrokerAdmin.ListWorkers:input_type -> lessor.v1.ListWorkersRequest
-	31, // 65: lessor.v1.JobBrokerAdmin.DrainWorker:input_type -> lessor.v1.DrainWorkerRequest
-	32, // 66: lessor.v1.JobBrokerAdmin.GetStoreStatus:input_type -> lessor.v1.GetStoreStatusRequest
-	3,  // 67: lessor.v1.JobBrokerAdmin.ListJobs:output_type -> lessor.v1.ListJobsResponse
-	37, // 68: lessor.v1.JobBrokerAdmin.UpdateJob:output_type -> lessor.v1.Job
-	37, // 69: lessor.v1.JobBrokerAdmin.RetryJob:output_type -> lessor.v1.Job
-	37, // 70: lessor.v1.JobBrokerAdmin.PromoteJob:output_type -> lessor.v1.Job
-	47, // 71: lessor.v1.JobBrokerAdmin.DeleteJob:output_type -> google.protobuf.Empty
-	37, // 72: lessor.v1.JobBrokerAdmin.RevokeLease:output_type -> lessor.v1.Job
-	6,  // 73: lessor.v1.JobBrokerAdmin.ExplainJob:output_type -> lessor.v1.ExplainJobResponse
-	10, // 74: lessor.v1.JobBrokerAdmin.BulkJobs:output_type -> lessor.v1.BulkJobsResponse
-	17, // 75: lessor.v1.JobBrokerAdmin.ListQueues:output_type -> lessor.v1.ListQueuesResponse
-	11, // 76: lessor.v1.JobBrokerAdmin.GetQueue:output_type -> lessor.v1.Queue
-	11, // 77: lessor.v1.JobBrokerAdmin.UpdateQueue:output_type -> lessor.v1.Queue
-	11, // 78: lessor.v1.JobBrokerAdmin.PauseQueue:output_type -> lessor.v1.Queue
-	11, // 79: lessor.v1.JobBrokerAdmin.ResumeQueue:output_type -> lessor.v1.Queue
-	47, // 80: lessor.v1.JobBrokerAdmin.DeleteQueue:output_type -> google.protobuf.Empty
-	14, // 81: lessor.v1.JobBrokerAdmin.GetQueueStats:output_type -> lessor.v1.QueueStats
-	8,  // 82: lessor.v1.JobBrokerAdmin.PurgeJobs:output_type -> lessor.v1.PurgeJobsResponse
-	15, // 83: lessor.v1.JobBrokerAdmin.CreateSchedule:output_type -> lessor.v1.Schedule
-	15, // 84: lessor.v1.JobBrokerAdmin.GetSchedule:output_type -> lessor.v1.Schedule
-	26, // 85: lessor.v1.JobBrokerAdmin.ListSchedules:output_type -> lessor.v1.ListSchedulesResponse
-	15, // 86: lessor.v1.JobBrokerAdmin.UpdateSchedule:output_type -> lessor.v1.Schedule
-	47, // 87: lessor.v1.JobBrokerAdmin.DeleteSchedule:output_type -> google.protobuf.Empty
-	15, // 88: lessor.v1.JobBrokerAdmin.PauseSchedule:output_type -> lessor.v1.Schedule
-	15, // 89: lessor.v1.JobBrokerAdmin.ResumeSchedule:output_type -> lessor.v1.Schedule
-	37, // 90: lessor.v1.JobBrokerAdmin.TriggerSchedule:output_type -> lessor.v1.Job
-	30, // 91: lessor.v1.JobBrokerAdmin.ListWorkers:output_type -> lessor.v1.ListWorkersResponse
-	45, // 92: lessor.v1.JobBrokerAdmin.DrainWorker:output_type -> lessor.v1.Worker
-	33, // 93: lessor.v1.JobBrokerAdmin.GetStoreStatus:output_type -> lessor.v1.StoreStatus
-	67, // [67:94] is the sub-list for method output_type
-	40, // [40:67] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	44, // 9: lessor.v1.Queue.retry_policy:type_name -> lessor.v1.RetryPolicy
+	42, // 10: lessor.v1.Queue.lease_duration:type_name -> google.protobuf.Duration
+	42, // 11: lessor.v1.Queue.attempt_timeout:type_name -> google.protobuf.Duration
+	45, // 12: lessor.v1.Queue.retention:type_name -> lessor.v1.Retention
+	14, // 13: lessor.v1.Queue.rate_limit:type_name -> lessor.v1.RateLimit
+	15, // 14: lessor.v1.Queue.health:type_name -> lessor.v1.HealthThresholds
+	13, // 15: lessor.v1.Queue.push:type_name -> lessor.v1.Push
+	38, // 16: lessor.v1.Push.headers:type_name -> lessor.v1.Push.HeadersEntry
+	42, // 17: lessor.v1.Push.timeout:type_name -> google.protobuf.Duration
+	1,  // 18: lessor.v1.Push.client_error_policy:type_name -> lessor.v1.Push.ClientErrorPolicy
+	42, // 19: lessor.v1.RateLimit.period:type_name -> google.protobuf.Duration
+	42, // 20: lessor.v1.HealthThresholds.max_oldest_ready_age:type_name -> google.protobuf.Duration
+	42, // 21: lessor.v1.QueueStats.oldest_ready_age:type_name -> google.protobuf.Duration
+	42, // 22: lessor.v1.QueueStats.wait_p50:type_name -> google.protobuf.Duration
+	42, // 23: lessor.v1.QueueStats.wait_p95:type_name -> google.protobuf.Duration
+	42, // 24: lessor.v1.QueueStats.run_p50:type_name -> google.protobuf.Duration
+	42, // 25: lessor.v1.QueueStats.run_p95:type_name -> google.protobuf.Duration
+	42, // 26: lessor.v1.Schedule.interval:type_name -> google.protobuf.Duration
+	46, // 27: lessor.v1.Schedule.job:type_name -> lessor.v1.EnqueueRequest
+	2,  // 28: lessor.v1.Schedule.overlap:type_name -> lessor.v1.Schedule.Overlap
+	42, // 29: lessor.v1.Schedule.catch_up:type_name -> google.protobuf.Duration
+	47, // 30: lessor.v1.Schedule.last_fire_time:type_name -> google.protobuf.Timestamp
+	47, // 31: lessor.v1.Schedule.next_fire_time:type_name -> google.protobuf.Timestamp
+	12, // 32: lessor.v1.ListQueuesResponse.queues:type_name -> lessor.v1.Queue
+	12, // 33: lessor.v1.UpdateQueueRequest.queue:type_name -> lessor.v1.Queue
+	41, // 34: lessor.v1.UpdateQueueRequest.update_mask:type_name -> google.protobuf.FieldMask
+	17, // 35: lessor.v1.CreateScheduleRequest.schedule:type_name -> lessor.v1.Schedule
+	17, // 36: lessor.v1.ListSchedulesResponse.schedules:type_name -> lessor.v1.Schedule
+	17, // 37: lessor.v1.UpdateScheduleRequest.schedule:type_name -> lessor.v1.Schedule
+	41, // 38: lessor.v1.UpdateScheduleRequest.update_mask:type_name -> google.protobuf.FieldMask
+	48, // 39: lessor.v1.ListWorkersResponse.workers:type_name -> lessor.v1.Worker
+	42, // 40: lessor.v1.StoreStatus.ping:type_name -> google.protobuf.Duration
+	47, // 41: lessor.v1.StoreStatus.store_time:type_name -> google.protobuf.Timestamp
+	47, // 42: lessor.v1.ExplainJobResponse.Cause.clears_at:type_name -> google.protobuf.Timestamp
+	37, // 43: lessor.v1.ExplainJobResponse.Cause.metadata:type_name -> lessor.v1.ExplainJobResponse.Cause.MetadataEntry
+	3,  // 44: lessor.v1.JobBrokerAdmin.ListJobs:input_type -> lessor.v1.ListJobsRequest
+	5,  // 45: lessor.v1.JobBrokerAdmin.UpdateJob:input_type -> lessor.v1.UpdateJobRequest
+	6,  // 46: lessor.v1.JobBrokerAdmin.RetryJob:input_type -> lessor.v1.JobActionRequest
+	6,  // 47: lessor.v1.JobBrokerAdmin.PromoteJob:input_type -> lessor.v1.JobActionRequest
+	6,  // 48: lessor.v1.JobBrokerAdmin.DeleteJob:input_type -> lessor.v1.JobActionRequest
+	6,  // 49: lessor.v1.JobBrokerAdmin.RevokeLease:input_type -> lessor.v1.JobActionRequest
+	49, // 50: lessor.v1.JobBrokerAdmin.ExplainJob:input_type -> lessor.v1.GetJobRequest
+	10, // 51: lessor.v1.JobBrokerAdmin.BulkJobs:input_type -> lessor.v1.BulkJobsRequest
+	18, // 52: lessor.v1.JobBrokerAdmin.ListQueues:input_type -> lessor.v1.ListQueuesRequest
+	20, // 53: lessor.v1.JobBrokerAdmin.GetQueue:input_type -> lessor.v1.GetQueueRequest
+	21, // 54: lessor.v1.JobBrokerAdmin.UpdateQueue:input_type -> lessor.v1.UpdateQueueRequest
+	22, // 55: lessor.v1.JobBrokerAdmin.PauseQueue:input_type -> lessor.v1.QueueActionRequest
+	22, // 56: lessor.v1.JobBrokerAdmin.ResumeQueue:input_type -> lessor.v1.QueueActionRequest
+	23, // 57: lessor.v1.JobBrokerAdmin.DeleteQueue:input_type -> lessor.v1.DeleteQueueRequest
+	24, // 58: lessor.v1.JobBrokerAdmin.GetQueueStats:input_type -> lessor.v1.GetQueueStatsRequest
+	8,  // 59: lessor.v1.JobBrokerAdmin.PurgeJobs:input_type -> lessor.v1.PurgeJobsRequest
+	25, // 60: lessor.v1.JobBrokerAdmin.CreateSchedule:input_type -> lessor.v1.CreateScheduleRequest
+	26, // 61: lessor.v1.JobBrokerAdmin.GetSchedule:input_type -> lessor.v1.GetScheduleRequest
+	27, // 62: lessor.v1.JobBrokerAdmin.ListSchedules:input_type -> lessor.v1.ListSchedulesRequest
+	29, // 63: lessor.v1.JobBrokerAdmin.UpdateSchedule:input_type -> lessor.v1.UpdateScheduleRequest
+	30, // 64: lessor.v1.JobBrokerAdmin.DeleteSchedule:input_type -> lessor.v1.ScheduleActionRequest
+	30, // 65: lessor.v1.JobBrokerAdmin.PauseSchedule:input_type -> lessor.v1.ScheduleActionRequest
+	30, // 66: lessor.v1.JobBrokerAdmin.ResumeSchedule:input_type -> lessor.v1.ScheduleActionRequest
+	30, // 67: lessor.v1.JobBrokerAdmin.TriggerSchedule:input_type -> lessor.v1.ScheduleActionRequest
+	31, // 68: lessor.v1.JobBrokerAdmin.ListWorkers:input_type -> lessor.v1.ListWorkersRequest
+	33, // 69: lessor.v1.JobBrokerAdmin.DrainWorker:input_type -> lessor.v1.DrainWorkerRequest
+	34, // 70: lessor.v1.JobBrokerAdmin.GetStoreStatus:input_type -> lessor.v1.GetStoreStatusRequest
+	4,  // 71: lessor.v1.JobBrokerAdmin.ListJobs:output_type -> lessor.v1.ListJobsResponse
+	40, // 72: lessor.v1.JobBrokerAdmin.UpdateJob:output_type -> lessor.v1.Job
+	40, // 73: lessor.v1.JobBrokerAdmin.RetryJob:output_type -> lessor.v1.Job
+	40, // 74: lessor.v1.JobBrokerAdmin.PromoteJob:output_type -> lessor.v1.Job
+	50, // 75: lessor.v1.JobBrokerAdmin.DeleteJob:output_type -> google.protobuf.Empty
+	40, // 76: lessor.v1.JobBrokerAdmin.RevokeLease:output_type -> lessor.v1.Job
+	7,  // 77: lessor.v1.JobBrokerAdmin.ExplainJob:output_type -> lessor.v1.ExplainJobResponse
+	11, // 78: lessor.v1.JobBrokerAdmin.BulkJobs:output_type -> lessor.v1.BulkJobsResponse
+	19, // 79: lessor.v1.JobBrokerAdmin.ListQueues:output_type -> lessor.v1.ListQueuesResponse
+	12, // 80: lessor.v1.JobBrokerAdmin.GetQueue:output_type -> lessor.v1.Queue
+	12, // 81: lessor.v1.JobBrokerAdmin.UpdateQueue:output_type -> lessor.v1.Queue
+	12, // 82: lessor.v1.JobBrokerAdmin.PauseQueue:output_type -> lessor.v1.Queue
+	12, // 83: lessor.v1.JobBrokerAdmin.ResumeQueue:output_type -> lessor.v1.Queue
+	50, // 84: lessor.v1.JobBrokerAdmin.DeleteQueue:output_type -> google.protobuf.Empty
+	16, // 85: lessor.v1.JobBrokerAdmin.GetQueueStats:output_type -> lessor.v1.QueueStats
+	9,  // 86: lessor.v1.JobBrokerAdmin.PurgeJobs:output_type -> lessor.v1.PurgeJobsResponse
+	17, // 87: lessor.v1.JobBrokerAdmin.CreateSchedule:output_type -> lessor.v1.Schedule
+	17, // 88: lessor.v1.JobBrokerAdmin.GetSchedule:output_type -> lessor.v1.Schedule
+	28, // 89: lessor.v1.JobBrokerAdmin.ListSchedules:output_type -> lessor.v1.ListSchedulesResponse
+	17, // 90: lessor.v1.JobBrokerAdmin.UpdateSchedule:output_type -> lessor.v1.Schedule
+	50, // 91: lessor.v1.JobBrokerAdmin.DeleteSchedule:output_type -> google.protobuf.Empty
+	17, // 92: lessor.v1.JobBrokerAdmin.PauseSchedule:output_type -> lessor.v1.Schedule
+	17, // 93: lessor.v1.JobBrokerAdmin.ResumeSchedule:output_type -> lessor.v1.Schedule
+	40, // 94: lessor.v1.JobBrokerAdmin.TriggerSchedule:output_type -> lessor.v1.Job
+	32, // 95: lessor.v1.JobBrokerAdmin.ListWorkers:output_type -> lessor.v1.ListWorkersResponse
+	48, // 96: lessor.v1.JobBrokerAdmin.DrainWorker:output_type -> lessor.v1.Worker
+	35, // 97: lessor.v1.JobBrokerAdmin.GetStoreStatus:output_type -> lessor.v1.StoreStatus
+	71, // [71:98] is the sub-list for method output_type
+	44, // [44:71] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_lessor_v1_admin_proto_init() }
@@ -3156,8 +3351,8 @@ func file_lessor_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lessor_v1_admin_proto_rawDesc), len(file_lessor_v1_admin_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   34,
+			NumEnums:      3,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -92,7 +92,7 @@ pub use lessor_proto::v1::schedule::Overlap;
 pub use lessor_proto::v1::{
     AckResponse, BulkJobsResponse, Event, ExplainJobResponse, ExtendLeaseResponse, Failure,
     HealthThresholds, JobView, LeasedJob, ListJobsResponse, NackResponse, Order, Payload, Progress,
-    Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
+    Push, Queue, QueueStats, RateLimit, Schedule, SettleOutcome, StoreStatus, WaitJobResponse,
     WatchEventsResponse,
 };
 pub use tonic::Code;

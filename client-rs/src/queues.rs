@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lessor_proto::v1::{
-    GetQueueRequest, GetQueueStatsRequest, HealthThresholds, ListQueuesRequest, Queue, QueueStats,
-    RateLimit, UpdateQueueRequest,
+    GetQueueRequest, GetQueueStatsRequest, HealthThresholds, ListQueuesRequest, Push, Queue,
+    QueueStats, RateLimit, UpdateQueueRequest,
 };
 use prost_types::FieldMask;
 
@@ -167,6 +167,12 @@ impl QueueUpdate {
     /// From when on the queue counts as unhealthy, in the place of the former thresholds.
     pub fn health(self, thresholds: HealthThresholds) -> Self {
         self.set("health", |queue| queue.health = Some(thresholds))
+    }
+
+    /// The HTTP endpoint that the broker sends the jobs to, in the place of the former one. Secrets that
+    /// are not named stay.
+    pub fn push(self, push: Push) -> Self {
+        self.set("push", |queue| queue.push = Some(push))
     }
 
     /// Takes a setting back to its default, by its name in [`Queue`], such as `rate_limit`.

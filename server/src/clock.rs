@@ -20,6 +20,11 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// A moment that a library tells in the host's terms; one before the epoch becomes the epoch.
+    pub fn of(time: SystemTime) -> Self {
+        Self(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+
     /// Milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
@@ -149,8 +154,7 @@ impl Stopwatch {
 /// The host's own clock: the timeline of a store that lives inside this process.
 #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
 pub fn host_time() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(millis(since_epoch))
+    Timestamp::of(SystemTime::now())
 }
 
 fn signed(moment: Timestamp) -> i64 {

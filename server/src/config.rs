@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth;
+use crate::push::Allowed;
 use crate::rpc::TlsFiles;
 use crate::store::open::OpenOptions;
 
@@ -61,6 +62,19 @@ pub struct RawConfig {
     /// How connections are protected.
     #[serde(default)]
     pub tls: RawTls,
+    /// Jobs that are sent to HTTP endpoints.
+    #[serde(default)]
+    pub push: RawPush,
+}
+
+/// Jobs that are sent to HTTP endpoints, as one source writes it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPush {
+    /// Networks that may be called though they are not public.
+    pub allow: Option<Vec<String>>,
+    /// Who vouches for the certificates of endpoints, besides the usual authorities.
+    pub ca: Option<PathBuf>,
 }
 
 /// Which web pages may call.
@@ -142,6 +156,17 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// What TLS needs; `None`: connections are plain.
     pub tls: Option<TlsFiles>,
+    /// Jobs that are sent to HTTP endpoints.
+    pub push: PushConfig,
+}
+
+/// How jobs are sent to HTTP endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushConfig {
+    /// Which addresses may be called though they are not public.
+    pub allowed: Allowed,
+    /// The file of authorities that vouch for endpoints, besides the usual ones.
+    pub ca: Option<PathBuf>,
 }
 
 /// Which store to use and how.
@@ -351,6 +376,10 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
             cert: path("LESSOR_TLS_CERT"),
             key: path("LESSOR_TLS_KEY"),
             client_ca: path("LESSOR_TLS_CLIENT_CA"),
+        },
+        push: RawPush {
+            allow: text("LESSOR_PUSH_ALLOW").map(|text| list(&text)),
+            ca: path("LESSOR_PUSH_CA"),
         },
     })
 }

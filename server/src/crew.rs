@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Tasks more than there are, so that no alarm is lost.
-const ALARMS: usize = 16;
+const ALARMS: usize = 32;
 
 /// The long-running tasks of one broker.
 pub(crate) struct Crew {

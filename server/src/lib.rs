@@ -8,6 +8,7 @@
 //! | [`rpc`] | the wire: services, validation, errors | `broker` |
 //! | [`auth`] | who may do what | `broker` |
 //! | [`broker`] | the use cases: enqueue, lease, settle, watch, sweep | `store`, `job` |
+//! | [`push`] | jobs that are sent to HTTP endpoints | `broker` |
 //! | [`store`] | where jobs live: the trait, Redis and `SQLite` | `job` |
 //! | [`job`] | the rules: states, transitions, retries; pure and synchronous | `clock::Timestamp` |
 //! | [`clock`] | the only reader of time | |
@@ -29,6 +30,7 @@ pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod job;
+pub mod push;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
@@ -38,9 +40,12 @@ mod files;
 mod http;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +54,7 @@ use self::broker::{Broker, Tasks, travel};
 use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
+use self::push::Pushing;
 use self::rpc::{Gate, Guards, Health, KeyKeeping, Keys, Porter};
 use self::store::Store;
 use self::store::observed::Observed;
@@ -90,9 +96,20 @@ pub enum Error {
     /// The credentials can't be had.
     #[error(transparent)]
     Credentials(#[from] auth::Error),
+    /// Nobody can be called over TLS.
+    #[error("can't set up TLS to call endpoints: {0}")]
+    Client(#[from] rustls::Error),
     /// The certificates can't be had.
     #[error(transparent)]
     Tls(#[from] rpc::TlsError),
+    /// The authorities of `push.ca` can't be had.
+    #[error("can't trust the authorities of push.ca, {path}: {why}")]
+    Authorities {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// The wire can't be served.
     #[error(transparent)]
     Wire(#[from] rpc::Error),
@@ -108,6 +125,8 @@ pub struct Server {
     ops: Option<TcpListener>,
     credentials: Option<(Arc<Credentials>, Keeping)>,
     keys: Option<(Keys, KeyKeeping)>,
+    /// Whom endpoints may be vouched for by, besides the usual authorities.
+    authorities: Vec<CertificateDer<'static>>,
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Metrics,
@@ -129,6 +148,8 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let authorities = config.push.ca.as_deref().map(authorities).transpose()?;
+        let authorities = authorities.unwrap_or_default();
         let metrics = Metrics::of(&config)?;
         let keys = config.tls.clone().map(rpc::open_keys).transpose()?;
         let credentials = if config.auth.is_on() {
@@ -139,7 +160,7 @@ impl Server {
         let (store, time) = open(&config.store).await?;
         let clock = if config.manual_clock { Clock::manual(time) } else { Clock::anchored(time) };
         let store = Arc::new(Observed::new(store, metrics.clone()));
-        Ok(Self { config, listener, ops, credentials, keys, store, clock, metrics })
+        Ok(Self { config, listener, ops, credentials, keys, authorities, store, clock, metrics })
     }
 
     /// Where the pages of `ops_listen` are served, when they have a port of their own.
@@ -154,7 +175,8 @@ impl Server {
     /// grace period is cut off, and logged; that is no error, for everything that was answered is
     /// in the store.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { config, listener, ops, credentials, keys, store, clock, metrics } = self;
+        let Self { config, listener, ops, credentials, keys, authorities, store, clock, metrics } =
+            self;
         let (broker, tasks) = Broker::new(Arc::clone(&store), clock);
         let health = Health::new(broker.clone()).await;
         let mut crew = Crew::default();
@@ -175,9 +197,13 @@ impl Server {
             crew.hire("the certificates", keeping.run(stop.clone()));
             keys
         });
-        let routes = rpc::routes(broker.clone(), traveller, &health, gate, &metrics)?;
+        let allowed = config.push.allowed.clone();
+        let routes =
+            rpc::routes(broker.clone(), traveller, &health, gate, allowed.clone(), &metrics)?;
         let (unready, closing) = (CancellationToken::new(), CancellationToken::new());
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
+        let pushing = Pushing::new(broker.clone(), allowed, &authorities)?;
+        crew.hire("the sending of jobs", pushing.run(stop.clone()));
         let stocktaking = Arc::new(Stocktaking::new(broker.clone(), metrics.clone()));
         if let Some(period) = config.telemetry.metrics {
             let (exporting, stop) = (Arc::clone(&stocktaking), stop.clone());
@@ -229,6 +255,18 @@ impl Server {
         }
         ended
     }
+}
+
+/// Reads certificates in PEM.
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let wrong = |why: String| Error::Authorities { path: path.display().to_string(), why };
+    let pem = std::fs::read(path).map_err(|cause| wrong(cause.to_string()))?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let read = read.map_err(|why| wrong(why.to_string()))?;
+    if read.is_empty() {
+        return Err(wrong("it holds no certificate".to_owned()));
+    }
+    Ok(read)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

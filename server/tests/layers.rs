@@ -57,6 +57,18 @@ const RULES: &[Rule] = &[
         why: "who may do what is decided without the wire and the store",
     },
     Rule {
+        within: "push/",
+        except: &[],
+        forbidden: &["crate::rpc", "crate::config", "crate::store"],
+        why: "whoever sends jobs is a worker and knows the use cases",
+    },
+    Rule {
+        within: "",
+        except: &["push/", "auth/"],
+        forbidden: &["hyper_util", "hyper_rustls"],
+        why: "only the sender of jobs and the reader of keys call others over HTTP",
+    },
+    Rule {
         within: "rpc/",
         except: &[],
         forbidden: &["crate::store::redis", "crate::store::sqlite", "crate::store::open"],

@@ -27,6 +27,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod operate;
+mod push;
 mod queues;
 mod reflection;
 mod schedules;

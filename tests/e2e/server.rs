@@ -9,7 +9,7 @@ use lessor_proto::v1::job::State;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::payload::Body;
-use lessor_server::config::{Config, RawAuth, RawConfig, Sources};
+use lessor_server::config::{Config, RawAuth, RawConfig, RawPush, Sources};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -128,8 +128,14 @@ fn raw(url: &str, grace: &str) -> RawConfig {
         store: Some(url.to_owned()),
         namespace: Some(Uuid::new_v4().to_string()),
         grace: Some(grace.to_owned()),
+        push: pushing(),
         ..RawConfig::default()
     }
+}
+
+/// Lets a broker send jobs to endpoints of this host.
+fn pushing() -> RawPush {
+    RawPush { allow: Some(vec!["127.0.0.1".to_owned()]), ..RawPush::default() }
 }
 
 impl Server {

@@ -7,6 +7,7 @@ use comfy_table::Table;
 use humantime::parse_duration;
 use lessor::{Client, Code, HealthThresholds, Queue, QueueUpdate};
 
+use super::push::{self, PushArgs};
 use crate::failure::Usage;
 use crate::input;
 use crate::output::{Output, facts, show_span};
@@ -17,6 +18,7 @@ Examples:
   lessor queue update emails --max-leased 20 --rate 100/1s --burst 10
   lessor queue update emails --max-attempts 10 --backoff 5s --retain-dead 30d
   lessor queue update emails --unhealthy-ready 1000 --unhealthy-age 5m
+  lessor queue update hooks --push https://shop.example/jobs --push-timeout 10s
   lessor queue update emails --reset rate-limit --reset max-leased";
 
 /// Change the settings of a queue, or create it with them: what is not named stays.
@@ -80,6 +82,9 @@ pub(crate) struct Update {
     #[command(flatten)]
     retention: RetentionArgs,
 
+    #[command(flatten)]
+    push: PushArgs,
+
     /// Take a setting back to its default; may be given many times.
     #[arg(long, value_name = "SETTING", help_heading = "Change")]
     reset: Vec<Setting>,
@@ -105,6 +110,7 @@ enum Setting {
     MaxBytes,
     MaxLeaseLosses,
     Health,
+    Push,
 }
 
 impl Setting {
@@ -120,6 +126,7 @@ impl Setting {
             Self::MaxBytes => "max_bytes",
             Self::MaxLeaseLosses => "max_lease_losses",
             Self::Health => "health",
+            Self::Push => "push",
         }
     }
 }
@@ -195,6 +202,9 @@ impl Update {
         if thresholds != health {
             update = update.health(thresholds);
         }
+        if let Some(endpoint) = self.push.apply(now.push.as_ref())? {
+            update = update.push(endpoint);
+        }
         let etag = self.etag.or((update != in_whole).then_some(now.etag));
         update = self.reset.iter().fold(update, |update, setting| update.reset(setting.field()));
         if update == untouched {
@@ -221,6 +231,8 @@ pub(super) fn facts_of(queue: &Queue) -> Table {
     });
     let pauses: Vec<String> =
         retry.backoff_list.iter().map(|&pause| show_span(Some(pause))).collect();
+    let [push, push_timeout, push_parallel, push_headers, push_secrets] =
+        push::facts(queue.push.as_ref());
     facts([
         ("Queue", queue.name.clone()),
         ("State", if queue.paused { "paused" } else { "open" }.to_owned()),
@@ -248,6 +260,11 @@ pub(super) fn facts_of(queue: &Queue) -> Table {
                 .map(|it| it.to_string())
                 .unwrap_or_default(),
         ),
+        push,
+        push_timeout,
+        push_parallel,
+        push_headers,
+        push_secrets,
         ("Etag", queue.etag.clone()),
     ])
 }

@@ -116,3 +116,37 @@ fn bad_settings_are_refused_before_a_broker_is_asked() {
         broker.run(args).failed(2, &["error: "]);
     }
 }
+
+#[test]
+fn a_queue_gets_an_endpoint_whose_secrets_are_not_shown() {
+    let broker = Broker::start();
+    let made = broker.run(&["token", "secret"]).json();
+    let (secret, fingerprint) = (text(&made["secret"]), text(&made["fingerprint"]));
+    let update = ["queue", "update", "hooks"];
+    let endpoint = [
+        "--push",
+        "https://shop.example/jobs",
+        "--push-secret",
+        &secret,
+        "--push-timeout",
+        "5s",
+        "--push-header",
+        "Authorization: Bearer hidden",
+    ];
+    let queue = broker.run(&[&update, &endpoint[..]].concat()).json();
+    let push = &queue["push"];
+    assert_eq!(push["uri"], "https://shop.example/jobs");
+    assert_eq!(push["secretFingerprints"][0], fingerprint);
+    assert_eq!(push["headers"]["authorization"], "***");
+    assert!(!queue.to_string().contains("hidden") && !queue.to_string().contains(&secret));
+    // The rest stays as it was.
+    let queue = broker.run(&[&update, &["--push-parallel", "3"][..]].concat()).json();
+    let push = &queue["push"];
+    assert_eq!((&push["maxParallel"], &push["timeout"]), (&3.into(), &"5s".into()));
+    assert_eq!(push["secretFingerprints"][0], fingerprint);
+    let told = broker.run(&["queue", "get", "hooks", "-o", "table"]).stdout;
+    assert!(told.contains("https://shop.example/jobs") && told.contains(&fingerprint), "{told}");
+    let reset = broker.run(&[&update, &["--reset", "push"][..]].concat()).json();
+    assert!(reset["push"].is_null(), "{reset}");
+    broker.run(&["queue", "update", "mail", "--push-parallel", "3"]).failed(2, &["--push"]);
+}

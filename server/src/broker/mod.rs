@@ -17,6 +17,7 @@ pub mod lease;
 pub mod lists;
 pub mod operate;
 pub mod pulse;
+pub mod pushes;
 pub mod queues;
 mod relocate;
 mod replay;

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, Error, Layers, LogConfig, LogFormat, Source, StoreConfig, StoreUrl, credentials,
-    telemetry,
+    Config, Error, Layers, LogConfig, LogFormat, PushConfig, Source, StoreConfig, StoreUrl,
+    credentials, telemetry,
 };
 use crate::job::QueueName;
+use crate::push::Allowed;
 use crate::rpc::TlsFiles;
 use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
@@ -55,6 +56,8 @@ pub(super) fn config(
     let has_client_ca = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     guarded(layers, listen, auth.is_on() || has_client_ca)?;
     let cors_origins = read(layers, "cors.origins", |raw| raw.cors.origins.clone(), origins)?;
+    let allowed = |entries: Vec<String>| Allowed::parse(entries.iter().map(String::as_str));
+    let allowed = read(layers, "push.allow", |raw| raw.push.allow.clone(), allowed)?;
     Ok(Config {
         listen,
         ops_listen,
@@ -67,6 +70,10 @@ pub(super) fn config(
         auth,
         cors_origins: cors_origins.unwrap_or_default(),
         tls,
+        push: PushConfig {
+            allowed: allowed.unwrap_or_default(),
+            ca: layers.get(|raw| raw.push.ca.clone()).0,
+        },
     })
 }
 

@@ -87,6 +87,8 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_TLS_CERT", "/tls/crt"),
         ("LESSOR_TLS_KEY", "/tls/key"),
         ("LESSOR_TLS_CLIENT_CA", "/tls/ca"),
+        ("LESSOR_PUSH_ALLOW", "loopback, 10.0.0.0/8"),
+        ("LESSOR_PUSH_CA", "/push/ca"),
     ];
     let config = load(RawConfig::default(), None, &env).unwrap();
     let expected = Config {
@@ -121,6 +123,10 @@ fn the_environment_reaches_every_key() {
             client_ca: Some("/tls/ca".into()),
             is_client_required: false,
         }),
+        push: PushConfig {
+            allowed: Allowed::parse(["loopback", "10.0.0.0/8"]).unwrap(),
+            ca: Some("/push/ca".into()),
+        },
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 }
@@ -272,6 +278,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         auth,
         cors: RawCors { origins },
         tls: RawTls { cert, key, client_ca },
+        push: RawPush { allow, ca },
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts = [
         listen,
@@ -303,7 +310,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     let texts = [jwks, jwks_refresh, jwt_issuer, jwt_audience, jwt_claim, jwt_owner_claim];
     assert!(tokens.is_some() && texts.iter().all(Option::is_some), "{texts:?}");
     assert!([calls_per_second, burst, streams].iter().all(Option::is_some));
-    assert!([cert, key, client_ca].iter().all(Option::is_some));
+    assert!([cert, key, client_ca, ca].iter().all(Option::is_some) && allow.is_some());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::clock::{Timestamp, millis};
 /// Why a name or token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct ParseError(&'static str);
+pub struct ParseError(pub(super) &'static str);
 
 /// The name of a queue: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

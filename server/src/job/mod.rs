@@ -9,6 +9,7 @@ pub mod event;
 pub mod fnv;
 pub mod id;
 pub mod operate;
+pub mod push;
 pub mod queue;
 pub mod retention;
 pub mod retry;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 
 pub use event::{Event, EventKind};
 pub use id::{DedupKey, JobId, JobName, LeaseSecret, LeaseToken, QueueName, RequestId, WorkerId};
+pub use push::Push;
 pub use queue::{Open, QueueSettings};
 pub use retention::{Keep, Retention};
 pub use retry::RetryPolicy;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MAX_LEASE_LOSSES, Retention, RetryPolicy, Spec};
+use super::{MAX_LEASE_LOSSES, Push, Retention, RetryPolicy, Spec};
 
 /// Jobs that a queue holds at most, unless its settings say otherwise: unfinished ones.
 pub const DEFAULT_MAX_JOBS: u64 = 1_000_000;
@@ -34,6 +34,8 @@ pub struct QueueSettings {
     pub max_lease_losses: Option<u32>,
     /// When the queue counts as unhealthy.
     pub health: Health,
+    /// The endpoint that the jobs are sent to; `None`: workers lease them.
+    pub push: Option<Push>,
 }
 
 /// So many leases per period, and as many at once after a rest.
@@ -94,6 +96,13 @@ impl QueueSettings {
         spec.attempt_timeout = spec.attempt_timeout.or(self.attempt_timeout);
     }
 
+    /// Jobs leased at once over all workers; `None`: no limit. An endpoint is a worker of bounded
+    /// concurrency, however many brokers send to it.
+    pub fn most_leased(&self) -> Option<u32> {
+        let parallel = self.push.as_ref().map(|push| push.max_parallel);
+        self.max_leased.into_iter().chain(parallel).min()
+    }
+
     /// This many lost leases make a job a dead letter.
     pub fn max_losses(&self) -> u32 {
         self.max_lease_losses.unwrap_or(MAX_LEASE_LOSSES)
@@ -148,6 +157,19 @@ mod tests {
         assert_eq!(QueueSettings::default().max_losses(), MAX_LEASE_LOSSES);
         let patient = QueueSettings { max_lease_losses: Some(8), ..QueueSettings::default() };
         assert_eq!(patient.max_losses(), 8);
+    }
+
+    #[test]
+    fn the_narrower_of_two_limits_of_leases_holds() {
+        let limited = |max_leased, parallel: Option<u32>| {
+            let push = parallel.map(|max_parallel| Push { max_parallel, ..Push::to("https://a") });
+            QueueSettings { max_leased, push, ..QueueSettings::default() }.most_leased()
+        };
+        assert_eq!(limited(None, None), None);
+        assert_eq!(limited(Some(3), None), Some(3));
+        assert_eq!(limited(None, Some(5)), Some(5));
+        assert_eq!(limited(Some(3), Some(5)), Some(3));
+        assert_eq!(limited(Some(7), Some(5)), Some(5));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::broker::queues::QueueQuery;
 use crate::broker::workers::WorkerQuery;
 use crate::broker::{self, Broker};
 use crate::job::{Job, JobName, QueueName, QueueSettings};
+use crate::push::Allowed;
 
 /// Bytes of the jobs in one page of a list; token and cursor come on top.
 const LIST_LIMIT: usize = REPLY_LIMIT - (4 << 10);
@@ -32,11 +33,13 @@ const LIST_LIMIT: usize = REPLY_LIMIT - (4 << 10);
 pub(super) struct AdminCalls {
     broker: Broker,
     gate: Gate,
+    /// Where the endpoints of queues may be.
+    allowed: Allowed,
 }
 
 impl AdminCalls {
-    pub(super) fn new(broker: Broker, gate: Gate) -> Self {
-        Self { broker, gate }
+    pub(super) fn new(broker: Broker, gate: Gate, allowed: Allowed) -> Self {
+        Self { broker, gate, allowed }
     }
 
     /// Reads which job is meant, if the caller may do this to it.
@@ -134,7 +137,7 @@ impl JobBrokerAdmin for AdminCalls {
 
     async fn update_queue(&self, request: Request<v1::UpdateQueueRequest>) -> Answer<v1::Queue> {
         let access = self.gate.access(&request)?;
-        let mut update = queue::update(request.into_inner())?;
+        let mut update = queue::update(request.into_inner(), &self.allowed)?;
         access.queue(&update.name)?;
         update.asked.actor = access.actor();
         let change = |settings: &mut QueueSettings| update.apply(settings);

@@ -45,6 +45,7 @@ use self::testing::TestCalls;
 use self::tls::Incoming;
 use crate::broker::Broker;
 use crate::broker::travel::Traveller;
+use crate::push::Allowed;
 use crate::telemetry::metrics::Metrics;
 
 pub(crate) use self::auth::{Gate, Porter, guard};
@@ -139,18 +140,20 @@ pub(crate) async fn serve_ops(
 
 /// All services over `broker`.
 ///
-/// The test clock is among them when there is a `traveller`.
+/// The test clock is among them when there is a `traveller`. Endpoints of queues may be at public
+/// addresses and those `allowed`.
 pub(crate) fn routes(
     broker: Broker,
     traveller: Option<Traveller>,
     health: &Health,
     gate: Gate,
+    allowed: Allowed,
     metrics: &Metrics,
 ) -> Result<Routes, Error> {
     let calls = JobBrokerServer::new(Calls::new(broker.clone(), gate, metrics.clone()))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
-    let admin = JobBrokerAdminServer::new(AdminCalls::new(broker, gate))
+    let admin = JobBrokerAdminServer::new(AdminCalls::new(broker, gate, allowed))
         .max_decoding_message_size(DECODE_LIMIT)
         .max_encoding_message_size(ENCODE_LIMIT);
     // Two versions: some tools still ask the older one.

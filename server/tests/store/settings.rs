@@ -2,8 +2,9 @@
 //! [`Store::set_settings`](crate::store::Store::set_settings) promise.
 
 use crate::fixture::{Queue, at, kept, seconds, spec, tireless};
+use crate::job::push::{ClientErrors, Secret};
 use crate::job::queue::{Health, RateLimit};
-use crate::job::{EventKind, QueueSettings};
+use crate::job::{EventKind, Push, QueueSettings};
 use crate::store::{Guarded, Signal};
 
 /// Settings that use every field.
@@ -25,6 +26,14 @@ fn full() -> QueueSettings {
             max_dead_ratio: 0.25,
             max_oldest_ready_age: Some(seconds(1)),
         },
+        push: Some(Push {
+            headers: [("X-Tenant".to_owned(), "a".to_owned().into())].into(),
+            timeout: seconds(3),
+            max_parallel: 2,
+            client_errors: ClientErrors::Retry,
+            secrets: vec![Secret::of(vec![7; 24].into()), Secret::of(vec![8; 24].into())],
+            ..Push::to("https://example.com/jobs")
+        }),
     }
 }
 

@@ -156,7 +156,7 @@ class BulkJobsResponse(_message.Message):
     def __init__(self, matched: _Optional[int] = ..., changed: _Optional[int] = ..., continuation_token: _Optional[str] = ...) -> None: ...
 
 class Queue(_message.Message):
-    __slots__ = ("name", "paused", "etag", "retry_policy", "lease_duration", "attempt_timeout", "retention", "max_leased", "rate_limit", "max_jobs", "max_bytes", "max_lease_losses", "health")
+    __slots__ = ("name", "paused", "etag", "retry_policy", "lease_duration", "attempt_timeout", "retention", "max_leased", "rate_limit", "max_jobs", "max_bytes", "max_lease_losses", "health", "push")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,7 @@ class Queue(_message.Message):
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_LEASE_LOSSES_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    PUSH_FIELD_NUMBER: _ClassVar[int]
     name: str
     paused: bool
     etag: str
@@ -183,7 +184,41 @@ class Queue(_message.Message):
     max_bytes: int
     max_lease_losses: int
     health: HealthThresholds
-    def __init__(self, name: _Optional[str] = ..., paused: bool = ..., etag: _Optional[str] = ..., retry_policy: _Optional[_Union[_job_pb2.RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempt_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retention: _Optional[_Union[_job_pb2.Retention, _Mapping]] = ..., max_leased: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_jobs: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_lease_losses: _Optional[int] = ..., health: _Optional[_Union[HealthThresholds, _Mapping]] = ...) -> None: ...
+    push: Push
+    def __init__(self, name: _Optional[str] = ..., paused: bool = ..., etag: _Optional[str] = ..., retry_policy: _Optional[_Union[_job_pb2.RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempt_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retention: _Optional[_Union[_job_pb2.Retention, _Mapping]] = ..., max_leased: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_jobs: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_lease_losses: _Optional[int] = ..., health: _Optional[_Union[HealthThresholds, _Mapping]] = ..., push: _Optional[_Union[Push, _Mapping]] = ...) -> None: ...
+
+class Push(_message.Message):
+    __slots__ = ("uri", "headers", "timeout", "max_parallel", "client_error_policy", "secrets", "secret_fingerprints")
+    class ClientErrorPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CLIENT_ERROR_POLICY_UNSPECIFIED: _ClassVar[Push.ClientErrorPolicy]
+        CLIENT_ERROR_POLICY_DEAD: _ClassVar[Push.ClientErrorPolicy]
+        CLIENT_ERROR_POLICY_RETRY: _ClassVar[Push.ClientErrorPolicy]
+    CLIENT_ERROR_POLICY_UNSPECIFIED: Push.ClientErrorPolicy
+    CLIENT_ERROR_POLICY_DEAD: Push.ClientErrorPolicy
+    CLIENT_ERROR_POLICY_RETRY: Push.ClientErrorPolicy
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    URI_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARALLEL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ERROR_POLICY_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FINGERPRINTS_FIELD_NUMBER: _ClassVar[int]
+    uri: str
+    headers: _containers.ScalarMap[str, str]
+    timeout: _duration_pb2.Duration
+    max_parallel: int
+    client_error_policy: Push.ClientErrorPolicy
+    secrets: _containers.RepeatedScalarFieldContainer[str]
+    secret_fingerprints: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, uri: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_parallel: _Optional[int] = ..., client_error_policy: _Optional[_Union[Push.ClientErrorPolicy, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., secret_fingerprints: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RateLimit(_message.Message):
     __slots__ = ("permits", "period", "burst")

@@ -11,6 +11,7 @@ use super::list::{direction, page_size};
 use super::mask::{self, Mask};
 use super::operate::asked;
 use super::policy::{number, proto_retention, proto_retry, retention, retry};
+use super::push::{proto_push, push};
 use super::time::{FARTHEST, proto_span, span, span_opt};
 use crate::broker::operate::Asked;
 use crate::broker::queues::{Names, Queue, QueueQuery};
@@ -19,9 +20,10 @@ use crate::job::queue::{DEFAULT_MAX_JOBS, Health, RateLimit};
 use crate::job::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, MAX_LEASE_LOSSES, QueueName, QueueSettings,
 };
+use crate::push::Allowed;
 
 /// What an update may name.
-const UPDATABLE: [&str; 10] = [
+const UPDATABLE: [&str; 11] = [
     "retry_policy",
     "lease_duration",
     "attempt_timeout",
@@ -32,6 +34,7 @@ const UPDATABLE: [&str; 10] = [
     "max_bytes",
     "max_lease_losses",
     "health",
+    "push",
 ];
 
 /// What a filter of queues may name.
@@ -69,6 +72,10 @@ impl Update {
                 "max_bytes" => settings.max_bytes = new.max_bytes,
                 "max_lease_losses" => settings.max_lease_losses = new.max_lease_losses,
                 "health" => settings.health = new.health,
+                "push" => {
+                    let push = new.push.clone().map(|push| push.over(settings.push.as_ref()));
+                    settings.push = push;
+                }
                 // The mask was read with the names above.
                 _ => {}
             }
@@ -108,7 +115,10 @@ pub(in crate::rpc) fn delete(
 }
 
 /// Reads what to change of which queue.
-pub(in crate::rpc) fn update(proto: v1::UpdateQueueRequest) -> Result<Update, Violations> {
+pub(in crate::rpc) fn update(
+    proto: v1::UpdateQueueRequest,
+    allowed: &Allowed,
+) -> Result<Update, Violations> {
     let mut wrong = Violations::default();
     let Some(mut queue) = proto.queue else {
         wrong.add("queue", "must be set");
@@ -121,12 +131,12 @@ pub(in crate::rpc) fn update(proto: v1::UpdateQueueRequest) -> Result<Update, Vi
     };
     let etag = std::mem::take(&mut queue.etag);
     let asked = asked(etag, proto.reason, &mut wrong);
-    let read = wrong.at("queue", settings(queue));
+    let read = wrong.at("queue", settings(queue, allowed));
     let read = mask.zip(read);
     wrong.finish(read.map(|(mask, (name, settings))| Update { name, settings, mask, asked }))
 }
 
-fn settings(proto: v1::Queue) -> Result<(QueueName, QueueSettings), Violations> {
+fn settings(proto: v1::Queue, allowed: &Allowed) -> Result<(QueueName, QueueSettings), Violations> {
     let mut wrong = Violations::default();
     let name = wrong.at("name", parse(&proto.name));
     let retry = wrong.at("retry_policy", proto.retry_policy.map(retry).transpose());
@@ -141,6 +151,8 @@ fn settings(proto: v1::Queue) -> Result<(QueueName, QueueSettings), Violations> 
     let losses = wrong.at("max_lease_losses", limit(proto.max_lease_losses.into(), MOST_LOSSES));
     let health = proto.health.as_ref().map_or(Ok(Health::default()), health);
     let health = wrong.at("health", health);
+    let endpoint = proto.push.map(|endpoint| push(endpoint, allowed)).transpose();
+    let endpoint = wrong.at("push", endpoint);
     let read = || {
         let settings = QueueSettings {
             retry: retry?,
@@ -153,6 +165,7 @@ fn settings(proto: v1::Queue) -> Result<(QueueName, QueueSettings), Violations> 
             max_bytes: max_bytes?,
             max_lease_losses: losses?,
             health: health?,
+            push: endpoint?,
             ..QueueSettings::default()
         };
         Some((name?, settings))
@@ -287,6 +300,7 @@ pub(in crate::rpc) fn proto_queue(queue: &Queue) -> v1::Queue {
         max_bytes: large(settings.max_bytes.unwrap_or(0)),
         max_lease_losses: number(settings.max_lease_losses.unwrap_or(MAX_LEASE_LOSSES)),
         health: Some(proto_health(settings.health)),
+        push: settings.push.as_ref().map(proto_push),
     }
 }
 
@@ -350,7 +364,7 @@ mod tests {
             (queue(|it| it.name = "?".to_owned()), "name"),
         ];
         for (queue, field) in table {
-            let wrong = settings(queue).unwrap_err();
+            let wrong = settings(queue, &Allowed::default()).unwrap_err();
             let told: Vec<&str> = wrong.list().iter().map(|one| one.field.as_str()).collect();
             assert_eq!(told, [field]);
         }
@@ -366,7 +380,7 @@ mod tests {
             it.max_lease_losses = 9;
             it.health = Some(v1::HealthThresholds { max_ready: 3, ..Default::default() });
         });
-        let (name, settings) = settings(sent.clone()).unwrap();
+        let (name, settings) = settings(sent.clone(), &Allowed::default()).unwrap();
         let told = proto_queue(&Queue { name, settings });
         assert_eq!(
             (told.max_leased, told.rate_limit, told.max_jobs, told.max_bytes, told.health),
@@ -382,11 +396,12 @@ mod tests {
             it.max_jobs = 7;
         });
         let paths = vec!["max_leased".to_owned(), "rate_limit".to_owned()];
-        let update = update(v1::UpdateQueueRequest {
+        let request = v1::UpdateQueueRequest {
             queue: Some(sent),
             update_mask: Some(prost_types::FieldMask { paths }),
             reason: String::new(),
-        });
+        };
+        let update = update(request, &Allowed::default());
         let mut settings = QueueSettings { revision: 2, paused: true, ..QueueSettings::default() };
         let limit = RateLimit { permits: 1, period: Duration::from_secs(1), burst: 1 };
         settings.rate_limit = Some(limit);
@@ -411,6 +426,7 @@ mod tests {
             max_bytes: Some(3),
             max_lease_losses: Some(4),
             health: Health { max_ready: 5, ..Health::default() },
+            push: Some(crate::job::Push::to("https://example.com")),
         };
         let paths = UPDATABLE.iter().map(|field| (*field).to_owned()).collect();
         let mask = mask::read(Some(prost_types::FieldMask { paths }), &UPDATABLE).unwrap();

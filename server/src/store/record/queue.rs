@@ -1,5 +1,6 @@
 //! The stored form of a queue's settings.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +8,9 @@ use prost::Message;
 
 use super::{KeepRecord, RetryRecord, Unreadable, retry, retry_record};
 use crate::clock::millis;
+use crate::job::push::{ClientErrors, Hidden, Secret};
 use crate::job::queue::{Health, RateLimit};
-use crate::job::{Keep, QueueSettings, Retention};
+use crate::job::{Keep, Push, QueueSettings, Retention};
 
 #[derive(Clone, PartialEq, Message)]
 struct SettingsRecord {
@@ -39,6 +41,8 @@ struct SettingsRecord {
     max_lease_losses: Option<u32>,
     #[prost(message, optional, tag = "13")]
     health: Option<HealthRecord>,
+    #[prost(message, optional, tag = "14")]
+    push: Option<PushRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,6 +63,22 @@ struct HealthRecord {
     dead_ratio: f64,
     #[prost(uint64, optional, tag = "3")]
     age_millis: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PushRecord {
+    #[prost(string, tag = "1")]
+    uri: String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    headers: BTreeMap<String, String>,
+    #[prost(uint64, tag = "3")]
+    timeout_millis: u64,
+    #[prost(uint32, tag = "4")]
+    max_parallel: u32,
+    #[prost(bool, tag = "5")]
+    retries_client_errors: bool,
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    secrets: Vec<Bytes>,
 }
 
 /// Encodes settings.
@@ -86,6 +106,7 @@ pub fn encode_settings(settings: &QueueSettings) -> Vec<u8> {
             dead_ratio: settings.health.max_dead_ratio,
             age_millis: settings.health.max_oldest_ready_age.map(millis),
         }),
+        push: settings.push.as_ref().map(push_record),
     }
     .encode_to_vec()
 }
@@ -124,5 +145,33 @@ pub fn decode_settings(bytes: Bytes) -> Result<QueueSettings, Unreadable> {
             max_dead_ratio: health.dead_ratio,
             max_oldest_ready_age: health.age_millis.map(Duration::from_millis),
         }),
+        push: record.push.map(push),
     })
+}
+
+fn push_record(push: &Push) -> PushRecord {
+    let header = |(name, value): (&String, &Hidden)| (name.clone(), value.expose().to_owned());
+    PushRecord {
+        uri: push.uri.clone(),
+        headers: push.headers.iter().map(header).collect(),
+        timeout_millis: millis(push.timeout),
+        max_parallel: push.max_parallel,
+        retries_client_errors: push.client_errors == ClientErrors::Retry,
+        secrets: push.secrets.iter().map(|secret| secret.expose().clone()).collect(),
+    }
+}
+
+fn push(record: PushRecord) -> Push {
+    Push {
+        uri: record.uri,
+        headers: record.headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
+        timeout: Duration::from_millis(record.timeout_millis),
+        max_parallel: record.max_parallel,
+        client_errors: if record.retries_client_errors {
+            ClientErrors::Retry
+        } else {
+            ClientErrors::Dead
+        },
+        secrets: record.secrets.into_iter().map(Secret::of).collect(),
+    }
 }

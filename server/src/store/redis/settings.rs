@@ -31,7 +31,7 @@ impl RedisStore {
         call.text(self.namespace.settings_channel());
         call.text(settings.revision).text(next.revision).bytes(encode_settings(&next));
         call.text(u8::from(next.paused));
-        call.text(next.max_leased.map_or(-1, i64::from));
+        call.text(next.most_leased().map_or(-1, i64::from));
         match next.rate_limit {
             Some(rate) => call.text(rate.interval_micros()).text(rate.burst.max(1)),
             None => call.text(0).text(0),

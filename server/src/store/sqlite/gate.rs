@@ -25,7 +25,7 @@ impl Gates {
             revision: settings.revision,
             tat,
             paused: settings.paused,
-            max_leased: settings.max_leased.map(i64::from),
+            max_leased: settings.most_leased().map(i64::from),
             rate: settings.rate_limit.map(Rate::of),
         }
     }

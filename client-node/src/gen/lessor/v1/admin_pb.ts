@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lessor/v1/admin.proto.
  */
 export const file_lessor_v1_admin: GenFile = /*@__PURE__*/
-  fileDesc("ChVsZXNzb3IvdjEvYWRtaW4ucHJvdG8SCWxlc3Nvci52MSKLAQoPTGlzdEpvYnNSZXF1ZXN0Eg0KBXF1ZXVlGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJEg4KBmZpbHRlchgEIAEoCRIQCghvcmRlcl9ieRgFIAEoCRIgCgR2aWV3GAYgASgOMhIubGVzc29yLnYxLkpvYlZpZXciXwoQTGlzdEpvYnNSZXNwb25zZRIcCgRqb2JzGAEgAygLMg4ubGVzc29yLnYxLkpvYhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFAoMZXZlbnRfY3Vyc29yGAMgASgJImAKEFVwZGF0ZUpvYlJlcXVlc3QSGwoDam9iGAEgASgLMg4ubGVzc29yLnYxLkpvYhIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siPgoQSm9iQWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSDgoGcmVhc29uGAMgASgJIt4CChJFeHBsYWluSm9iUmVzcG9uc2USMwoGY2F1c2VzGAEgAygLMiMubGVzc29yLnYxLkV4cGxhaW5Kb2JSZXNwb25zZS5DYXVzZRISCgpqb2JzX2FoZWFkGAIgASgDEjEKDmVzdGltYXRlZF93YWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGssBCgVDYXVzZRIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSLQoJY2xlYXJzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJDCghtZXRhZGF0YRgEIAMoCzIxLmxlc3Nvci52MS5FeHBsYWluSm9iUmVzcG9uc2UuQ2F1c2UuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEingEKEFB1cmdlSm9ic1JlcXVlc3QSDQoFcXVldWUYASABKAkSIwoFc3RhdGUYAiABKA4yFC5sZXNzb3IudjEuSm9iLlN0YXRlEi0KCm9sZGVyX3RoYW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIbWF4X2pvYnMYBCABKAUSFQoNdmFsaWRhdGVfb25seRgFIAEoCCIjChFQdXJnZUpvYnNSZXNwb25zZRIOCgZwdXJnZWQYASABKAMi6QIKD0J1bGtKb2JzUmVxdWVzdBINCgVxdWV1ZRgBIAEoCRIxCgZhY3Rpb24YAiABKA4yIS5sZXNzb3IudjEuQnVsa0pvYnNSZXF1ZXN0LkFjdGlvbhIOCgZmaWx0ZXIYAyABKAkSEAoIbWF4X2pvYnMYBCABKAUSEgoKcGVyX3NlY29uZBgFIAEoARIZChFkZXN0aW5hdGlvbl9xdWV1ZRgGIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAcgASgIEhoKEmNvbnRpbnVhdGlvbl90b2tlbhgIIAEoCRISCgpyZXF1ZXN0X2lkGAkgASgJInwKBkFjdGlvbhIWChJBQ1RJT05fVU5TUEVDSUZJRUQQABIQCgxBQ1RJT05fUkVUUlkQARIRCg1BQ1RJT05fQ0FOQ0VMEAISEgoOQUNUSU9OX1BST01PVEUQAxIQCgxBQ1RJT05fUFVSR0UQBBIPCgtBQ1RJT05fTU9WRRAFIlAKEEJ1bGtKb2JzUmVzcG9uc2USDwoHbWF0Y2hlZBgBIAEoAxIPCgdjaGFuZ2VkGAIgASgDEhoKEmNvbnRpbnVhdGlvbl90b2tlbhgDIAEoCSKbAwoFUXVldWUSDAoEbmFtZRgBIAEoCRIOCgZwYXVzZWQYAiABKAgSDAoEZXRhZxgDIAEoCRIsCgxyZXRyeV9wb2xpY3kYBCABKAsyFi5sZXNzb3IudjEuUmV0cnlQb2xpY3kSMQoObGVhc2VfZHVyYXRpb24YBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMgoPYXR0ZW1wdF90aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKCXJldGVudGlvbhgHIAEoCzIULmxlc3Nvci52MS5SZXRlbnRpb24SEgoKbWF4X2xlYXNlZBgIIAEoBRIoCgpyYXRlX2xpbWl0GAkgASgLMhQubGVzc29yLnYxLlJhdGVMaW1pdBIQCghtYXhfam9icxgKIAEoAxIRCgltYXhfYnl0ZXMYCyABKAMSGAoQbWF4X2xlYXNlX2xvc3NlcxgMIAEoBRIrCgZoZWFsdGgYDSABKAsyGy5sZXNzb3IudjEuSGVhbHRoVGhyZXNob2xkcyJWCglSYXRlTGltaXQSDwoHcGVybWl0cxgBIAEoBRIpCgZwZXJpb2QYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFYnVyc3QYAyABKAUidgoQSGVhbHRoVGhyZXNob2xkcxIRCgltYXhfcmVhZHkYASABKAMSFgoObWF4X2RlYWRfcmF0aW8YAiABKAESNwoUbWF4X29sZGVzdF9yZWFkeV9hZ2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iogUKClF1ZXVlU3RhdHMSDQoFcXVldWUYASABKAkSEQoJc2NoZWR1bGVkGAIgASgDEg0KBXJlYWR5GAMgASgDEg4KBmxlYXNlZBgEIAEoAxIQCghyZXRyeWluZxgFIAEoAxIPCgdibG9ja2VkGAYgASgDEhEKCXN1Y2NlZWRlZBgHIAEoAxIMCgRkZWFkGAggASgDEhEKCWNhbmNlbGxlZBgJIAEoAxIPCgdleHBpcmVkGAogASgDEhYKDmVucXVldWVkX3RvdGFsGAsgASgDEhcKD3N1Y2NlZWRlZF90b3RhbBgMIAEoAxISCgpkZWFkX3RvdGFsGA0gASgDEhsKE2xlYXNlX2V4cGlyZWRfdG90YWwYDiABKAMSMwoQb2xkZXN0X3JlYWR5X2FnZRgPIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxlbnF1ZXVlX3JhdGUYECABKAESEwoLZmluaXNoX3JhdGUYESABKAESKwoId2FpdF9wNTAYEiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoId2FpdF9wOTUYEyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHcnVuX3A1MBgUIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgdydW5fcDk1GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2hlYWx0aHkYFiABKAgSGQoRdW5oZWFsdGh5X3JlYXNvbnMYFyADKAkSDgoGcGF1c2VkGBggASgIEg8KB3dvcmtlcnMYGSABKAUSFAoMbWVtb3J5X2J5dGVzGBogASgDEhQKDGV2ZW50X2N1cnNvchgbIAEoCSK4AwoIU2NoZWR1bGUSDAoEbmFtZRgBIAEoCRIMCgRjcm9uGAIgASgJEisKCGludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCXRpbWVfem9uZRgEIAEoCRImCgNqb2IYBSABKAsyGS5sZXNzb3IudjEuRW5xdWV1ZVJlcXVlc3QSLAoHb3ZlcmxhcBgGIAEoDjIbLmxlc3Nvci52MS5TY2hlZHVsZS5PdmVybGFwEisKCGNhdGNoX3VwGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnBhdXNlZBgIIAEoCBIyCg5sYXN0X2ZpcmVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObmV4dF9maXJlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCyABKAkiRwoHT3ZlcmxhcBIXChNPVkVSTEFQX1VOU1BFQ0lGSUVEEAASEQoNT1ZFUkxBUF9BTExPVxABEhAKDE9WRVJMQVBfU0tJUBACIlwKEUxpc3RRdWV1ZXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBmZpbHRlchgDIAEoCRIQCghvcmRlcl9ieRgEIAEoCSJPChJMaXN0UXVldWVzUmVzcG9uc2USIAoGcXVldWVzGAEgAygLMhAubGVzc29yLnYxLlF1ZXVlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfCg9HZXRRdWV1ZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSJ2ChJVcGRhdGVRdWV1ZVJlcXVlc3QSHwoFcXVldWUYASABKAsyEC5sZXNzb3IudjEuUXVldWUSLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEg4KBnJlYXNvbhgDIAEoCSJAChJRdWV1ZUFjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEg4KBnJlYXNvbhgDIAEoCSJPChJEZWxldGVRdWV1ZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVmb3JjZRgCIAEoCBIMCgRldGFnGAMgASgJEg4KBnJlYXNvbhgEIAEoCSIkChRHZXRRdWV1ZVN0YXRzUmVxdWVzdBIMCgRuYW1lGAEgASgJIlMKFUNyZWF0ZVNjaGVkdWxlUmVxdWVzdBIlCghzY2hlZHVsZRgBIAEoCzITLmxlc3Nvci52MS5TY2hlZHVsZRITCgtzY2hlZHVsZV9pZBgCIAEoCSIiChJHZXRTY2hlZHVsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSJfChRMaXN0U2NoZWR1bGVzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIOCgZmaWx0ZXIYAyABKAkSEAoIb3JkZXJfYnkYBCABKAkiWAoVTGlzdFNjaGVkdWxlc1Jlc3BvbnNlEiYKCXNjaGVkdWxlcxgBIAMoCzITLmxlc3Nvci52MS5TY2hlZHVsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkifwoVVXBkYXRlU2NoZWR1bGVSZXF1ZXN0EiUKCHNjaGVkdWxlGAEgASgLMhMubGVzc29yLnYxLlNjaGVkdWxlEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIOCgZyZWFzb24YAyABKAkiQwoVU2NoZWR1bGVBY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRIOCgZyZWFzb24YAyABKAkiXQoSTGlzdFdvcmtlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBmZpbHRlchgDIAEoCRIQCghvcmRlcl9ieRgEIAEoCSJSChNMaXN0V29ya2Vyc1Jlc3BvbnNlEiIKB3dvcmtlcnMYASADKAsyES5sZXNzb3IudjEuV29ya2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI3ChJEcmFpbldvcmtlclJlcXVlc3QSEQoJd29ya2VyX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIXChVHZXRTdG9yZVN0YXR1c1JlcXVlc3Qi5gEKC1N0b3JlU3RhdHVzEg0KBXN0b3JlGAEgASgJEhUKDXN0b3JlX3ZlcnNpb24YAiABKAkSDQoFcmVhZHkYAyABKAgSJwoEcGluZxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgpzdG9yZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5icm9rZXJfdmVyc2lvbhgGIAEoCRINCgVlcG9jaBgHIAEoCRIQCghmZWF0dXJlcxgIIAMoCRIQCgh3YXJuaW5ncxgJIAMoCTLODgoOSm9iQnJva2VyQWRtaW4SQwoITGlzdEpvYnMSGi5sZXNzb3IudjEuTGlzdEpvYnNSZXF1ZXN0GhsubGVzc29yLnYxLkxpc3RKb2JzUmVzcG9uc2USOAoJVXBkYXRlSm9iEhsubGVzc29yLnYxLlVwZGF0ZUpvYlJlcXVlc3QaDi5sZXNzb3IudjEuSm9iEjcKCFJldHJ5Sm9iEhsubGVzc29yLnYxLkpvYkFjdGlvblJlcXVlc3QaDi5sZXNzb3IudjEuSm9iEjkKClByb21vdGVKb2ISGy5sZXNzb3IudjEuSm9iQWN0aW9uUmVxdWVzdBoOLmxlc3Nvci52MS5Kb2ISQAoJRGVsZXRlSm9iEhsubGVzc29yLnYxLkpvYkFjdGlvblJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSOgoLUmV2b2tlTGVhc2USGy5sZXNzb3IudjEuSm9iQWN0aW9uUmVxdWVzdBoOLmxlc3Nvci52MS5Kb2ISRQoKRXhwbGFpbkpvYhIYLmxlc3Nvci52MS5HZXRKb2JSZXF1ZXN0Gh0ubGVzc29yLnYxLkV4cGxhaW5Kb2JSZXNwb25zZRJDCghCdWxrSm9icxIaLmxlc3Nvci52MS5CdWxrSm9ic1JlcXVlc3QaGy5sZXNzb3IudjEuQnVsa0pvYnNSZXNwb25zZRJJCgpMaXN0UXVldWVzEhwubGVzc29yLnYxLkxpc3RRdWV1ZXNSZXF1ZXN0Gh0ubGVzc29yLnYxLkxpc3RRdWV1ZXNSZXNwb25zZRI4CghHZXRRdWV1ZRIaLmxlc3Nvci52MS5HZXRRdWV1ZVJlcXVlc3QaEC5sZXNzb3IudjEuUXVldWUSPgoLVXBkYXRlUXVldWUSHS5sZXNzb3IudjEuVXBkYXRlUXVldWVSZXF1ZXN0GhAubGVzc29yLnYxLlF1ZXVlEj0KClBhdXNlUXVldWUSHS5sZXNzb3IudjEuUXVldWVBY3Rpb25SZXF1ZXN0GhAubGVzc29yLnYxLlF1ZXVlEj4KC1Jlc3VtZVF1ZXVlEh0ubGVzc29yLnYxLlF1ZXVlQWN0aW9uUmVxdWVzdBoQLmxlc3Nvci52MS5RdWV1ZRJECgtEZWxldGVRdWV1ZRIdLmxlc3Nvci52MS5EZWxldGVRdWV1ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoNR2V0UXVldWVTdGF0cxIfLmxlc3Nvci52MS5HZXRRdWV1ZVN0YXRzUmVxdWVzdBoVLmxlc3Nvci52MS5RdWV1ZVN0YXRzEkYKCVB1cmdlSm9icxIbLmxlc3Nvci52MS5QdXJnZUpvYnNSZXF1ZXN0GhwubGVzc29yLnYxLlB1cmdlSm9ic1Jlc3BvbnNlEkcKDkNyZWF0ZVNjaGVkdWxlEiAubGVzc29yLnYxLkNyZWF0ZVNjaGVkdWxlUmVxdWVzdBoTLmxlc3Nvci52MS5TY2hlZHVsZRJBCgtHZXRTY2hlZHVsZRIdLmxlc3Nvci52MS5HZXRTY2hlZHVsZVJlcXVlc3QaEy5sZXNzb3IudjEuU2NoZWR1bGUSUgoNTGlzdFNjaGVkdWxlcxIfLmxlc3Nvci52MS5MaXN0U2NoZWR1bGVzUmVxdWVzdBogLmxlc3Nvci52MS5MaXN0U2NoZWR1bGVzUmVzcG9uc2USRwoOVXBkYXRlU2NoZWR1bGUSIC5sZXNzb3IudjEuVXBkYXRlU2NoZWR1bGVSZXF1ZXN0GhMubGVzc29yLnYxLlNjaGVkdWxlEkoKDkRlbGV0ZVNjaGVkdWxlEiAubGVzc29yLnYxLlNjaGVkdWxlQWN0aW9uUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJGCg1QYXVzZVNjaGVkdWxlEiAubGVzc29yLnYxLlNjaGVkdWxlQWN0aW9uUmVxdWVzdBoTLmxlc3Nvci52MS5TY2hlZHVsZRJHCg5SZXN1bWVTY2hlZHVsZRIgLmxlc3Nvci52MS5TY2hlZHVsZUFjdGlvblJlcXVlc3QaEy5sZXNzb3IudjEuU2NoZWR1bGUSQwoPVHJpZ2dlclNjaGVkdWxlEiAubGVzc29yLnYxLlNjaGVkdWxlQWN0aW9uUmVxdWVzdBoOLmxlc3Nvci52MS5Kb2ISTAoLTGlzdFdvcmtlcnMSHS5sZXNzb3IudjEuTGlzdFdvcmtlcnNSZXF1ZXN0Gh4ubGVzc29yLnYxLkxpc3RXb3JrZXJzUmVzcG9uc2USPwoLRHJhaW5Xb3JrZXISHS5sZXNzb3IudjEuRHJhaW5Xb3JrZXJSZXF1ZXN0GhEubGVzc29yLnYxLldvcmtlchJKCg5HZXRTdG9yZVN0YXR1cxIgLmxlc3Nvci52MS5HZXRTdG9yZVN0YXR1c1JlcXVlc3QaFi5sZXNzb3IudjEuU3RvcmVTdGF0dXNiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_empty, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_lessor_v1_broker, file_lessor_v1_enqueue, file_lessor_v1_job, file_lessor_v1_lease]);
+  fileDesc("ChVsZXNzb3IvdjEvYWRtaW4ucHJvdG8SCWxlc3Nvci52MSKLAQoPTGlzdEpvYnNSZXF1ZXN0Eg0KBXF1ZXVlGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJEg4KBmZpbHRlchgEIAEoCRIQCghvcmRlcl9ieRgFIAEoCRIgCgR2aWV3GAYgASgOMhIubGVzc29yLnYxLkpvYlZpZXciXwoQTGlzdEpvYnNSZXNwb25zZRIcCgRqb2JzGAEgAygLMg4ubGVzc29yLnYxLkpvYhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFAoMZXZlbnRfY3Vyc29yGAMgASgJImAKEFVwZGF0ZUpvYlJlcXVlc3QSGwoDam9iGAEgASgLMg4ubGVzc29yLnYxLkpvYhIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siPgoQSm9iQWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSDgoGcmVhc29uGAMgASgJIt4CChJFeHBsYWluSm9iUmVzcG9uc2USMwoGY2F1c2VzGAEgAygLMiMubGVzc29yLnYxLkV4cGxhaW5Kb2JSZXNwb25zZS5DYXVzZRISCgpqb2JzX2FoZWFkGAIgASgDEjEKDmVzdGltYXRlZF93YWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGssBCgVDYXVzZRIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSLQoJY2xlYXJzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJDCghtZXRhZGF0YRgEIAMoCzIxLmxlc3Nvci52MS5FeHBsYWluSm9iUmVzcG9uc2UuQ2F1c2UuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEingEKEFB1cmdlSm9ic1JlcXVlc3QSDQoFcXVldWUYASABKAkSIwoFc3RhdGUYAiABKA4yFC5sZXNzb3IudjEuSm9iLlN0YXRlEi0KCm9sZGVyX3RoYW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIbWF4X2pvYnMYBCABKAUSFQoNdmFsaWRhdGVfb25seRgFIAEoCCIjChFQdXJnZUpvYnNSZXNwb25zZRIOCgZwdXJnZWQYASABKAMi6QIKD0J1bGtKb2JzUmVxdWVzdBINCgVxdWV1ZRgBIAEoCRIxCgZhY3Rpb24YAiABKA4yIS5sZXNzb3IudjEuQnVsa0pvYnNSZXF1ZXN0LkFjdGlvbhIOCgZmaWx0ZXIYAyABKAkSEAoIbWF4X2pvYnMYBCABKAUSEgoKcGVyX3NlY29uZBgFIAEoARIZChFkZXN0aW5hdGlvbl9xdWV1ZRgGIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAcgASgIEhoKEmNvbnRpbnVhdGlvbl90b2tlbhgIIAEoCRISCgpyZXF1ZXN0X2lkGAkgASgJInwKBkFjdGlvbhIWChJBQ1RJT05fVU5TUEVDSUZJRUQQABIQCgxBQ1RJT05fUkVUUlkQARIRCg1BQ1RJT05fQ0FOQ0VMEAISEgoOQUNUSU9OX1BST01PVEUQAxIQCgxBQ1RJT05fUFVSR0UQBBIPCgtBQ1RJT05fTU9WRRAFIlAKEEJ1bGtKb2JzUmVzcG9uc2USDwoHbWF0Y2hlZBgBIAEoAxIPCgdjaGFuZ2VkGAIgASgDEhoKEmNvbnRpbnVhdGlvbl90b2tlbhgDIAEoCSK6AwoFUXVldWUSDAoEbmFtZRgBIAEoCRIOCgZwYXVzZWQYAiABKAgSDAoEZXRhZxgDIAEoCRIsCgxyZXRyeV9wb2xpY3kYBCABKAsyFi5sZXNzb3IudjEuUmV0cnlQb2xpY3kSMQoObGVhc2VfZHVyYXRpb24YBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMgoPYXR0ZW1wdF90aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKCXJldGVudGlvbhgHIAEoCzIULmxlc3Nvci52MS5SZXRlbnRpb24SEgoKbWF4X2xlYXNlZBgIIAEoBRIoCgpyYXRlX2xpbWl0GAkgASgLMhQubGVzc29yLnYxLlJhdGVMaW1pdBIQCghtYXhfam9icxgKIAEoAxIRCgltYXhfYnl0ZXMYCyABKAMSGAoQbWF4X2xlYXNlX2xvc3NlcxgMIAEoBRIrCgZoZWFsdGgYDSABKAsyGy5sZXNzb3IudjEuSGVhbHRoVGhyZXNob2xkcxIdCgRwdXNoGA4gASgLMg8ubGVzc29yLnYxLlB1c2gimQMKBFB1c2gSCwoDdXJpGAEgASgJEi0KB2hlYWRlcnMYAiADKAsyHC5sZXNzb3IudjEuUHVzaC5IZWFkZXJzRW50cnkSKgoHdGltZW91dBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfcGFyYWxsZWwYBCABKAUSPgoTY2xpZW50X2Vycm9yX3BvbGljeRgFIAEoDjIhLmxlc3Nvci52MS5QdXNoLkNsaWVudEVycm9yUG9saWN5Eg8KB3NlY3JldHMYBiADKAkSGwoTc2VjcmV0X2ZpbmdlcnByaW50cxgHIAMoCRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ1ChFDbGllbnRFcnJvclBvbGljeRIjCh9DTElFTlRfRVJST1JfUE9MSUNZX1VOU1BFQ0lGSUVEEAASHAoYQ0xJRU5UX0VSUk9SX1BPTElDWV9ERUFEEAESHQoZQ0xJRU5UX0VSUk9SX1BPTElDWV9SRVRSWRACIlYKCVJhdGVMaW1pdBIPCgdwZXJtaXRzGAEgASgFEikKBnBlcmlvZBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVidXJzdBgDIAEoBSJ2ChBIZWFsdGhUaHJlc2hvbGRzEhEKCW1heF9yZWFkeRgBIAEoAxIWCg5tYXhfZGVhZF9yYXRpbxgCIAEoARI3ChRtYXhfb2xkZXN0X3JlYWR5X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKiBQoKUXVldWVTdGF0cxINCgVxdWV1ZRgBIAEoCRIRCglzY2hlZHVsZWQYAiABKAMSDQoFcmVhZHkYAyABKAMSDgoGbGVhc2VkGAQgASgDEhAKCHJldHJ5aW5nGAUgASgDEg8KB2Jsb2NrZWQYBiABKAMSEQoJc3VjY2VlZGVkGAcgASgDEgwKBGRlYWQYCCABKAMSEQoJY2FuY2VsbGVkGAkgASgDEg8KB2V4cGlyZWQYCiABKAMSFgoOZW5xdWV1ZWRfdG90YWwYCyABKAMSFwoPc3VjY2VlZGVkX3RvdGFsGAwgASgDEhIKCmRlYWRfdG90YWwYDSABKAMSGwoTbGVhc2VfZXhwaXJlZF90b3RhbBgOIAEoAxIzChBvbGRlc3RfcmVhZHlfYWdlGA8gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGVucXVldWVfcmF0ZRgQIAEoARITCgtmaW5pc2hfcmF0ZRgRIAEoARIrCgh3YWl0X3A1MBgSIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIrCgh3YWl0X3A5NRgTIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgdydW5fcDUwGBQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKB3J1bl9wOTUYFSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHaGVhbHRoeRgWIAEoCBIZChF1bmhlYWx0aHlfcmVhc29ucxgXIAMoCRIOCgZwYXVzZWQYGCABKAgSDwoHd29ya2VycxgZIAEoBRIUCgxtZW1vcnlfYnl0ZXMYGiABKAMSFAoMZXZlbnRfY3Vyc29yGBsgASgJIrgDCghTY2hlZHVsZRIMCgRuYW1lGAEgASgJEgwKBGNyb24YAiABKAkSKwoIaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJdGltZV96b25lGAQgASgJEiYKA2pvYhgFIAEoCzIZLmxlc3Nvci52MS5FbnF1ZXVlUmVxdWVzdBIsCgdvdmVybGFwGAYgASgOMhsubGVzc29yLnYxLlNjaGVkdWxlLk92ZXJsYXASKwoIY2F0Y2hfdXAYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcGF1c2VkGAggASgIEjIKDmxhc3RfZmlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5uZXh0X2ZpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgLIAEoCSJHCgdPdmVybGFwEhcKE09WRVJMQVBfVU5TUEVDSUZJRUQQABIRCg1PVkVSTEFQX0FMTE9XEAESEAoMT1ZFUkxBUF9TS0lQEAIiXAoRTGlzdFF1ZXVlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJEhAKCG9yZGVyX2J5GAQgASgJIk8KEkxpc3RRdWV1ZXNSZXNwb25zZRIgCgZxdWV1ZXMYASADKAsyEC5sZXNzb3IudjEuUXVldWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIh8KD0dldFF1ZXVlUmVxdWVzdBIMCgRuYW1lGAEgASgJInYKElVwZGF0ZVF1ZXVlUmVxdWVzdBIfCgVxdWV1ZRgBIAEoCzIQLmxlc3Nvci52MS5RdWV1ZRIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDgoGcmVhc29uGAMgASgJIkAKElF1ZXVlQWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSDgoGcmVhc29uGAMgASgJIk8KEkRlbGV0ZVF1ZXVlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg0KBWZvcmNlGAIgASgIEgwKBGV0YWcYAyABKAkSDgoGcmVhc29uGAQgASgJIiQKFEdldFF1ZXVlU3RhdHNSZXF1ZXN0EgwKBG5hbWUYASABKAkiUwoVQ3JlYXRlU2NoZWR1bGVSZXF1ZXN0EiUKCHNjaGVkdWxlGAEgASgLMhMubGVzc29yLnYxLlNjaGVkdWxlEhMKC3NjaGVkdWxlX2lkGAIgASgJIiIKEkdldFNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIl8KFExpc3RTY2hlZHVsZXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBmZpbHRlchgDIAEoCRIQCghvcmRlcl9ieRgEIAEoCSJYChVMaXN0U2NoZWR1bGVzUmVzcG9uc2USJgoJc2NoZWR1bGVzGAEgAygLMhMubGVzc29yLnYxLlNjaGVkdWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ/ChVVcGRhdGVTY2hlZHVsZVJlcXVlc3QSJQoIc2NoZWR1bGUYASABKAsyEy5sZXNzb3IudjEuU2NoZWR1bGUSLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEg4KBnJlYXNvbhgDIAEoCSJDChVTY2hlZHVsZUFjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEg4KBnJlYXNvbhgDIAEoCSJdChJMaXN0V29ya2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGZmlsdGVyGAMgASgJEhAKCG9yZGVyX2J5GAQgASgJIlIKE0xpc3RXb3JrZXJzUmVzcG9uc2USIgoHd29ya2VycxgBIAMoCzIRLmxlc3Nvci52MS5Xb3JrZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjcKEkRyYWluV29ya2VyUmVxdWVzdBIRCgl3b3JrZXJfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhcKFUdldFN0b3JlU3RhdHVzUmVxdWVzdCLmAQoLU3RvcmVTdGF0dXMSDQoFc3RvcmUYASABKAkSFQoNc3RvcmVfdmVyc2lvbhgCIAEoCRINCgVyZWFkeRgDIAEoCBInCgRwaW5nGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KCnN0b3JlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmJyb2tlcl92ZXJzaW9uGAYgASgJEg0KBWVwb2NoGAcgASgJEhAKCGZlYXR1cmVzGAggAygJEhAKCHdhcm5pbmdzGAkgAygJMs4OCg5Kb2JCcm9rZXJBZG1pbhJDCghMaXN0Sm9icxIaLmxlc3Nvci52MS5MaXN0Sm9ic1JlcXVlc3QaGy5sZXNzb3IudjEuTGlzdEpvYnNSZXNwb25zZRI4CglVcGRhdGVKb2ISGy5sZXNzb3IudjEuVXBkYXRlSm9iUmVxdWVzdBoOLmxlc3Nvci52MS5Kb2ISNwoIUmV0cnlKb2ISGy5sZXNzb3IudjEuSm9iQWN0aW9uUmVxdWVzdBoOLmxlc3Nvci52MS5Kb2ISOQoKUHJvbW90ZUpvYhIbLmxlc3Nvci52MS5Kb2JBY3Rpb25SZXF1ZXN0Gg4ubGVzc29yLnYxLkpvYhJACglEZWxldGVKb2ISGy5sZXNzb3IudjEuSm9iQWN0aW9uUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI6CgtSZXZva2VMZWFzZRIbLmxlc3Nvci52MS5Kb2JBY3Rpb25SZXF1ZXN0Gg4ubGVzc29yLnYxLkpvYhJFCgpFeHBsYWluSm9iEhgubGVzc29yLnYxLkdldEpvYlJlcXVlc3QaHS5sZXNzb3IudjEuRXhwbGFpbkpvYlJlc3BvbnNlEkMKCEJ1bGtKb2JzEhoubGVzc29yLnYxLkJ1bGtKb2JzUmVxdWVzdBobLmxlc3Nvci52MS5CdWxrSm9ic1Jlc3BvbnNlEkkKCkxpc3RRdWV1ZXMSHC5sZXNzb3IudjEuTGlzdFF1ZXVlc1JlcXVlc3QaHS5sZXNzb3IudjEuTGlzdFF1ZXVlc1Jlc3BvbnNlEjgKCEdldFF1ZXVlEhoubGVzc29yLnYxLkdldFF1ZXVlUmVxdWVzdBoQLmxlc3Nvci52MS5RdWV1ZRI+CgtVcGRhdGVRdWV1ZRIdLmxlc3Nvci52MS5VcGRhdGVRdWV1ZVJlcXVlc3QaEC5sZXNzb3IudjEuUXVldWUSPQoKUGF1c2VRdWV1ZRIdLmxlc3Nvci52MS5RdWV1ZUFjdGlvblJlcXVlc3QaEC5sZXNzb3IudjEuUXVldWUSPgoLUmVzdW1lUXVldWUSHS5sZXNzb3IudjEuUXVldWVBY3Rpb25SZXF1ZXN0GhAubGVzc29yLnYxLlF1ZXVlEkQKC0RlbGV0ZVF1ZXVlEh0ubGVzc29yLnYxLkRlbGV0ZVF1ZXVlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJHCg1HZXRRdWV1ZVN0YXRzEh8ubGVzc29yLnYxLkdldFF1ZXVlU3RhdHNSZXF1ZXN0GhUubGVzc29yLnYxLlF1ZXVlU3RhdHMSRgoJUHVyZ2VKb2JzEhsubGVzc29yLnYxLlB1cmdlSm9ic1JlcXVlc3QaHC5sZXNzb3IudjEuUHVyZ2VKb2JzUmVzcG9uc2USRwoOQ3JlYXRlU2NoZWR1bGUSIC5sZXNzb3IudjEuQ3JlYXRlU2NoZWR1bGVSZXF1ZXN0GhMubGVzc29yLnYxLlNjaGVkdWxlEkEKC0dldFNjaGVkdWxlEh0ubGVzc29yLnYxLkdldFNjaGVkdWxlUmVxdWVzdBoTLmxlc3Nvci52MS5TY2hlZHVsZRJSCg1MaXN0U2NoZWR1bGVzEh8ubGVzc29yLnYxLkxpc3RTY2hlZHVsZXNSZXF1ZXN0GiAubGVzc29yLnYxLkxpc3RTY2hlZHVsZXNSZXNwb25zZRJHCg5VcGRhdGVTY2hlZHVsZRIgLmxlc3Nvci52MS5VcGRhdGVTY2hlZHVsZVJlcXVlc3QaEy5sZXNzb3IudjEuU2NoZWR1bGUSSgoORGVsZXRlU2NoZWR1bGUSIC5sZXNzb3IudjEuU2NoZWR1bGVBY3Rpb25SZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkYKDVBhdXNlU2NoZWR1bGUSIC5sZXNzb3IudjEuU2NoZWR1bGVBY3Rpb25SZXF1ZXN0GhMubGVzc29yLnYxLlNjaGVkdWxlEkcKDlJlc3VtZVNjaGVkdWxlEiAubGVzc29yLnYxLlNjaGVkdWxlQWN0aW9uUmVxdWVzdBoTLmxlc3Nvci52MS5TY2hlZHVsZRJDCg9UcmlnZ2VyU2NoZWR1bGUSIC5sZXNzb3IudjEuU2NoZWR1bGVBY3Rpb25SZXF1ZXN0Gg4ubGVzc29yLnYxLkpvYhJMCgtMaXN0V29ya2VycxIdLmxlc3Nvci52MS5MaXN0V29ya2Vyc1JlcXVlc3QaHi5sZXNzb3IudjEuTGlzdFdvcmtlcnNSZXNwb25zZRI/CgtEcmFpbldvcmtlchIdLmxlc3Nvci52MS5EcmFpbldvcmtlclJlcXVlc3QaES5sZXNzb3IudjEuV29ya2VyEkoKDkdldFN0b3JlU3RhdHVzEiAubGVzc29yLnYxLkdldFN0b3JlU3RhdHVzUmVxdWVzdBoWLmxlc3Nvci52MS5TdG9yZVN0YXR1c2IGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_empty, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_lessor_v1_broker, file_lessor_v1_enqueue, file_lessor_v1_job, file_lessor_v1_lease]);
 
 /**
  * Which jobs to list.
@@ -971,6 +971,13 @@ export type Queue = Message<"lessor.v1.Queue"> & {
    * @generated from field: lessor.v1.HealthThresholds health = 13;
    */
   health?: HealthThresholds | undefined;
+
+  /**
+   * Where the broker sends the jobs itself, by HTTP. Unset means that workers lease them, the default.
+   *
+   * @generated from field: lessor.v1.Push push = 14;
+   */
+  push?: Push | undefined;
 };
 
 /**
@@ -1072,6 +1079,13 @@ export type QueueJson = {
    * @generated from field: lessor.v1.HealthThresholds health = 13;
    */
   health?: HealthThresholdsJson;
+
+  /**
+   * Where the broker sends the jobs itself, by HTTP. Unset means that workers lease them, the default.
+   *
+   * @generated from field: lessor.v1.Push push = 14;
+   */
+  push?: PushJson;
 };
 
 /**
@@ -1080,6 +1094,186 @@ export type QueueJson = {
  */
 export const QueueSchema: GenMessage<Queue, {jsonType: QueueJson}> = /*@__PURE__*/
   messageDesc(file_lessor_v1_admin, 9);
+
+/**
+ * An HTTP endpoint that works a queue off: the broker leases the jobs and POSTs each of them. Order,
+ * limits, retries and dead letters are as with any worker. Set by an operator.
+ *
+ * @generated from message lessor.v1.Push
+ */
+export type Push = Message<"lessor.v1.Push"> & {
+  /**
+   * Where to POST: an `https:` URL of at most 2048 bytes, without user and fragment. `http:`, and
+   * addresses that are not public, only as far as the broker's setting `push.allow` has them.
+   * Required.
+   *
+   * @generated from field: string uri = 1;
+   */
+  uri: string;
+
+  /**
+   * Headers of each request, at most 32, of at most 8 KiB in all; not those that the broker sets
+   * itself. Values are not shown: a reply has `***` instead, and `***` in an update stands for the
+   * present value. A job adds a header by a label such as `header.X-Tenant`; those here win.
+   *
+   * @generated from field: map<string, string> headers = 2;
+   */
+  headers: { [key: string]: string };
+
+  /**
+   * How long the endpoint may take to answer, 1 s to 30 min. Default 30 s.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * Most requests under way at once over all brokers, 1 to 1000; `Queue.max_leased` may be lower.
+   * Default 10.
+   *
+   * @generated from field: int32 max_parallel = 4;
+   */
+  maxParallel: number;
+
+  /**
+   * What a client error means for the job.
+   *
+   * @generated from field: lessor.v1.Push.ClientErrorPolicy client_error_policy = 5;
+   */
+  clientErrorPolicy: Push_ClientErrorPolicy;
+
+  /**
+   * Secrets that requests are signed with by the scheme of Standard Webhooks: `whsec_` and 24 to 64
+   * bytes in base64. With two, requests carry a signature of each, so that one can take the place
+   * of the other. Input only; empty keeps the present ones. Without any, requests are not signed.
+   *
+   * @generated from field: repeated string secrets = 6;
+   */
+  secrets: string[];
+
+  /**
+   * By which a secret is known: the first 8 hexadecimal digits of its SHA-256, in the order of
+   * `secrets`. Output only.
+   *
+   * @generated from field: repeated string secret_fingerprints = 7;
+   */
+  secretFingerprints: string[];
+};
+
+/**
+ * An HTTP endpoint that works a queue off: the broker leases the jobs and POSTs each of them. Order,
+ * limits, retries and dead letters are as with any worker. Set by an operator.
+ *
+ * @generated from message lessor.v1.Push
+ */
+export type PushJson = {
+  /**
+   * Where to POST: an `https:` URL of at most 2048 bytes, without user and fragment. `http:`, and
+   * addresses that are not public, only as far as the broker's setting `push.allow` has them.
+   * Required.
+   *
+   * @generated from field: string uri = 1;
+   */
+  uri?: string;
+
+  /**
+   * Headers of each request, at most 32, of at most 8 KiB in all; not those that the broker sets
+   * itself. Values are not shown: a reply has `***` instead, and `***` in an update stands for the
+   * present value. A job adds a header by a label such as `header.X-Tenant`; those here win.
+   *
+   * @generated from field: map<string, string> headers = 2;
+   */
+  headers?: { [key: string]: string };
+
+  /**
+   * How long the endpoint may take to answer, 1 s to 30 min. Default 30 s.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: DurationJson;
+
+  /**
+   * Most requests under way at once over all brokers, 1 to 1000; `Queue.max_leased` may be lower.
+   * Default 10.
+   *
+   * @generated from field: int32 max_parallel = 4;
+   */
+  maxParallel?: number;
+
+  /**
+   * What a client error means for the job.
+   *
+   * @generated from field: lessor.v1.Push.ClientErrorPolicy client_error_policy = 5;
+   */
+  clientErrorPolicy?: Push_ClientErrorPolicyJson;
+
+  /**
+   * Secrets that requests are signed with by the scheme of Standard Webhooks: `whsec_` and 24 to 64
+   * bytes in base64. With two, requests carry a signature of each, so that one can take the place
+   * of the other. Input only; empty keeps the present ones. Without any, requests are not signed.
+   *
+   * @generated from field: repeated string secrets = 6;
+   */
+  secrets?: string[];
+
+  /**
+   * By which a secret is known: the first 8 hexadecimal digits of its SHA-256, in the order of
+   * `secrets`. Output only.
+   *
+   * @generated from field: repeated string secret_fingerprints = 7;
+   */
+  secretFingerprints?: string[];
+};
+
+/**
+ * Describes the message lessor.v1.Push.
+ * Use `create(PushSchema)` to create a new message.
+ */
+export const PushSchema: GenMessage<Push, {jsonType: PushJson}> = /*@__PURE__*/
+  messageDesc(file_lessor_v1_admin, 10);
+
+/**
+ * What a client error of the endpoint means: a status from 400 to 499, but not 408, 425 and 429,
+ * after which the job is always tried again.
+ *
+ * @generated from enum lessor.v1.Push.ClientErrorPolicy
+ */
+export enum Push_ClientErrorPolicy {
+  /**
+   * The default, CLIENT_ERROR_POLICY_DEAD.
+   *
+   * @generated from enum value: CLIENT_ERROR_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The job is at fault: it becomes DEAD at once.
+   *
+   * @generated from enum value: CLIENT_ERROR_POLICY_DEAD = 1;
+   */
+  DEAD = 1,
+
+  /**
+   * The endpoint is at fault: the job is tried again by its retry policy.
+   *
+   * @generated from enum value: CLIENT_ERROR_POLICY_RETRY = 2;
+   */
+  RETRY = 2,
+}
+
+/**
+ * What a client error of the endpoint means: a status from 400 to 499, but not 408, 425 and 429,
+ * after which the job is always tried again.
+ *
+ * @generated from enum lessor.v1.Push.ClientErrorPolicy
+ */
+export type Push_ClientErrorPolicyJson = "CLIENT_ERROR_POLICY_UNSPECIFIED" | "CLIENT_ERROR_POLICY_DEAD" | "CLIENT_ERROR_POLICY_RETRY";
+
+/**
+ * Describes the enum lessor.v1.Push.ClientErrorPolicy.
+ */
+export const Push_ClientErrorPolicySchema: GenEnum<Push_ClientErrorPolicy, Push_ClientErrorPolicyJson> = /*@__PURE__*/
+  enumDesc(file_lessor_v1_admin, 10, 0);
 
 /**
  * So many leases in so much time. Set by an operator.
@@ -1142,7 +1336,7 @@ export type RateLimitJson = {
  * Use `create(RateLimitSchema)` to create a new message.
  */
 export const RateLimitSchema: GenMessage<RateLimit, {jsonType: RateLimitJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 10);
+  messageDesc(file_lessor_v1_admin, 11);
 
 /**
  * From when on a queue counts as unhealthy. Set by an operator; 0 or unset means no threshold.
@@ -1205,7 +1399,7 @@ export type HealthThresholdsJson = {
  * Use `create(HealthThresholdsSchema)` to create a new message.
  */
 export const HealthThresholdsSchema: GenMessage<HealthThresholds, {jsonType: HealthThresholdsJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 11);
+  messageDesc(file_lessor_v1_admin, 12);
 
 /**
  * How a queue fares. Counts are of jobs kept now, totals since the queue was made. The cost does not
@@ -1606,7 +1800,7 @@ export type QueueStatsJson = {
  * Use `create(QueueStatsSchema)` to create a new message.
  */
 export const QueueStatsSchema: GenMessage<QueueStats, {jsonType: QueueStatsJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 12);
+  messageDesc(file_lessor_v1_admin, 13);
 
 /**
  * Enqueues a job again and again. Each of its ticks makes one job, however many brokers there are.
@@ -1805,7 +1999,7 @@ export type ScheduleJson = {
  * Use `create(ScheduleSchema)` to create a new message.
  */
 export const ScheduleSchema: GenMessage<Schedule, {jsonType: ScheduleJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 13);
+  messageDesc(file_lessor_v1_admin, 14);
 
 /**
  * What a firing does while the job of the last one is unfinished.
@@ -1846,7 +2040,7 @@ export type Schedule_OverlapJson = "OVERLAP_UNSPECIFIED" | "OVERLAP_ALLOW" | "OV
  * Describes the enum lessor.v1.Schedule.Overlap.
  */
 export const Schedule_OverlapSchema: GenEnum<Schedule_Overlap, Schedule_OverlapJson> = /*@__PURE__*/
-  enumDesc(file_lessor_v1_admin, 13, 0);
+  enumDesc(file_lessor_v1_admin, 14, 0);
 
 /**
  * Which queues to list.
@@ -1927,7 +2121,7 @@ export type ListQueuesRequestJson = {
  * Use `create(ListQueuesRequestSchema)` to create a new message.
  */
 export const ListQueuesRequestSchema: GenMessage<ListQueuesRequest, {jsonType: ListQueuesRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 14);
+  messageDesc(file_lessor_v1_admin, 15);
 
 /**
  * One page of queues.
@@ -1976,7 +2170,7 @@ export type ListQueuesResponseJson = {
  * Use `create(ListQueuesResponseSchema)` to create a new message.
  */
 export const ListQueuesResponseSchema: GenMessage<ListQueuesResponse, {jsonType: ListQueuesResponseJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 15);
+  messageDesc(file_lessor_v1_admin, 16);
 
 /**
  * Names the queue to read.
@@ -2011,7 +2205,7 @@ export type GetQueueRequestJson = {
  * Use `create(GetQueueRequestSchema)` to create a new message.
  */
 export const GetQueueRequestSchema: GenMessage<GetQueueRequest, {jsonType: GetQueueRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 16);
+  messageDesc(file_lessor_v1_admin, 17);
 
 /**
  * What to change about a queue.
@@ -2076,7 +2270,7 @@ export type UpdateQueueRequestJson = {
  * Use `create(UpdateQueueRequestSchema)` to create a new message.
  */
 export const UpdateQueueRequestSchema: GenMessage<UpdateQueueRequest, {jsonType: UpdateQueueRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 17);
+  messageDesc(file_lessor_v1_admin, 18);
 
 /**
  * Names the queue that an action is for.
@@ -2139,7 +2333,7 @@ export type QueueActionRequestJson = {
  * Use `create(QueueActionRequestSchema)` to create a new message.
  */
 export const QueueActionRequestSchema: GenMessage<QueueActionRequest, {jsonType: QueueActionRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 18);
+  messageDesc(file_lessor_v1_admin, 19);
 
 /**
  * Names the queue to delete.
@@ -2218,7 +2412,7 @@ export type DeleteQueueRequestJson = {
  * Use `create(DeleteQueueRequestSchema)` to create a new message.
  */
 export const DeleteQueueRequestSchema: GenMessage<DeleteQueueRequest, {jsonType: DeleteQueueRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 19);
+  messageDesc(file_lessor_v1_admin, 20);
 
 /**
  * Names the queue to count.
@@ -2253,7 +2447,7 @@ export type GetQueueStatsRequestJson = {
  * Use `create(GetQueueStatsRequestSchema)` to create a new message.
  */
 export const GetQueueStatsRequestSchema: GenMessage<GetQueueStatsRequest, {jsonType: GetQueueStatsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 20);
+  messageDesc(file_lessor_v1_admin, 21);
 
 /**
  * A schedule to create.
@@ -2302,7 +2496,7 @@ export type CreateScheduleRequestJson = {
  * Use `create(CreateScheduleRequestSchema)` to create a new message.
  */
 export const CreateScheduleRequestSchema: GenMessage<CreateScheduleRequest, {jsonType: CreateScheduleRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 21);
+  messageDesc(file_lessor_v1_admin, 22);
 
 /**
  * Names the schedule to read.
@@ -2337,7 +2531,7 @@ export type GetScheduleRequestJson = {
  * Use `create(GetScheduleRequestSchema)` to create a new message.
  */
 export const GetScheduleRequestSchema: GenMessage<GetScheduleRequest, {jsonType: GetScheduleRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 22);
+  messageDesc(file_lessor_v1_admin, 23);
 
 /**
  * Which schedules to list.
@@ -2416,7 +2610,7 @@ export type ListSchedulesRequestJson = {
  * Use `create(ListSchedulesRequestSchema)` to create a new message.
  */
 export const ListSchedulesRequestSchema: GenMessage<ListSchedulesRequest, {jsonType: ListSchedulesRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 23);
+  messageDesc(file_lessor_v1_admin, 24);
 
 /**
  * One page of schedules.
@@ -2465,7 +2659,7 @@ export type ListSchedulesResponseJson = {
  * Use `create(ListSchedulesResponseSchema)` to create a new message.
  */
 export const ListSchedulesResponseSchema: GenMessage<ListSchedulesResponse, {jsonType: ListSchedulesResponseJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 24);
+  messageDesc(file_lessor_v1_admin, 25);
 
 /**
  * What to change about a schedule.
@@ -2530,7 +2724,7 @@ export type UpdateScheduleRequestJson = {
  * Use `create(UpdateScheduleRequestSchema)` to create a new message.
  */
 export const UpdateScheduleRequestSchema: GenMessage<UpdateScheduleRequest, {jsonType: UpdateScheduleRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 25);
+  messageDesc(file_lessor_v1_admin, 26);
 
 /**
  * Names the schedule that an action is for.
@@ -2593,7 +2787,7 @@ export type ScheduleActionRequestJson = {
  * Use `create(ScheduleActionRequestSchema)` to create a new message.
  */
 export const ScheduleActionRequestSchema: GenMessage<ScheduleActionRequest, {jsonType: ScheduleActionRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 26);
+  messageDesc(file_lessor_v1_admin, 27);
 
 /**
  * Which workers to list.
@@ -2676,7 +2870,7 @@ export type ListWorkersRequestJson = {
  * Use `create(ListWorkersRequestSchema)` to create a new message.
  */
 export const ListWorkersRequestSchema: GenMessage<ListWorkersRequest, {jsonType: ListWorkersRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 27);
+  messageDesc(file_lessor_v1_admin, 28);
 
 /**
  * One page of workers.
@@ -2725,7 +2919,7 @@ export type ListWorkersResponseJson = {
  * Use `create(ListWorkersResponseSchema)` to create a new message.
  */
 export const ListWorkersResponseSchema: GenMessage<ListWorkersResponse, {jsonType: ListWorkersResponseJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 28);
+  messageDesc(file_lessor_v1_admin, 29);
 
 /**
  * Names the worker to drain.
@@ -2774,7 +2968,7 @@ export type DrainWorkerRequestJson = {
  * Use `create(DrainWorkerRequestSchema)` to create a new message.
  */
 export const DrainWorkerRequestSchema: GenMessage<DrainWorkerRequest, {jsonType: DrainWorkerRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 29);
+  messageDesc(file_lessor_v1_admin, 30);
 
 /**
  * Asks how the store is. It has no fields.
@@ -2797,7 +2991,7 @@ export type GetStoreStatusRequestJson = {
  * Use `create(GetStoreStatusRequestSchema)` to create a new message.
  */
 export const GetStoreStatusRequestSchema: GenMessage<GetStoreStatusRequest, {jsonType: GetStoreStatusRequestJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 30);
+  messageDesc(file_lessor_v1_admin, 31);
 
 /**
  * How the store is and what this broker can do. All of it comes from the broker that answers.
@@ -2946,7 +3140,7 @@ export type StoreStatusJson = {
  * Use `create(StoreStatusSchema)` to create a new message.
  */
 export const StoreStatusSchema: GenMessage<StoreStatus, {jsonType: StoreStatusJson}> = /*@__PURE__*/
-  messageDesc(file_lessor_v1_admin, 31);
+  messageDesc(file_lessor_v1_admin, 32);
 
 /**
  * What an operator, a dashboard and an autoscaler need. The role that a call needs is V viewer or O
