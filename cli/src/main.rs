@@ -29,6 +29,7 @@ mod purge;
 mod queue;
 mod queues;
 mod repair;
+mod room;
 mod schedule;
 mod schedules;
 mod selection;

@@ -11,6 +11,7 @@ use lessor_server::telemetry::{self, Telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::room;
 use crate::settings::Settings;
 
 const EXAMPLES: &str = "\
@@ -119,8 +120,9 @@ impl Serve {
         let manual_clock = manual_clock.then_some(true);
         let flags =
             RawConfig { listen, ops_listen, grace, threads, manual_clock, ..guard.into_raw() };
-        let config = settings.clone().load(flags.clone())?;
+        let mut config = settings.clone().load(flags.clone())?;
         let telemetry = telemetry::init(&config)?;
+        room::make(&mut config);
         let again = || Ok(settings.clone().load(flags.clone())?);
         let end = runtime(&config)?.block_on(serve(config, &telemetry, again));
         telemetry.shut_down();

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::auth;
 use crate::push::Allowed;
-use crate::rpc::TlsFiles;
+use crate::rpc::{ConnectionLimits, TlsFiles};
 use crate::store::open::OpenOptions;
 
 /// Settings as one source writes them; what it leaves out is left to the others.
@@ -53,6 +53,9 @@ pub struct RawConfig {
     pub manual_clock: Option<bool>,
     /// Listen beyond this machine although nobody is asked for credentials.
     pub insecure_listen: Option<bool>,
+    /// Bounds of connections.
+    #[serde(default)]
+    pub connections: RawConnections,
     /// Who may call.
     #[serde(default)]
     pub auth: RawAuth,
@@ -75,6 +78,16 @@ pub struct RawPush {
     pub allow: Option<Vec<String>>,
     /// Who vouches for the certificates of endpoints, besides the usual authorities.
     pub ca: Option<PathBuf>,
+}
+
+/// Bounds of connections, as one source writes them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConnections {
+    /// How many there may be at once.
+    pub max: Option<usize>,
+    /// How long one may take to begin, such as `10s`.
+    pub handshake_timeout: Option<String>,
 }
 
 /// Which web pages may call.
@@ -150,6 +163,8 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// The clock moves only when it is told to; only with `sqlite::memory:`.
     pub manual_clock: bool,
+    /// Bounds of connections.
+    pub connections: ConnectionLimits,
     /// Who may call.
     pub auth: auth::Settings,
     /// Origins of web pages that may call from a browser, or `*`; none by default.
@@ -293,6 +308,12 @@ pub struct Sources<'a> {
 }
 
 impl Config {
+    /// True when only this machine reaches the broker, and nobody is asked who they are.
+    pub(crate) fn is_private(&self) -> bool {
+        let asks = |tls: &TlsFiles| tls.client_ca.is_some();
+        self.listen.ip().is_loopback() && !self.auth.is_on() && !self.tls.as_ref().is_some_and(asks)
+    }
+
     /// Reads the settings of this process: defaults, file, environment, flags.
     pub fn load(sources: Sources<'_>) -> Result<Self, Error> {
         // What is not Unicode is made so, visibly: better refused than passed over.
@@ -359,6 +380,10 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
         threads: typed("threads", text("LESSOR_THREADS"), "a number")?,
         manual_clock: typed("manual_clock", text("LESSOR_MANUAL_CLOCK"), "true or false")?,
         insecure_listen: typed("insecure_listen", text("LESSOR_INSECURE_LISTEN"), "true or false")?,
+        connections: RawConnections {
+            max: typed("connections.max", text("LESSOR_CONNECTIONS_MAX"), "a number")?,
+            handshake_timeout: text("LESSOR_CONNECTIONS_HANDSHAKE_TIMEOUT"),
+        },
         cors: RawCors { origins: text("LESSOR_CORS_ORIGINS").map(|text| list(&text)) },
         auth: RawAuth {
             tokens: path("LESSOR_AUTH_TOKENS"),

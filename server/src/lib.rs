@@ -212,7 +212,16 @@ impl Server {
         let pages = http::router(health.readiness(), stocktaking);
         let pages = match ops {
             Some(ops) => {
-                crew.hire("the ops port", serve_ops(pages, broker.clone(), ops, stop.clone()));
+                crew.hire(
+                    "the ops port",
+                    serve_ops(
+                        pages,
+                        broker.clone(),
+                        config.cors_origins.clone(),
+                        ops,
+                        stop.clone(),
+                    ),
+                );
                 axum::Router::new()
             }
             None => rpc::guard(pages, porter.clone()),
@@ -221,7 +230,9 @@ impl Server {
         let checking = crew.hire("the health check", health.run(unready.clone()));
         let closed = closing.clone().cancelled_owned();
         let origins = &config.cors_origins;
-        let guards = Guards { porter, keys };
+        let is_private = config.is_private();
+        let limits = config.connections;
+        let guards = Guards { porter, keys, limits, is_private };
         let serving = rpc::serve(routes, pages, origins, guards, &metrics, listener, closed);
         let mut serving = Box::pin(serving);
         let ended = tokio::select! {
@@ -274,8 +285,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves the pages until `stop`, so that they tell of a shutdown too.
-async fn serve_ops(pages: axum::Router, broker: Broker, ops: TcpListener, stop: CancellationToken) {
-    let served = stop.run_until_cancelled(rpc::serve_ops(pages, broker, ops)).await;
+async fn serve_ops(
+    pages: axum::Router,
+    broker: Broker,
+    origins: Vec<String>,
+    ops: TcpListener,
+    stop: CancellationToken,
+) {
+    let served = stop.run_until_cancelled(rpc::serve_ops(pages, broker, &origins, ops)).await;
     if let Some(Err(error)) = served {
         tracing::error!(%error, "the ops port failed");
     }

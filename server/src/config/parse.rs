@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::job::QueueName;
 use crate::push::Allowed;
-use crate::rpc::TlsFiles;
+use crate::rpc::{ConnectionLimits, TlsFiles};
 use crate::store::open::{self, OpenOptions};
 use crate::store::sqlite::Synchronous;
 
@@ -23,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const LONGEST_GRACE: Duration = Duration::from_hours(1);
 const LOG: &str = "info";
 const MOST_THREADS: usize = 1024;
+const MOST_CONNECTIONS: usize = 1_000_000;
+const HANDSHAKES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
 
 /// Checks and types the settings.
 pub(super) fn config(
@@ -67,6 +70,7 @@ pub(super) fn config(
         telemetry: telemetry::telemetry(layers, env)?,
         threads,
         manual_clock: manual_clock.unwrap_or(false),
+        connections: connections(layers)?,
         auth,
         cors_origins: cors_origins.unwrap_or_default(),
         tls,
@@ -74,6 +78,22 @@ pub(super) fn config(
             allowed: allowed.unwrap_or_default(),
             ca: layers.get(|raw| raw.push.ca.clone()).0,
         },
+    })
+}
+
+/// Bounds of connections.
+fn connections(layers: &Layers) -> Result<ConnectionLimits, Error> {
+    let most = read(layers, "connections.max", |raw| raw.connections.max, most_connections)?;
+    let handshake = read(
+        layers,
+        "connections.handshake_timeout",
+        |raw| raw.connections.handshake_timeout.clone(),
+        |text| handshake(&text),
+    )?;
+    let usual = ConnectionLimits::default();
+    Ok(ConnectionLimits {
+        most: most.unwrap_or(usual.most),
+        handshake: handshake.unwrap_or(usual.handshake),
     })
 }
 
@@ -211,12 +231,31 @@ fn is_origin(text: &str) -> bool {
 }
 
 fn grace(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text)
-        .map_err(|why| format!("must be a span with a unit, such as 30s, not {text:?}: {why}"))?;
+    let span = span(text)?;
     if span > LONGEST_GRACE {
         return Err("must be at most 1h".to_owned());
     }
     Ok(span)
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|why| format!("must be a span with a unit, such as 30s, not {text:?}: {why}"))
+}
+
+fn handshake(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    if !HANDSHAKES.contains(&span) {
+        return Err("must be from 1s to 5m".to_owned());
+    }
+    Ok(span)
+}
+
+fn most_connections(count: usize) -> Result<usize, String> {
+    if !(1..=MOST_CONNECTIONS).contains(&count) {
+        return Err(format!("must be from 1 to {MOST_CONNECTIONS}"));
+    }
+    Ok(count)
 }
 
 fn filter(text: String) -> Result<String, String> {

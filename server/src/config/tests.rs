@@ -83,6 +83,8 @@ fn the_environment_reaches_every_key() {
         ("LESSOR_MANUAL_CLOCK", "false"),
         ("LESSOR_CORS_ORIGINS", "https://a.example, http://localhost:3000"),
         ("LESSOR_INSECURE_LISTEN", "false"),
+        ("LESSOR_CONNECTIONS_MAX", "7"),
+        ("LESSOR_CONNECTIONS_HANDSHAKE_TIMEOUT", "3s"),
         ("LESSOR_AUTH_TOKENS", "/etc/tokens.toml"),
         ("LESSOR_TLS_CERT", "/tls/crt"),
         ("LESSOR_TLS_KEY", "/tls/key"),
@@ -113,6 +115,7 @@ fn the_environment_reaches_every_key() {
         threads: NonZeroUsize::new(7),
         manual_clock: false,
         cors_origins: vec!["https://a.example".to_owned(), "http://localhost:3000".to_owned()],
+        connections: ConnectionLimits { most: 7, handshake: Duration::from_secs(3) },
         auth: auth::Settings {
             tokens: Some("/etc/tokens.toml".into()),
             ..auth::Settings::default()
@@ -159,6 +162,16 @@ fn a_refusal_names_the_key_and_where_it_was_set() {
             refusal(RawConfig::default(), None, &[("LESSOR_CORS_ORIGINS", "https://a.example/")]),
             "cors.origins must be origins such as https://shop.example",
             "(from LESSOR_CORS_ORIGINS)",
+        ),
+        (
+            refusal(RawConfig::default(), Some("[connections]\nmax = 0"), &[]),
+            "connections.max must be from 1 to 1000000",
+            "lessor.toml)",
+        ),
+        (
+            refusal(RawConfig::default(), None, &[("LESSOR_CONNECTIONS_HANDSHAKE_TIMEOUT", "1ms")]),
+            "connections.handshake_timeout must be from 1s to 5m",
+            "(from LESSOR_CONNECTIONS_HANDSHAKE_TIMEOUT)",
         ),
         (refusal(RawConfig::default(), Some("colour = 1"), &[]), "colour", "lessor.toml"),
         (
@@ -275,6 +288,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         threads,
         manual_clock,
         insecure_listen,
+        connections: RawConnections { max, handshake_timeout },
         auth,
         cors: RawCors { origins },
         tls: RawTls { cert, key, client_ca },
@@ -311,6 +325,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     assert!(tokens.is_some() && texts.iter().all(Option::is_some), "{texts:?}");
     assert!([calls_per_second, burst, streams].iter().all(Option::is_some));
     assert!([cert, key, client_ca, ca].iter().all(Option::is_some) && allow.is_some());
+    assert!(max.is_some() && handshake_timeout.is_some());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! | request | goes to |
 //! |---|---|
-//! | gRPC, by its content type | the services, straight |
+//! | gRPC, by its content type | the services, straight, but for HTTP/1 |
 //! | gRPC-Web | the services, translated by `tonic-web` |
 //! | a call of [`Connect`], by path and content type | the services, translated |
 //! | `GET` of the events | the services, translated to server-sent events |
@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Map, ready};
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Version, header};
 use prost_reflect::DescriptorError;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
@@ -26,11 +26,16 @@ use tower::{Layer, Service, ServiceExt};
 use super::connect::Connect;
 use super::cors::Origins;
 use super::handover::escort;
+use super::hosts::{self, Hosts};
+use super::intake::{Framing, Intake};
 use super::unread;
 use crate::telemetry::metrics::System;
 
 const GRPC: &[u8] = b"application/grpc";
 const WEB: &[u8] = b"-web";
+const CONNECT_STREAM: &[u8] = b"application/connect+";
+
+const FOREIGN_ORIGIN: &str = "pages of this origin may not call; see the setting cors.origins\n";
 
 /// Puts a [`Front`] before the services.
 #[derive(Clone)]
@@ -44,6 +49,8 @@ struct Other {
     pages: Router,
     connect: Connect,
     origins: Origins,
+    hosts: Hosts,
+    intake: Intake,
 }
 
 impl FrontLayer {
@@ -52,7 +59,13 @@ impl FrontLayer {
     pub fn new(pages: Router, sets: &[&[u8]]) -> Result<Self, DescriptorError> {
         // Prepares the router, which else is done anew for each request.
         let pages = pages.with_state(());
-        let other = Other { pages, connect: Connect::new(sets)?, origins: Origins::default() };
+        let other = Other {
+            pages,
+            connect: Connect::new(sets)?,
+            origins: Origins::default(),
+            hosts: Hosts::Any,
+            intake: Intake::default(),
+        };
         Ok(Self { other: Arc::new(other) })
     }
 
@@ -60,6 +73,13 @@ impl FrontLayer {
     #[must_use]
     pub fn allow(mut self, origins: &[String]) -> Self {
         Arc::make_mut(&mut self.other).origins = Origins::new(origins);
+        self
+    }
+
+    /// Refuses what browsers send under names that are not `hosts`.
+    #[must_use]
+    pub(super) fn called(mut self, hosts: Hosts) -> Self {
+        Arc::make_mut(&mut self.other).hosts = hosts;
         self
     }
 }
@@ -101,8 +121,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if kind(&request) == Kind::Grpc {
+        let framing = framing(&request);
+        let request = self.other.intake.watch(request, framing);
+        // A page can write any content type, but no browser sends HTTP/2 to a plain port.
+        let is_grpc = kind(&request) == Kind::Grpc;
+        if is_grpc && request.version() > Version::HTTP_11 {
             return Either::Left(self.calls.call(request).map(escorted));
+        }
+        if self.other.hosts.refuses(&request) {
+            return Either::Right(Box::pin(ready(Ok(refusal(hosts::FOREIGN)))));
         }
         // The clone may not be ready; the service that was asked is.
         let unasked = self.calls.clone();
@@ -110,7 +137,7 @@ where
             Translated { calls: replace(&mut self.calls, unasked), other: Arc::clone(&self.other) };
         let origins = &self.other.origins;
         Either::Right(if origins.refuses(request.headers()) {
-            Box::pin(ready(Ok(refusal())))
+            Box::pin(ready(Ok(refusal(FOREIGN_ORIGIN))))
         } else if let Some(cors) = origins.layer() {
             Box::pin(cors.layer(translated).oneshot(request).map(escorted))
         } else {
@@ -124,8 +151,7 @@ fn escorted<E>(answer: Answer<E>) -> Answer<E> {
     answer.map(escort)
 }
 
-fn refusal() -> Response<Body> {
-    let why = "pages of this origin may not call; see the setting cors.origins\n";
+fn refusal(why: &'static str) -> Response<Body> {
     let mut answer = Response::new(Body::new(why.to_owned()));
     *answer.status_mut() = StatusCode::FORBIDDEN;
     answer
@@ -144,6 +170,17 @@ fn kind(request: &Request<Body>) -> Kind {
         Some(rest) if rest.starts_with(WEB) => Kind::Web,
         Some(_) => Kind::Grpc,
         None => Kind::Other,
+    }
+}
+
+/// Where the messages of a request end.
+fn framing(request: &Request<Body>) -> Framing {
+    let content_type =
+        request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    if content_type.starts_with(GRPC) || content_type.starts_with(CONNECT_STREAM) {
+        Framing::lengths()
+    } else {
+        Framing::Whole(0)
     }
 }
 
@@ -180,7 +217,9 @@ impl Other {
         S: Service<Request<Body>, Response = Response<Body>>,
     {
         let (mut request, reading) = unread::follow(request);
-        let mut answer = if kind(&request) == Kind::Web {
+        let mut answer = if kind(&request) == Kind::Grpc {
+            calls.call(request).await?
+        } else if kind(&request) == Kind::Web {
             GrpcWebLayer::new().layer(calls).call(request).await?
         } else if self.connect.is_meant(&request) {
             request.extensions_mut().insert(System::Connect);

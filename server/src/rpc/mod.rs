@@ -9,10 +9,13 @@ mod broker;
 mod connect;
 mod convert;
 mod cors;
+mod door;
 mod events;
 pub mod front;
 mod handover;
 mod health;
+mod hosts;
+mod intake;
 mod observe;
 mod scaler;
 mod schedules;
@@ -38,7 +41,9 @@ use tonic_health::pb::health_server::HealthServer;
 use self::admin::AdminCalls;
 use self::auth::AuthLayer;
 use self::broker::Calls;
+use self::door::Door;
 use self::front::FrontLayer;
+use self::hosts::Hosts;
 use self::observe::ObserveLayer;
 use self::shield::ShieldLayer;
 use self::testing::TestCalls;
@@ -49,6 +54,7 @@ use crate::push::Allowed;
 use crate::telemetry::metrics::Metrics;
 
 pub(crate) use self::auth::{Gate, Porter, guard};
+pub use self::door::ConnectionLimits;
 pub(crate) use self::health::Health;
 pub use self::tls::{Error as TlsError, TlsFiles};
 pub(crate) use self::tls::{KeyKeeping, Keys, open as open_keys};
@@ -75,6 +81,10 @@ const HEADER_LIMIT: u32 = 32 << 10;
 /// brokers are.
 const CONNECTION_AGE: Duration = Duration::from_hours(1);
 
+/// Few have business on the ops port.
+const OPS_LIMITS: ConnectionLimits =
+    ConnectionLimits { most: 1024, handshake: Duration::from_secs(10) };
+
 /// What is served over HTTP too.
 const DESCRIPTORS: [&[u8]; 2] =
     [lessor_proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
@@ -99,6 +109,10 @@ pub(crate) struct Guards {
     pub(crate) porter: Option<Porter>,
     /// What connections are protected with; `None`: they are plain.
     pub(crate) keys: Option<Keys>,
+    /// How many connections there may be, and how soon they begin.
+    pub(crate) limits: ConnectionLimits,
+    /// Only this machine reaches the broker, and nobody is asked who they are.
+    pub(crate) is_private: bool,
 }
 
 /// Serves calls, and `pages` beside them, from `listener` until `stop`, then finishes those under
@@ -114,15 +128,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let Guards { porter, keys } = guards;
+    let Guards { porter, keys, limits, is_private } = guards;
+    let hosts = if is_private { Hosts::own(origins) } else { Hosts::Any };
     // The first layer is the outermost.
     let mut server = server()
-        .layer(FrontLayer::new(pages, &DESCRIPTORS)?.allow(origins))
+        .layer(FrontLayer::new(pages, &DESCRIPTORS)?.allow(origins).called(hosts))
         .layer(ObserveLayer::new(metrics.calls(), &DESCRIPTORS))
         .layer(ShieldLayer::default())
         .layer(AuthLayer::new(porter));
     let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = Incoming::new(tcp, keys);
+    let incoming = Door::new(Incoming::new(tcp, keys, limits.handshake), limits);
     Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await?)
 }
 
@@ -130,9 +145,13 @@ pub(crate) async fn serve(
 pub(crate) async fn serve_ops(
     pages: Router,
     broker: Broker,
+    origins: &[String],
     listener: TcpListener,
 ) -> Result<(), Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let is_private = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let pages = if is_private { Hosts::own(origins).guard(pages) } else { pages };
+    let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Door::new(tcp, OPS_LIMITS);
     let mut server = server().layer(ShieldLayer::default());
     let routes = Routes::from(pages).add_service(scaler::service(broker));
     Ok(server.add_routes(routes).serve_with_incoming(incoming).await?)

@@ -35,8 +35,6 @@ use crate::files::{self, Trouble, Unreadable, Watched};
 
 /// Handshakes under way at once.
 const MOST_HANDSHAKES: usize = 1024;
-/// How long one may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Which files hold what TLS needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +179,8 @@ type Handshake = BoxFuture<'static, (u64, Option<Connection>)>;
 pub(super) struct Incoming {
     tcp: TcpIncoming,
     keys: Option<Keys>,
+    /// How long a handshake may take.
+    patience: Duration,
     handshakes: FuturesUnordered<Handshake>,
     /// What gives up each of them, the oldest first.
     handles: BTreeMap<u64, AbortHandle>,
@@ -188,9 +188,9 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(tcp: TcpIncoming, keys: Option<Keys>) -> Self {
+    pub(super) fn new(tcp: TcpIncoming, keys: Option<Keys>, patience: Duration) -> Self {
         let handshakes = FuturesUnordered::new();
-        Self { tcp, keys, handshakes, handles: BTreeMap::new(), begun: 0 }
+        Self { tcp, keys, patience, handshakes, handles: BTreeMap::new(), begun: 0 }
     }
 
     fn begin(&mut self, stream: TcpStream, keys: &Keys) {
@@ -201,15 +201,19 @@ impl Incoming {
         }
         let number = self.begun;
         self.begun += 1;
-        let (handshake, handle) = abortable(shake_hands(stream, keys.load_full()));
+        let (handshake, handle) = abortable(shake_hands(stream, keys.load_full(), self.patience));
         self.handles.insert(number, handle);
         self.handshakes.push(Box::pin(async move { (number, handshake.await.ok().flatten()) }));
     }
 }
 
-async fn shake_hands(stream: TcpStream, config: Arc<ServerConfig>) -> Option<Connection> {
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    patience: Duration,
+) -> Option<Connection> {
     let accepting = TlsAcceptor::from(config).accept(stream);
-    match tokio::time::timeout(HANDSHAKE, accepting).await {
+    match tokio::time::timeout(patience, accepting).await {
         Ok(Ok(stream)) => {
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = certificate.map_or_else(Peer::default, |it| peer(it));

@@ -72,8 +72,8 @@ impl Http {
         let address = self.address;
         match &mut self.sender {
             Sender::One(sender) => {
-                let host = address.to_string().parse().unwrap();
-                request.headers_mut().insert("host", host);
+                let host = || address.to_string().parse().unwrap();
+                request.headers_mut().entry("host").or_insert_with(host);
                 sender.ready().await?;
                 sender.send_request(request).await
             }

@@ -1,6 +1,7 @@
 //! `/livez` and `/readyz`: beside the calls, or on a port of their own.
 
-use hyper::StatusCode;
+use http_body_util::Full;
+use hyper::{Request, StatusCode};
 use lessor_server::config::RawConfig;
 use tokio::net::TcpListener;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -56,6 +57,11 @@ async fn a_port_of_their_own_serves_the_pages_and_no_calls() {
             assert_eq!(http.get("/livez").await.status, StatusCode::OK);
             assert_eq!(http.get("/readyz").await.status, StatusCode::OK);
         }
+        // Nor are they told to a web page whose name leads here.
+        let mut deceived = Request::get("/metrics").body(Full::default()).unwrap();
+        deceived.headers_mut().insert("host", "evil.example".parse().unwrap());
+        let answer = Http::one(ops).await.ask(deceived).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
         for mut http in Http::both(server.address).await {
             assert_eq!(http.get("/readyz").await.status, StatusCode::NOT_FOUND);
         }
