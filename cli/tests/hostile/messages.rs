@@ -42,7 +42,7 @@ async fn messages_that_do_not_end_are_given_up() {
         }
         held
     };
-    let mut held = scene.endures(160, awaited(attack)).await;
+    let mut held = scene.endures(256, awaited(attack)).await;
     // The first ones hear of it.
     let given_up =
         async { while held[0].next().await.expect("the connection lives").kind != RST_STREAM {} };
