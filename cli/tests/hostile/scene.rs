@@ -6,7 +6,6 @@ use std::process::Command;
 
 use futures_util::future::{Either, select};
 use lessor::proto::{EnqueueRequest, Retention};
-use std::pin::pin;
 
 use crate::machine::broker::Broker;
 use crate::machine::process::Process;
@@ -63,20 +62,26 @@ impl Scene {
 
     /// Runs an attack, and holds what it leaves for a while: all the time others are served, and the
     /// broker's memory grows by no more than so many MiB.
-    pub(crate) async fn endures<T>(&self, room: usize, attack: impl Future<Output = T>) -> T {
-        let before = self.memory();
-        let mut attack = pin!(attack);
-        let held = loop {
-            match select(attack, pin!(self.serves_others())).await {
-                Either::Left((held, _)) => break held,
-                Either::Right(((), going_on)) => attack = going_on,
-            }
-        };
-        self.serves_others().await;
-        let grown = self.memory().saturating_sub(before);
-        eprintln!("grown by {} KiB from {} KiB", grown / 1024, before / 1024);
-        assert!(grown <= room * MIB, "the broker grew by {} MiB", grown / MIB);
-        held
+    pub(crate) fn endures<T>(
+        &self,
+        room: usize,
+        attack: impl Future<Output = T>,
+    ) -> impl Future<Output = T> {
+        let mut attack = Box::pin(attack);
+        async move {
+            let before = self.memory();
+            let held = loop {
+                match select(attack, Box::pin(self.serves_others())).await {
+                    Either::Left((held, _)) => break held,
+                    Either::Right(((), going_on)) => attack = going_on,
+                }
+            };
+            Box::pin(self.serves_others()).await;
+            let grown = self.memory().saturating_sub(before);
+            eprintln!("grown by {} KiB from {} KiB", grown / 1024, before / 1024);
+            assert!(grown <= room * MIB, "the broker grew by {} MiB", grown / MIB);
+            held
+        }
     }
 
     /// The most memory that the broker ever had, in bytes.
@@ -94,7 +99,7 @@ impl Scene {
                 Some(Retention { succeeded_ttl: Some(seconds(0)), ..Default::default() });
             let wanted = EnqueueRequest { retention, ..job("others") };
             answer(self.others.clone().enqueue(wanted)).await.unwrap();
-            awaited(done(&self.others, "others")).await;
+            Box::pin(awaited(done(&self.others, "others"))).await;
         }
     }
 }
