@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeadlineError } from "lessor";
@@ -32,6 +36,36 @@ test("a worker that is closed amid many jobs loses and repeats none", async (t) 
   }
   assert.equal(ran.length, 300);
   assert.equal(new Set(ran).size, 300);
+});
+
+test("a worker goes on with its new token", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "lessor-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = join(folder, "tokens.toml");
+  let token = "";
+  const allow = (only: string) => {
+    token = only;
+    const digest = createHash("sha256").update(only).digest("hex");
+    const grant = `roles = ["producer", "worker", "viewer"]\nqueues = ["*"]`;
+    const identity = `name = "test"\n${grant}\ntokens = ["sha256:${digest}"]\n`;
+    return writeFile(file, `[[identity]]\n${identity}`);
+  };
+  await allow("old");
+  const broker = await Broker.start({ args: ["--auth-tokens", file] });
+  t.after(() => broker.stop());
+  const stage = new Stage(t, broker.address);
+  const client = stage.connect({ token: async () => token });
+  const worker = stage.worker(() => 1, { token: async () => token });
+  await stage.once(worker, "ready");
+  const done = async () => {
+    const { job } = await client.enqueue(stage.queue, "t");
+    assert.equal(await client.result(job), 1);
+  };
+  await done();
+  const ended = stage.once(worker, "disconnected");
+  await allow("new");
+  await ended;
+  await done();
 });
 
 test("a watch that was opened misses nothing until it is read", async (t) => {

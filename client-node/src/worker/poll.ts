@@ -222,7 +222,7 @@ export class Polling implements Source {
       try {
         return await call();
       } catch (error) {
-        const isOpen = isPassing(error) || isLate(error) || this.#isRenewed(error);
+        const isOpen = isPassing(error) || isLate(error);
         if (!isOpen || this.#stopping.signal.aborted) throw error;
         this.#lost(error as LessorError);
         await sleep(pauses.next(error as LessorError), undefined, {
@@ -238,13 +238,8 @@ export class Polling implements Source {
     this.listener.connected();
   }
 
-  /** A credential that was good until now has ended; the next call may have a new one. */
-  #isRenewed(error: unknown): boolean {
-    return this.#isConnected && (error as LessorError).code === "UNAUTHENTICATED";
-  }
-
   #lost(fault: LessorError): void {
-    if (!this.#isConnected || !(isWorthAnother(fault) || this.#isRenewed(fault))) return;
+    if (!this.#isConnected || !isWorthAnother(fault)) return;
     this.#isConnected = false;
     this.listener.disconnected(fault);
   }
