@@ -50,7 +50,7 @@ impl Ack {
         let result = input::payload(self.result_json.as_deref(), self.result_data.as_deref())?;
         let then = self.then.as_deref().map(|source| jobs(source, out)).transpose()?;
         let reply = client.ack_then(self.token, result, then.unwrap_or_default()).await?;
-        out.message("AckResponse", &reply, || settled(reply.job.as_ref(), reply.outcome()))
+        out.message("AckResponse", &reply, || settled(reply.job.as_deref(), reply.outcome()))
     }
 }
 

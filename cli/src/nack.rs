@@ -67,7 +67,7 @@ impl Nack {
             nack = nack.checkpoint(checkpoint);
         }
         let reply = client.nack(self.token, nack).await?;
-        out.message("NackResponse", &reply, || settled(reply.job.as_ref(), reply.outcome()))
+        out.message("NackResponse", &reply, || settled(reply.job.as_deref(), reply.outcome()))
     }
 }
 

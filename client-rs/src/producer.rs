@@ -98,7 +98,7 @@ fn with(trace: &HashMap<String, String>, mut request: Request<Bytes>) -> Request
 #[non_exhaustive]
 pub struct Enqueued {
     /// The job, without its payload. When the new job was a duplicate: the one that stays.
-    pub job: Job,
+    pub job: Box<Job>,
     /// Whether the job is new, or which earlier one answers for it.
     pub outcome: Outcome,
     /// How many copies of the store's data had the job when the broker answered.

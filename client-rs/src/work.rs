@@ -195,7 +195,7 @@ pub struct Delivery {
 impl Delivery {
     /// The job, with its payload.
     pub fn job(&self) -> Option<&Job> {
-        self.leased.job.as_ref()
+        self.leased.job.as_deref()
     }
 
     /// The job and its lease.

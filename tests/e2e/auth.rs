@@ -119,7 +119,7 @@ fn admin(server: &Server, name: &str) -> JobBrokerAdminClient<Guarded> {
 
 /// Enqueues a job and answers it.
 async fn enqueued(server: &Server, name: &str, request: v1::EnqueueRequest) -> v1::Job {
-    broker(server, name).enqueue(request).await.unwrap().into_inner().job.unwrap()
+    *broker(server, name).enqueue(request).await.unwrap().into_inner().job.unwrap()
 }
 
 fn read(name: &str) -> v1::GetJobRequest {

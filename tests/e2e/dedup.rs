@@ -44,7 +44,7 @@ fn finished(on_duplicate: OnDuplicate, payload: &str) -> v1::EnqueueRequest {
 
 async fn enqueue(server: &Server, asked: v1::EnqueueRequest) -> (Outcome, v1::Job) {
     let answer = server.broker().enqueue(asked).await.unwrap().into_inner();
-    (answer.outcome(), answer.job.unwrap())
+    (answer.outcome(), *answer.job.unwrap())
 }
 
 /// Leases the job of `mail` that is there, and tells its name, payload and token.

@@ -197,7 +197,7 @@ async fn a_duplicate_answers_the_job_that_holds_the_key(server: &mut Server) {
     let second = v1::EnqueueRequest { priority: 9, ..asked };
     let answer = server.broker().enqueue(second).await.unwrap().into_inner();
     assert_eq!(answer.outcome(), Outcome::Deduplicated);
-    assert_eq!(answer.job.unwrap(), first);
+    assert_eq!(*answer.job.unwrap(), first);
 }
 
 async fn a_finished_job_gives_its_dedup_key_free(server: &mut Server) {

@@ -83,7 +83,7 @@ async fn owner_and_labels_come_back(server: &mut Server) {
     let made = server.enqueued(asked.clone()).await;
     let read = server.get(&made.name).await;
     let leased = server.leased("mail").await.job.unwrap();
-    for job in [made, read, leased] {
+    for job in [made, read, *leased] {
         assert_eq!((&job.owner, &job.labels), (&asked.owner, &asked.labels));
     }
 }

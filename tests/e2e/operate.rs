@@ -48,7 +48,7 @@ impl Server {
         let failure = Some(v1::Failure { code: "HTTP_503".to_owned(), ..v1::Failure::default() });
         let disposition = Some(Disposition::Dead(()));
         let dead = v1::NackRequest { disposition, failure, ..nack(&leased.lease_token) };
-        self.broker().nack(dead).await.unwrap().into_inner().job.unwrap()
+        *self.broker().nack(dead).await.unwrap().into_inner().job.unwrap()
     }
 }
 

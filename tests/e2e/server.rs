@@ -191,7 +191,7 @@ impl Server {
 
     /// Enqueues what is asked for and returns the job.
     pub(crate) async fn enqueued(&self, request: v1::EnqueueRequest) -> v1::Job {
-        self.broker().enqueue(request).await.unwrap().into_inner().job.unwrap()
+        *self.broker().enqueue(request).await.unwrap().into_inner().job.unwrap()
     }
 
     /// Leases one job of `queue`, waiting for it.

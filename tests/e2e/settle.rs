@@ -121,7 +121,7 @@ async fn disposed(server: &Server, disposition: Disposition) -> v1::Job {
     let leased = server.leased("mail").await;
     let disposition = Some(disposition);
     let asked = v1::NackRequest { disposition, ..nack(&leased.lease_token) };
-    server.broker().nack(asked).await.unwrap().into_inner().job.unwrap()
+    *server.broker().nack(asked).await.unwrap().into_inner().job.unwrap()
 }
 
 async fn a_worker_may_choose_the_delay(server: &mut Server) {

@@ -127,13 +127,13 @@ async fn every_audited_call_is_told_with_who_did_what_to_what_and_whether_it_was
     let tokens = ["--auth-tokens", file.to_str().unwrap(), "--manual-clock"];
     let mut broker = Broker::start(&[&MEMORY[..], &tokens[..]].concat()).await;
 
-    let called = call_all(broker.channel(), "root-token").await;
+    let called = Box::pin(call_all(broker.channel(), "root-token")).await;
     let audited: Vec<Call> =
         Call::ALL.iter().copied().filter(|call| call.rule().is_audited).collect();
     let paths = |calls: &[Call]| calls.iter().map(|call| call.path()).collect::<BTreeSet<_>>();
     assert_eq!(paths(&called), paths(&audited), "a call is missing in this test");
     for token in ["reader-token", "sms-admin-token", "shop-token", "made-up-token"] {
-        call_all(broker.channel(), token).await;
+        Box::pin(call_all(broker.channel(), token)).await;
     }
     broker.process.signal("TERM");
     broker.process.ended().await;

@@ -37,7 +37,7 @@ impl Job {
 
     /// The whole job, as the protocol has it.
     pub fn message(&self) -> &proto::Job {
-        self.0.leased.job.as_ref().unwrap_or(&NOTHING)
+        self.0.leased.job.as_deref().unwrap_or(&NOTHING)
     }
 
     /// Its full name: `queues/{queue}/jobs/{job}`.

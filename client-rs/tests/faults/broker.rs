@@ -159,7 +159,7 @@ pub(crate) fn page(cursor: &str) -> WatchEventsResponse {
 }
 
 fn enqueued(outcome: EnqueueOutcome, id: &str) -> EnqueueResponse {
-    let job = Some(Job { name: format!("queues/emails/jobs/{id}"), ..Job::default() });
+    let job = Some(Box::new(Job { name: format!("queues/emails/jobs/{id}"), ..Job::default() }));
     EnqueueResponse { job, outcome: outcome.into(), replicas_acked: 0 }
 }
 

@@ -86,7 +86,7 @@ impl WorkStream {
 
     /// Hands over a job whose name and token are this.
     pub(crate) fn deliver(&self, delivery_seq: u64, token: &str) {
-        let job = Some(Job { name: token.to_owned(), ..Job::default() });
+        let job = Some(Box::new(Job { name: token.to_owned(), ..Job::default() }));
         let lease_token = token.to_owned();
         let leased = Some(LeasedJob { job, lease_token, ..LeasedJob::default() });
         self.reply(0, Reply::Delivery(Delivery { delivery_seq, leased }));

@@ -1,6 +1,7 @@
 //! Enqueue: a request becomes a job in the store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::room;
@@ -31,7 +32,7 @@ pub struct NewJob {
     /// Only find out what would become of it.
     pub validate_only: bool,
     /// The rest. `created`, `scheduled` and `expires` are filled in by the broker.
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
 }
 
 /// When a new job may run.
@@ -81,7 +82,7 @@ pub enum Outcome {
 
 impl NewJob {
     /// A job of `queue` that does what `spec` says, at once, with nothing left open.
-    pub fn new(queue: QueueName, spec: Spec) -> Self {
+    pub fn new(queue: QueueName, spec: impl Into<Arc<Spec>>) -> Self {
         Self {
             queue,
             id: None,
@@ -91,8 +92,13 @@ impl NewJob {
             open: Open::default(),
             reason: String::new(),
             validate_only: false,
-            spec,
+            spec: spec.into(),
         }
+    }
+
+    /// What it is to do, to be changed.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        Arc::make_mut(&mut self.spec)
     }
 
     /// The job with this number of a request, whose id follows from it if it was not chosen.
@@ -104,9 +110,9 @@ impl NewJob {
     }
 
     /// What the store is asked to insert, `now`, into a queue of these settings.
-    pub(super) fn into_insert(self, settings: &QueueSettings, now: Timestamp) -> Insert {
-        let mut spec = self.spec;
-        settings.complete(&mut spec, self.open);
+    pub(super) fn into_insert(mut self, settings: &QueueSettings, now: Timestamp) -> Insert {
+        let spec = Arc::make_mut(&mut self.spec);
+        settings.complete(spec, self.open);
         spec.created = now;
         spec.scheduled = match self.start {
             Start::Now => None,
@@ -120,7 +126,7 @@ impl NewJob {
         };
         let chosen_id = self.id.is_some();
         let id = self.id.unwrap_or_else(JobId::generate);
-        let job = Job::enqueued(JobName { queue: self.queue, id }, spec);
+        let job = Job::enqueued(JobName { queue: self.queue, id }, self.spec);
         Insert { job, chosen_id, request: self.request, reason: self.reason }
     }
 }

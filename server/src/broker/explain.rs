@@ -323,8 +323,9 @@ mod tests {
         assert_eq!(codes(&leased, &scene()), ["LEASED", "CANCEL_REQUESTED"]);
         assert_eq!((told[0].clears_at, told[1].clears_at), (Some(at(5000)), Some(at(7000))));
         let mut waiting = job(State::Retrying);
-        waiting.spec.expires = Some(at(8000));
-        waiting.details.last_failure = Some(Failure::found(Failure::NO_HANDLER, String::new()));
+        waiting.spec_mut().expires = Some(at(8000));
+        waiting.details_mut().last_failure =
+            Some(Failure::found(Failure::NO_HANDLER, String::new()));
         assert_eq!(codes(&waiting, &scene()), ["BACKOFF", "NO_HANDLER", "EXPIRES"]);
     }
 

@@ -215,7 +215,7 @@ mod tests {
         let mut job = Job::enqueued(JobName::parse("queues/mail/jobs/j").unwrap(), spec);
         job.state = State::Dead;
         job.ended = Some(at(2000));
-        job.details.last_failure = Some(Failure::found("HTTP_503", String::new()));
+        job.details_mut().last_failure = Some(Failure::found("HTTP_503", String::new()));
         job
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let good = JobFilter {
             state: Some(State::Dead),
             job_type: text("welcome"),
-            labels: job().spec.labels,
+            labels: job().spec.labels.clone(),
             owner: text("me"),
             created: times(1000, 1001),
             ended: times(2000, 2001),
@@ -260,7 +260,7 @@ mod tests {
     fn the_walk_is_over_the_index_that_has_the_order() {
         let both = JobFilter {
             state: Some(State::Dead),
-            labels: job().spec.labels,
+            labels: job().spec.labels.clone(),
             ..JobFilter::default()
         };
         let label = Index::Label("team".to_owned(), "a".to_owned());

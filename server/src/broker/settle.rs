@@ -1,5 +1,6 @@
 //! Ack, nack and extend: what a worker says of a job it leased.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::enqueue::{NewJob, refusal};
@@ -128,13 +129,17 @@ impl Broker {
         let dedup = if token.has_dedup {
             // Only such jobs pay for a read: their end gives the key free.
             let job = self.store.get(&token.name).await?;
-            job.and_then(|job| job.spec.dedup).map(|dedup| dedup.key)
+            job.and_then(|job| job.held_key())
         } else {
             None
         };
         let transition = transition::ack(&token, result.clone(), dedup, now);
         let job = moved(bare(&token), &transition);
-        match self.folder.commit(Commit { transition, then: then.clone() }).await? {
+        match self
+            .folder
+            .commit(Commit { transition: Box::new(transition), then: then.clone() })
+            .await?
+        {
             Guarded::Applied => Ok(Settled { outcome: Outcome::Settled, job }),
             Guarded::Lost => {
                 let again = Again { verb: Verb::Ack, result, then, now };
@@ -272,7 +277,7 @@ impl Broker {
             }
             (Verdict::Late(decided), Some(job)) => {
                 let settled = after(&job, &decided);
-                let commit = Commit { transition: *decided, then: then.clone() };
+                let commit = Commit { transition: decided, then: then.clone() };
                 match self.folder.commit(commit).await? {
                     Guarded::Applied => Ok(Settled { outcome: Outcome::SettledLate, job: settled }),
                     Guarded::Lost => Err(lost(token, Some(&job))),
@@ -313,7 +318,7 @@ fn lost(token: &LeaseToken, job: Option<&Job>) -> Error {
 fn bare(token: &LeaseToken) -> Job {
     Job {
         name: token.name.clone(),
-        spec: Spec::default(),
+        spec: Spec::none(),
         state: State::Leased,
         at: token.leased_at.after(token.lease_duration),
         counters: token.counters,
@@ -322,7 +327,7 @@ fn bare(token: &LeaseToken) -> Job {
         ended: None,
         lease: None,
         cancel: None,
-        details: Details::default(),
+        details: Details::none(),
     }
 }
 
@@ -340,11 +345,11 @@ fn moved(mut job: Job, decided: &Transition) -> Job {
     job.lease = None;
     job.cancel = None;
     if let Some(spec) = &decided.spec {
-        job.spec = (**spec).clone();
+        job.spec = Arc::clone(spec);
         job.revision = job.revision.saturating_add(1);
     }
     if decided.failure.is_some() {
-        job.details.last_failure.clone_from(&decided.failure);
+        job.details_mut().last_failure.clone_from(&decided.failure);
     }
     job
 }

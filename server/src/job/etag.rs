@@ -61,7 +61,7 @@ mod tests {
             started: Timestamp::from_millis(5),
             duration: Duration::from_secs(30),
         });
-        job.details.checkpoint = Some(Payload { data: "c".into(), ..Payload::default() });
+        job.details_mut().checkpoint = Some(Payload { data: "c".into(), ..Payload::default() });
         job
     }
 
@@ -72,8 +72,10 @@ mod tests {
             |job| job.at = job.at.after(Duration::from_millis(1)),
             |job| job.revision = 1,
             |job| job.counters.attempts = 1,
-            |job| job.details.progress = Some(Progress { percent: 1.0, ..Progress::default() }),
-            |job| job.details.checkpoint = None,
+            |job| {
+                job.details_mut().progress = Some(Progress { percent: 1.0, ..Progress::default() });
+            },
+            |job| job.details_mut().checkpoint = None,
             |job| job.cancel = Some(Cancel { by: job.at, reason: String::new() }),
             |job| job.state = State::Succeeded,
         ];

@@ -18,6 +18,7 @@ pub mod state;
 pub mod transition;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,8 +53,9 @@ pub const HISTORY: u32 = 10;
 pub struct Job {
     /// Its full name.
     pub name: JobName,
-    /// What was asked for at enqueue; only its producer or an operator changes it.
-    pub spec: Spec,
+    /// What was asked for at enqueue; only its producer or an operator changes it. Shared, because a
+    /// job is copied for its record, its answer and its events.
+    pub spec: Arc<Spec>,
     /// Where it is in its life.
     pub state: State,
     /// The one time of its state; see [`state`].
@@ -71,7 +73,7 @@ pub struct Job {
     /// Its cancellation was asked for while it was leased; present in [`State::Leased`] only.
     pub cancel: Option<Cancel>,
     /// What its attempts left behind.
-    pub details: Details,
+    pub details: Arc<Details>,
 }
 
 /// What a producer asked for.
@@ -105,6 +107,14 @@ pub struct Spec {
     pub retention: Retention,
     /// W3C trace context of the producer: traceparent, tracestate, baggage.
     pub trace_context: BTreeMap<String, String>,
+}
+
+impl Spec {
+    /// Nothing: what is known of a job that only a token tells of.
+    pub fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<Spec>> = LazyLock::new(Arc::default);
+        Arc::clone(&NONE)
+    }
 }
 
 /// Bytes of the user with a note of what they are.
@@ -252,6 +262,14 @@ pub struct Details {
     pub attempts: Vec<Attempt>,
 }
 
+impl Details {
+    /// What a job has whose attempts left nothing behind: most jobs share it.
+    pub fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<Details>> = LazyLock::new(Arc::default);
+        Arc::clone(&NONE)
+    }
+}
+
 /// How far a handler is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
@@ -367,6 +385,16 @@ impl Job {
         }
     }
 
+    /// What was asked for, to be changed.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        Arc::make_mut(&mut self.spec)
+    }
+
+    /// What its attempts left behind, to be changed.
+    pub fn details_mut(&mut self) -> &mut Details {
+        Arc::make_mut(&mut self.details)
+    }
+
     /// Where it stands among the ready.
     pub fn line(&self) -> Line {
         Line { priority: self.spec.priority, job_type: self.spec.job_type.clone() }
@@ -378,7 +406,8 @@ impl Job {
     }
 
     /// A job as a producer's request makes it: due at `spec.scheduled`, or at once.
-    pub fn enqueued(name: JobName, spec: Spec) -> Self {
+    pub fn enqueued(name: JobName, spec: impl Into<Arc<Spec>>) -> Self {
+        let spec = spec.into();
         let (state, at) = match spec.scheduled {
             Some(at) if at > spec.created => (State::Scheduled, at),
             _ => (State::Ready, spec.created),
@@ -394,7 +423,7 @@ impl Job {
             ended: None,
             lease: None,
             cancel: None,
-            details: Details::default(),
+            details: Details::none(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! As in [`super::transition`]: each function decides one move and returns it as a [`Transition`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::transition::{anew, cancelled, event_of};
@@ -68,7 +69,7 @@ pub fn redrive(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Re
     decided.ended = None;
     decided.event.reason = told("RETRIED", reason);
     if job.spec.expires.is_some_and(|moment| moment <= now) {
-        decided.spec = Some(Box::new(Spec { expires: None, ..job.spec.clone() }));
+        decided.spec = Some(Arc::new(Spec { expires: None, ..(*job.spec).clone() }));
         decided.expires = None;
     }
     Ok(decided)
@@ -90,7 +91,7 @@ pub fn promote(job: &Job, reason: &str, now: Timestamp) -> Result<Transition, Re
 /// Changes what was asked for.
 pub fn update(job: &Job, update: Update, now: Timestamp) -> Result<Transition, Refusal> {
     pending(job)?;
-    let mut spec = job.spec.clone();
+    let mut spec = (*job.spec).clone();
     let moves = update.priority.is_some_and(|priority| priority != spec.priority);
     if let Some(payload) = update.payload {
         spec.payload = payload;
@@ -217,7 +218,7 @@ fn respec(job: &Job, spec: Spec, to: State, at: Timestamp, now: Timestamp) -> Tr
     decided.line.job_type.clone_from(&spec.job_type);
     decided.event.job_type.clone_from(&spec.job_type);
     decided.event.labels.clone_from(&spec.labels);
-    decided.spec = Some(Box::new(spec));
+    decided.spec = Some(Arc::new(spec));
     "UPDATED".clone_into(&mut decided.event.reason);
     decided
 }

@@ -7,6 +7,7 @@ mod leave;
 mod lose;
 mod settle;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use leave::cancelled;
@@ -42,7 +43,7 @@ pub struct Transition {
     /// Among which of the ready.
     pub line: Line,
     /// Replaces what was asked for, and raises the job's revision.
-    pub spec: Option<Box<Spec>>,
+    pub spec: Option<Arc<Spec>>,
     /// When it expires, if it waits from now on and may.
     pub expires: Option<Timestamp>,
     /// The attempt that ends here, for the history.

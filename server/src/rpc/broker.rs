@@ -203,8 +203,8 @@ fn told(enqueued: &Enqueued, access: &Access) -> v1::EnqueueResponse {
 
 fn settled_job(result: &mut SettleResult) -> Option<&mut v1::Job> {
     match result.response.as_mut()? {
-        SettleAnswer::Ack(ack) => ack.job.as_mut(),
-        SettleAnswer::Nack(nack) => nack.job.as_mut(),
+        SettleAnswer::Ack(ack) => ack.job.as_deref_mut(),
+        SettleAnswer::Nack(nack) => nack.job.as_deref_mut(),
         SettleAnswer::Extend(_) | SettleAnswer::Error(_) => None,
     }
 }
@@ -244,7 +244,7 @@ impl JobBroker for Calls {
         let mut reply = v1::BatchEnqueueResponse { results };
         if reply.encoded_len() > REPLY_LIMIT {
             let responses = reply.results.iter_mut().filter_map(|it| it.response.as_mut());
-            responses.filter_map(|it| it.job.as_mut()).for_each(job::reduce);
+            responses.filter_map(|it| it.job.as_deref_mut()).for_each(job::reduce);
         }
         Ok(Response::new(reply))
     }

@@ -96,14 +96,14 @@ pub enum Extended {
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// The move.
-    pub transition: Transition,
+    pub transition: Box<Transition>,
     /// Inserted with the move or not at all, whatever the queue has room for.
     pub then: Vec<Insert>,
 }
 
 impl From<Transition> for Commit {
     fn from(transition: Transition) -> Self {
-        Self { transition, then: Vec::new() }
+        Self { transition: Box::new(transition), then: Vec::new() }
     }
 }
 

@@ -165,7 +165,7 @@ every_store!(
         let outcome = queue.insert_one(queue.item("new", newer.clone())).await;
         assert_eq!(outcome, Inserted::Replaced(id_of("holder")));
         let job = queue.get("holder").await;
-        assert_eq!(job.spec, Spec { created: at(0), ..newer });
+        assert_eq!(*job.spec, Spec { created: at(0), ..newer });
         assert_eq!((job.state, job.revision), (State::Ready, 1));
         let event = queue.events().await.pop().unwrap();
         assert_eq!((event.kind, event.reason.as_str()), (EventKind::Deduplicated, "REPLACED"));

@@ -151,7 +151,7 @@ every_store!(
         let job = queue.get("a").await;
         assert_eq!(job.state, State::Retrying);
         assert_eq!((job.counters.attempts, job.counters.lease_losses), (1, 0));
-        assert_eq!(job.details.last_failure.unwrap().code, Failure::ATTEMPT_TIMEOUT);
+        assert_eq!(job.details.last_failure.as_ref().unwrap().code, Failure::ATTEMPT_TIMEOUT);
         assert_eq!(job.details.attempts[0].outcome, Outcome::TimedOut);
         assert_eq!(queue.survey(at(10)).await.totals.lease_expired, 0);
     }

@@ -44,7 +44,7 @@ every_store!(
             };
             assert_eq!(queue.extend(extended, at(1)).await, held(at(60)));
             let details = queue.get("a").await.details;
-            assert_eq!((details.progress, details.checkpoint), (progress, checkpoint));
+            assert_eq!((&details.progress, &details.checkpoint), (&progress, &checkpoint));
         }
         let before = queue.get("a").await.details;
         queue.extend(extension(&job, at(90)), at(2)).await;
@@ -65,7 +65,7 @@ every_store!(
             };
             queue.extend(extended, at(1)).await;
             let details = queue.get("a").await.details;
-            assert_eq!((details.progress, details.checkpoint), (progress, checkpoint));
+            assert_eq!((&details.progress, &details.checkpoint), (&progress, &checkpoint));
         }
     }
 

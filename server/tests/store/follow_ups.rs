@@ -111,9 +111,18 @@ every_store!(
         queue.add_all(&["a", "b", "c"], spec()).await;
         let jobs = queue.claim(3, at(0)).await;
         let commits = vec![
-            Commit { transition: acked(&jobs[0], at(1)), then: vec![queue.chosen("x", spec())] },
-            Commit { transition: acked(&jobs[1], at(1)), then: vec![queue.chosen("x", spec())] },
-            Commit { transition: acked(&jobs[2], at(1)), then: vec![queue.chosen("y", spec())] },
+            Commit {
+                transition: Box::new(acked(&jobs[0], at(1))),
+                then: vec![queue.chosen("x", spec())],
+            },
+            Commit {
+                transition: Box::new(acked(&jobs[1], at(1))),
+                then: vec![queue.chosen("x", spec())],
+            },
+            Commit {
+                transition: Box::new(acked(&jobs[2], at(1))),
+                then: vec![queue.chosen("y", spec())],
+            },
         ];
         let outcomes = queue.store.commit(&queue.name, commits, at(1)).await.unwrap();
         let why = Inserted::Exists(State::Ready);

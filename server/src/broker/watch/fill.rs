@@ -66,9 +66,9 @@ impl Filler {
             result =
                 job.as_ref().filter(|_| with_result).and_then(|job| job.details.result.clone());
             known.or(job.map(|job| Known {
-                job_type: job.spec.job_type,
-                labels: job.spec.labels,
-                trace_context: job.spec.trace_context,
+                job_type: job.spec.job_type.clone(),
+                labels: job.spec.labels.clone(),
+                trace_context: job.spec.trace_context.clone(),
             }))
         } else {
             known

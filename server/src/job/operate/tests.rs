@@ -131,7 +131,7 @@ fn a_pending_job_expires_from_its_expiry_on() {
     for state in State::ALL {
         let mut job = job(state);
         assert_eq!(lapse(&job, NOW), None, "{state:?} without an expiry");
-        job.spec.expires = Some(NOW);
+        job.spec_mut().expires = Some(NOW);
         assert_eq!(lapse(&job, NOW.before(MILLISECOND)), None, "{state:?} before its expiry");
         let Some(decided) = lapse(&job, NOW) else {
             assert!(!state.is_pending(), "{state:?} does not expire");
@@ -163,11 +163,11 @@ fn a_redriven_job_starts_over() {
 #[test]
 fn a_redriven_job_forgets_an_expiry_that_has_passed_and_no_other() {
     let mut job = job(State::Expired);
-    job.spec.expires = Some(NOW);
+    job.spec_mut().expires = Some(NOW);
     let decided = redrive(&job, "", NOW).unwrap();
     assert_eq!(decided.expires, None);
-    assert_eq!(decided.spec, Some(Box::new(Spec { expires: None, ..job.spec.clone() })));
-    job.spec.expires = Some(NOW.after(MILLISECOND));
+    assert_eq!(decided.spec, Some(Arc::new(Spec { expires: None, ..(*job.spec).clone() })));
+    job.spec_mut().expires = Some(NOW.after(MILLISECOND));
     let decided = redrive(&job, "", NOW).unwrap();
     assert_eq!((decided.expires, decided.spec), (job.spec.expires, None));
 }
@@ -203,12 +203,12 @@ fn an_update_replaces_what_it_names_and_nothing_else() {
         scheduled: Some(NOW.after(seconds(5))),
         labels: BTreeMap::new(),
         retry,
-        ..job.spec.clone()
+        ..(*job.spec).clone()
     };
-    assert_eq!(decided.spec, Some(Box::new(wanted)));
+    assert_eq!(decided.spec, Some(Arc::new(wanted)));
     assert_eq!(decided.line.priority, 5);
     let nothing = update(&job, Update::default(), NOW).unwrap();
-    assert_eq!(nothing.spec, Some(Box::new(job.spec.clone())));
+    assert_eq!(nothing.spec, Some(job.spec.clone()));
     assert_eq!((nothing.to, nothing.at), (job.state, job.at));
 }
 
@@ -270,7 +270,7 @@ fn a_replaced_job_keeps_its_id_its_create_time_and_its_counters() {
     assert_eq!((decided.to, decided.at), later);
     assert_eq!(decided.expires, spec.expires);
     assert_eq!(decided.line.job_type, "other");
-    assert_eq!(decided.spec, Some(Box::new(Spec { created: job.spec.created, ..spec })));
+    assert_eq!(decided.spec, Some(Arc::new(Spec { created: job.spec.created, ..spec })));
     assert_eq!(decided.event.kind, EventKind::Deduplicated);
     assert_eq!(decided.event.reason, "REPLACED");
 }
@@ -290,7 +290,7 @@ fn a_replacement_starts_when_it_was_asked_to_or_when_the_job_would_have() {
         (State::Retrying, None, State::Retrying, job(State::Retrying).at),
         (State::Blocked, None, State::Blocked, job(State::Blocked).at),
     ] {
-        let spec = Spec { scheduled: Some(NOW), ..job(state).spec };
+        let spec = Spec { scheduled: Some(NOW), ..(*job(state).spec).clone() };
         let decided = replace(&job(state), spec, start, NOW);
         assert_eq!((decided.to, decided.at), (to, at), "{state:?} at {start:?}");
         let scheduled = decided.spec.unwrap().scheduled;
@@ -302,16 +302,16 @@ fn a_replacement_starts_when_it_was_asked_to_or_when_the_job_would_have() {
 #[test]
 fn a_replaced_job_that_had_lapsed_gets_a_place_of_its_own() {
     let mut lapsed = job(State::Ready);
-    lapsed.spec.expires = Some(NOW);
-    let decided = replace(&lapsed, job(State::Ready).spec, None, NOW);
+    lapsed.spec_mut().expires = Some(NOW);
+    let decided = replace(&lapsed, (*job(State::Ready).spec).clone(), None, NOW);
     assert_eq!((decided.to, decided.at, decided.expires), (State::Ready, NOW, None));
 }
 
 #[test]
 fn a_replacement_of_another_line_moves_a_ready_job() {
     for spec in [
-        Spec { priority: 5, ..job(State::Ready).spec },
-        Spec { job_type: "other".to_owned(), ..job(State::Ready).spec },
+        Spec { priority: 5, ..(*job(State::Ready).spec).clone() },
+        Spec { job_type: "other".to_owned(), ..(*job(State::Ready).spec).clone() },
     ] {
         for start in [Some((State::Ready, NOW)), None] {
             let decided = replace(&job(State::Ready), spec.clone(), start, NOW);
@@ -368,8 +368,8 @@ fn a_job_whose_end_leaves_nothing_is_not_forgotten_while_it_lives() {
     let nothing = Keep { span: Duration::ZERO, count: None };
     let fleeting = |state| {
         let mut job = job(state);
-        job.spec.retention = Retention { succeeded: nothing, dead: nothing };
-        job.spec.retry.max_attempts = None;
+        job.spec_mut().retention = Retention { succeeded: nothing, dead: nothing };
+        job.spec_mut().retry.max_attempts = None;
         job
     };
     for decided in [
@@ -390,7 +390,7 @@ fn a_job_whose_end_leaves_nothing_is_not_forgotten_while_it_lives() {
 fn applied(job: &Job, decided: Transition) -> Job {
     let mut job = job.clone();
     if let Some(spec) = decided.spec {
-        job.spec = *spec;
+        job.spec = spec;
         job.revision += 1;
     }
     job.state = decided.to;
@@ -453,7 +453,7 @@ proptest! {
         steps in proptest::collection::vec((0u8..17, 0u64..3, 0u64..3), 1..40),
         expires in proptest::option::of(0u64..40),
     ) {
-        let mut spec = job(State::Ready).spec;
+        let mut spec = (*job(State::Ready).spec).clone();
         spec.created = NOW;
         spec.expires = expires.map(|span| NOW.after(Duration::from_millis(span)));
         let mut job = Job::enqueued(job(State::Ready).name, spec);

@@ -71,7 +71,7 @@ fn applied(job: &Job, transition: &Transition) -> Job {
     job.ended = transition.ended;
     job.lease = None;
     job.cancel = None;
-    job.details.attempts.extend(transition.attempt.clone());
+    job.details_mut().attempts.extend(transition.attempt.clone());
     job
 }
 
@@ -92,7 +92,7 @@ fn an_ack_needs_nothing_but_the_token() {
 fn a_token_survives_its_way_through_a_client() {
     let spec = Spec { dedup: Some(dedup()), ..Spec::default() };
     let mut with_keep = leased(3, spec);
-    with_keep.spec.retention.succeeded = Keep { span: Duration::ZERO, count: None };
+    with_keep.spec_mut().retention.succeeded = Keep { span: Duration::ZERO, count: None };
     let timed = Spec { attempt_timeout: Some(Duration::from_millis(1500)), ..Spec::default() };
     for job in [leased(1, Spec::default()), leased(1, timed), with_keep] {
         let token = token(&job);
@@ -241,7 +241,7 @@ fn whatever_else_ends_the_lease_of_a_doomed_job_cancels_it() {
     // Neither attempts nor lost leases matter any more.
     let mut job = doomed(3);
     job.counters.lease_losses = 2;
-    job.spec.dedup = Some(dedup());
+    job.spec_mut().dedup = Some(dedup());
     let by = Some(Failure::found("NO_HANDLER", String::new()));
     let nacks = [
         Disposition::Retry(None),
@@ -273,9 +273,9 @@ fn a_doomed_lease_ends_only_when_it_is_overdue() {
 #[test]
 fn a_cancelled_job_is_kept_as_long_as_a_dead_letter() {
     let mut job = doomed(1);
-    job.spec.retention.dead = Keep { span: Duration::ZERO, count: None };
+    job.spec_mut().retention.dead = Keep { span: Duration::ZERO, count: None };
     assert!(expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap().forgets());
-    job.spec.retention.dead = Keep { span: Duration::from_secs(7), count: Some(9) };
+    job.spec_mut().retention.dead = Keep { span: Duration::from_secs(7), count: Some(9) };
     let decided = expire(&job, MAX_LEASE_LOSSES, NOW, 0.0).unwrap();
     assert_eq!(
         (decided.keep, decided.at),
@@ -441,7 +441,7 @@ proptest! {
         let retry = RetryPolicy { max_attempts, ..RetryPolicy::default() };
         let mut job = leased(attempts, Spec { retry, ..Spec::default() });
         job.counters.lease_losses = losses;
-        job.spec.attempt_timeout = Some(Duration::from_secs(attempt_seconds));
+        job.spec_mut().attempt_timeout = Some(Duration::from_secs(attempt_seconds));
         job.cancel = doomed(1).cancel.filter(|_| is_doomed);
         let code = if no_handler { Failure::NO_HANDLER } else { "X" };
         let failure = Some(Failure::found(code, String::new()));

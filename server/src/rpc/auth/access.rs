@@ -128,7 +128,8 @@ impl Access {
         if caller.reach(queue) == Reach::Nothing {
             return Err(caller.refuse(&format_args!("queues/{queue}")));
         }
-        self.own(&job.queue, &mut job.spec.owner)
+        let NewJob { queue, spec, .. } = job;
+        self.own(queue, &mut Arc::make_mut(spec).owner)
     }
 
     /// Says whose a job is: the caller's, or that of whom it names if it may.
@@ -152,7 +153,9 @@ impl Access {
             return Ok(());
         }
         self.queue(&token.name.queue)?;
-        ack.then.iter_mut().try_for_each(|job| self.own(&job.queue, &mut job.spec.owner))
+        ack.then.iter_mut().try_for_each(|NewJob { queue, spec, .. }| {
+            self.own(queue, &mut Arc::make_mut(spec).owner)
+        })
     }
 
     /// Fails unless the lease may be settled or extended.

@@ -320,7 +320,7 @@ pub(in crate::rpc) fn response(enqueued: &Enqueued) -> v1::EnqueueResponse {
         Outcome::Replayed => ProtoOutcome::Replayed,
     };
     v1::EnqueueResponse {
-        job: Some(job::proto_job(&enqueued.job, v1::JobView::Basic)),
+        job: Some(Box::new(job::proto_job(&enqueued.job, v1::JobView::Basic))),
         outcome: outcome.into(),
         replicas_acked: 0,
     }

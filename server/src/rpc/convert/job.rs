@@ -178,7 +178,7 @@ pub(in crate::rpc) fn leased_job(job: &Job, now: Timestamp) -> Option<v1::Leased
 pub(in crate::rpc) fn leased_under(job: &Job, token: &LeaseToken, now: Timestamp) -> v1::LeasedJob {
     let attempt_end = token.leased_at.after(token.attempt_timeout);
     v1::LeasedJob {
-        job: Some(proto_job(job, v1::JobView::Full)),
+        job: Some(Box::new(proto_job(job, v1::JobView::Full))),
         lease_token: token.to_string(),
         lease_expire_time: Some(proto_moment(job.at)),
         lease_remaining: Some(proto_span(job.at.since(now))),
@@ -188,6 +188,7 @@ pub(in crate::rpc) fn leased_under(job: &Job, token: &LeaseToken, now: Timestamp
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -232,11 +233,11 @@ mod tests {
                 started: Timestamp::from_millis(2001),
                 duration: Duration::from_secs(30),
             }),
-            details: Details {
+            details: Arc::new(Details {
                 checkpoint: Some(payload),
                 attempts: (1..=10).map(attempt).collect(),
                 ..Details::default()
-            },
+            }),
             ..Job::enqueued(name, spec)
         }
     }

@@ -1,5 +1,7 @@
 //! Schedules: what operators ask for, and how one looks.
 
+use std::sync::Arc;
+
 use lessor_proto::v1;
 use lessor_proto::v1::enqueue_request::{Expiry as ProtoExpiry, Start as ProtoStart};
 use lessor_proto::v1::schedule::Overlap as ProtoOverlap;
@@ -241,6 +243,7 @@ fn template(
         new_job(proto, &TraceContext::new(), now)?;
     let delay = if let Start::In(delay) = start { Some(delay) } else { None };
     let ttl = if let Expiry::In(ttl) = expiry { Some(ttl) } else { None };
+    let spec = Arc::unwrap_or_clone(spec);
     Ok((queue, Template { delay, ttl, open, spec }))
 }
 

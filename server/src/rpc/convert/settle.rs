@@ -207,14 +207,14 @@ pub(in crate::rpc) fn ack_response(settled: &Settled) -> v1::AckResponse {
             job::proto_job(&settled.job, v1::JobView::Basic)
         }
     };
-    v1::AckResponse { outcome: outcome(settled.outcome).into(), job: Some(job) }
+    v1::AckResponse { outcome: outcome(settled.outcome).into(), job: Some(Box::new(job)) }
 }
 
 /// Writes the answer to a nack.
 pub(in crate::rpc) fn nack_response(settled: &Settled) -> v1::NackResponse {
     v1::NackResponse {
         outcome: outcome(settled.outcome).into(),
-        job: Some(job::proto_job(&settled.job, v1::JobView::Basic)),
+        job: Some(Box::new(job::proto_job(&settled.job, v1::JobView::Basic))),
     }
 }
 

@@ -36,6 +36,7 @@
 //! worker chose one (4), latest end that a cancellation set (8, 0: none), size of the record (4),
 //! worker. An id that the broker made is 1 and its 16 bytes; another one is its text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -292,7 +293,7 @@ fn decode(queue: &QueueName, answer: Answer) -> std::result::Result<Job, Broken>
     let begun = u64_at(&head, 9) & 0xFFFF_FFFF_FFFF;
     let mut job = Job {
         name: JobName { queue: queue.clone(), id },
-        spec,
+        spec: spec.into(),
         state: state(head[10])?,
         at: Timestamp::from_millis(begun),
         counters: Counters::default(),
@@ -339,7 +340,7 @@ fn follow(job: &mut Job, course: &Bytes) -> std::result::Result<(), Broken> {
     job.ended = moment(30).map(Timestamp::from_millis);
     if course.len() > COURSE {
         let last = record::decode_attempt(course.slice(COURSE..))?;
-        let attempts = &mut job.details.attempts;
+        let attempts = &mut job.details_mut().attempts;
         // It has the place of the oldest where there are as many as are kept.
         let slot = last.delivery % HISTORY;
         attempts.retain(|attempt| attempt.delivery % HISTORY != slot);
@@ -365,9 +366,12 @@ fn lease(bytes: &[u8], spec: &Spec) -> std::result::Result<Lease, Broken> {
     })
 }
 
-type Left = (Details, Option<Cancel>);
+type Left = (Arc<Details>, Option<Cancel>);
 
 fn details(fields: Vec<(Bytes, Bytes)>) -> std::result::Result<Left, Broken> {
+    if fields.is_empty() {
+        return Ok((Details::none(), None));
+    }
     let (mut details, mut cancel) = (Details::default(), None);
     for (name, value) in fields {
         match name.first() {
@@ -381,7 +385,7 @@ fn details(fields: Vec<(Bytes, Bytes)>) -> std::result::Result<Left, Broken> {
         }
     }
     details.attempts.sort_unstable_by_key(|attempt| attempt.delivery);
-    Ok((details, cancel))
+    Ok((details.into(), cancel))
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {

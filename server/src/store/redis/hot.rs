@@ -172,7 +172,7 @@ impl RedisStore {
         let mut outcomes = vec![Guarded::Applied; commits.len()];
         let mut left: Vec<usize> = (0..commits.len()).collect();
         while !left.is_empty() {
-            let transitions = || left.iter().map(|index| &commits[*index].transition);
+            let transitions = || left.iter().map(|index| &*commits[*index].transition);
             let answer = self.ask_finish(queue, transitions, now).await?;
             if is_declined(&answer) {
                 self.habits.note_end(queue);

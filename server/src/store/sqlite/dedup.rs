@@ -129,7 +129,7 @@ fn replace(
     let Some(found) = Jobs::of(call.db, call.name).at_row(standing.row)? else {
         return Err(corrupt(call.name, "the holder of a dedup key is gone"));
     };
-    let transition = operate::replace(&found.job, insert.job.spec.clone(), start, now);
+    let transition = operate::replace(&found.job, (*insert.job.spec).clone(), start, now);
     apply(call, &standing, &transition, now)?;
     // One that waits behind another does not hold the key yet.
     if let Some(dedup) = &insert.job.spec.dedup

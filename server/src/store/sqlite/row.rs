@@ -183,11 +183,11 @@ impl<'a> Jobs<'a> {
             corrupt(&name, why)
         })?;
         // The newest attempt came with the row.
-        let newest = found.job.details.attempts.pop();
+        let newest = found.job.details_mut().attempts.pop();
         if found.job.counters.deliveries > 1 {
             self.add_attempts(&mut found)?;
         }
-        found.job.details.attempts.extend(newest);
+        found.job.details_mut().attempts.extend(newest);
         Ok(found)
     }
 
@@ -200,7 +200,7 @@ impl<'a> Jobs<'a> {
             found.size += body.len();
             let attempt: Attempt =
                 decode_attempt(body).map_err(|why| corrupt(&found.job.name, why))?;
-            found.job.details.attempts.push(attempt);
+            found.job.details_mut().attempts.push(attempt);
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ fn decode(
         let state = state(&letter)?;
         let job = Job {
             name,
-            spec,
+            spec: spec.into(),
             state,
             at,
             counters,
@@ -302,7 +302,7 @@ fn decode(
             ended,
             lease,
             cancel,
-            details,
+            details: details.into(),
         };
         Ok(Found { row, job, size })
     };

@@ -348,7 +348,7 @@ impl History {
             } else {
                 Vec::new()
             };
-            commits.push(Commit { transition, then });
+            commits.push(Commit { transition: Box::new(transition), then });
         }
         let Some(outcomes) = self.commit_with(commits.clone()).await else { return };
         for (Commit { transition, .. }, outcome) in commits.iter().zip(outcomes) {

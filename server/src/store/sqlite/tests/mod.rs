@@ -326,7 +326,7 @@ async fn memories_fade_without_a_purge() {
     for day in 0..300 {
         let now = NOW.after(Duration::from_hours(24) * day);
         let mut job = job(&format!("job-{day}"), 0);
-        job.spec.dedup = Some(dedup(day));
+        job.spec_mut().dedup = Some(dedup(day));
         let request = Some(Request { id: id(day), digest: 0 });
         let insert = Insert { request, ..inserted(job) };
         store.insert(&queue(), alone(insert), now).await.unwrap();

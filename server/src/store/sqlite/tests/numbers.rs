@@ -53,7 +53,7 @@ async fn settings_gates_and_totals_survive_a_reopening() {
 async fn the_jobs_ahead_are_counted_up_to_a_thousand_and_estimated_beyond() {
     let store = SqliteStore::in_memory().await.unwrap();
     for (priority, prefix) in [(0, "low"), (5, "high")] {
-        fill(&store, prefix, 3000, |job| job.spec.priority = priority).await;
+        fill(&store, prefix, 3000, |job| job.spec_mut().priority = priority).await;
     }
     for (id, wanted) in [("high-0", 0), ("high-999", 999), ("high-1000", 1000)] {
         assert_eq!(store.ahead(&job(id, 5)).await.unwrap(), wanted, "{id}");
@@ -71,7 +71,7 @@ async fn the_jobs_ahead_are_counted_up_to_a_thousand_and_estimated_beyond() {
 #[tokio::test]
 async fn a_claim_that_met_too_many_expired_jobs_is_called_again_when_they_are_gone() {
     let store = SqliteStore::in_memory().await.unwrap();
-    fill(&store, "old", 1500, |job| job.spec.expires = Some(at(1))).await;
+    fill(&store, "old", 1500, |job| job.spec_mut().expires = Some(at(1))).await;
     fill(&store, "live", 1, |_| ()).await;
     let taken = store.claim(&queue(), vec![claim(1, 1)], at(2)).await.unwrap();
     assert_eq!(taken.jobs[0], []);
@@ -116,7 +116,7 @@ async fn a_claim_that_takes_the_last_ready_job_says_so() {
 #[tokio::test]
 async fn the_oldest_ready_job_is_seen_behind_one_that_was_given_back() {
     let store = SqliteStore::in_memory().await.unwrap();
-    fill(&store, "job", 2, |job| job.spec.priority = 5).await;
+    fill(&store, "job", 2, |job| job.spec_mut().priority = 5).await;
     let leased = store.claim(&queue(), vec![claim(1, 1)], at(5)).await.unwrap().jobs.remove(0);
     let back = give_back(&leased[0], at(6)).unwrap();
     store.commit(&queue(), vec![back.into()], at(6)).await.unwrap();
@@ -137,9 +137,9 @@ async fn a_wiped_queue_leaves_no_row_in_any_table() {
     };
     let id = RequestId::parse("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
     let full = |job: &mut Job| {
-        job.spec.owner = "o".to_owned();
-        job.spec.labels.insert("tenant".to_owned(), "t1".to_owned());
-        job.spec.dedup = dedup(OnDuplicate::RunAfter);
+        job.spec_mut().owner = "o".to_owned();
+        job.spec_mut().labels.insert("tenant".to_owned(), "t1".to_owned());
+        job.spec_mut().dedup = dedup(OnDuplicate::RunAfter);
     };
     fill(&store, "holder", 1, full).await;
     let asked = Claim { request: Some(id), ..claim(1, 1) };

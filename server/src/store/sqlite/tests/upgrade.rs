@@ -27,7 +27,7 @@ fn write_first_schema(path: &Path) -> i64 {
             job_type: "letter".to_owned(),
             labels: BTreeMap::from([("tenant".to_owned(), "t1".to_owned())]),
             created: NOW.after(Duration::from_secs(row.into())),
-            ..job("any", 0).spec
+            ..(*job("any", 0).spec).clone()
         };
         let body = encode_spec(&spec);
         let ended = (letter == "K").then_some(7);

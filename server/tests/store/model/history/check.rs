@@ -137,7 +137,8 @@ fn end(job: &Job) -> Timestamp {
 /// What stores agree on: what older attempts a store happens to keep is its own affair.
 fn plain_job(job: &Job) -> Job {
     let mut job = job.clone();
-    job.details.attempts = newest(&job.details.attempts);
+    let attempts = newest(&job.details.attempts);
+    job.details_mut().attempts = attempts;
     job
 }
 

@@ -152,7 +152,7 @@ impl Memory {
         start: Option<(State, Timestamp)>,
         now: Timestamp,
     ) -> Inserted {
-        let decided = operate::replace(old, new.spec.clone(), start, now);
+        let decided = operate::replace(old, (*new.spec).clone(), start, now);
         self.apply(&decided, now);
         if old.state != State::Blocked {
             self.hold(new, &old.name.id);

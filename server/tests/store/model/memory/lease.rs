@@ -115,8 +115,8 @@ impl Memory {
         if let Some(cancel) = &job.cancel {
             job.at = job.at.min(cancel.by);
         }
-        replace(&mut job.details.progress, extension.progress.as_ref());
-        replace(&mut job.details.checkpoint, extension.checkpoint.as_ref());
+        replace(&mut job.details_mut().progress, extension.progress.as_ref());
+        replace(&mut job.details_mut().checkpoint, extension.checkpoint.as_ref());
         if let Some(event) = &extension.event {
             let mut event = event.clone();
             event.worker = event.worker.or(job.lease.as_ref().map(|lease| lease.worker.clone()));

@@ -30,8 +30,8 @@ impl Memory {
         let states = State::ALL.into_iter().filter(|state| state.is_terminal());
         let forgotten = states.filter_map(|state| {
             let moves = commits.iter().map(|commit| &commit.transition);
-            let ends = moves.filter(|one| one.to == state && !one.forgets());
-            self.beyond(state, ends.last()?.keep)
+            let mut ends = moves.filter(|one| one.to == state && !one.forgets());
+            self.beyond(state, ends.next_back()?.keep)
         });
         (outcomes, forgotten.collect())
     }
@@ -87,7 +87,7 @@ impl Memory {
             return;
         }
         if let Some(spec) = &transition.spec {
-            job.spec = (**spec).clone();
+            job.spec = spec.clone();
             job.revision += 1;
         }
         match (transition.to, transition.place) {
@@ -101,14 +101,15 @@ impl Memory {
         job.counters = transition.counters;
         job.started = transition.started;
         job.ended = transition.ended;
-        replace(&mut job.details.last_failure, transition.failure.as_ref());
-        replace(&mut job.details.result, transition.result.as_ref());
-        replace(&mut job.details.checkpoint, transition.checkpoint.as_ref());
+        let details = job.details_mut();
+        replace(&mut details.last_failure, transition.failure.as_ref());
+        replace(&mut details.result, transition.result.as_ref());
+        replace(&mut details.checkpoint, transition.checkpoint.as_ref());
         if let Some(mut attempt) = transition.attempt.clone() {
             attempt.worker = attempt.worker.or(worker);
-            job.details.attempts.retain(|one| one.delivery != attempt.delivery);
-            job.details.attempts.push(attempt);
-            job.details.attempts = newest(&job.details.attempts);
+            details.attempts.retain(|one| one.delivery != attempt.delivery);
+            details.attempts.push(attempt);
+            details.attempts = newest(&details.attempts);
         }
         self.jobs.insert(id.clone(), job);
         if transition.to.is_terminal() {
