@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 mod audit;
+mod jwks;
 #[path = "../machine/mod.rs"]
 #[expect(dead_code, reason = "nobody is killed here")]
 mod machine;

@@ -12,36 +12,41 @@ use crate::machine::broker::{Broker, serve};
 use crate::machine::process::Process;
 use crate::{MEMORY, identities};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Files of this test.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
     /// Writes a certificate and its key, as `name.crt` and `name.key`.
-    fn issue(&self, by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) {
+    pub(crate) fn issue(
+        &self,
+        by: &Authority,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) {
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let mut params = CertificateParams::new(names).unwrap();
@@ -50,7 +55,7 @@ impl Folder {
         self.write(&format!("{name}.key"), &key.serialize_pem());
     }
 
-    fn trust(&self, name: &str, authority: &Authority) {
+    pub(crate) fn trust(&self, name: &str, authority: &Authority) {
         self.write(name, &authority.as_ref().pem());
     }
 }
