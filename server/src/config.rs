@@ -5,6 +5,7 @@
 
 mod credentials;
 mod parse;
+mod sinks;
 mod telemetry;
 
 use std::fmt;
@@ -16,9 +17,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth;
-use crate::push::Allowed;
+use crate::push::{Allowed, Sink};
 use crate::rpc::{ConnectionLimits, TlsFiles};
 use crate::store::open::OpenOptions;
+
+pub use self::sinks::RawSink;
 
 /// Settings as one source writes them; what it leaves out is left to the others.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -68,6 +71,9 @@ pub struct RawConfig {
     /// Jobs that are sent to HTTP endpoints.
     #[serde(default)]
     pub push: RawPush,
+    /// Events that are sent to HTTP endpoints.
+    #[serde(default)]
+    pub sinks: Vec<RawSink>,
 }
 
 /// Jobs that are sent to HTTP endpoints, as one source writes it.
@@ -173,6 +179,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Jobs that are sent to HTTP endpoints.
     pub push: PushConfig,
+    /// Events that are sent to HTTP endpoints.
+    pub sinks: Vec<Sink>,
 }
 
 /// How jobs are sent to HTTP endpoints.
@@ -406,6 +414,8 @@ fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<RawConfig, Error> {
             allow: text("LESSOR_PUSH_ALLOW").map(|text| list(&text)),
             ca: path("LESSOR_PUSH_CA"),
         },
+        // A list of tables has no place in a variable.
+        sinks: Vec::new(),
     })
 }
 

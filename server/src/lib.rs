@@ -54,7 +54,7 @@ use self::broker::{Broker, Tasks, travel};
 use self::clock::{Clock, Timestamp};
 use self::config::{Config, StoreConfig};
 use self::crew::Crew;
-use self::push::Pushing;
+use self::push::{Pushing, Sinking};
 use self::rpc::{Gate, Guards, Health, KeyKeeping, Keys, Porter};
 use self::store::Store;
 use self::store::observed::Observed;
@@ -204,6 +204,9 @@ impl Server {
         hire(&mut crew, tasks, Arc::clone(&store), &stop);
         let pushing = Pushing::new(broker.clone(), allowed, &authorities)?;
         crew.hire("the sending of jobs", pushing.run(stop.clone()));
+        let (sinks, writer) = (config.sinks.clone(), rpc::event_writer()?);
+        let sinking = Sinking { broker: broker.clone(), sinks, writer };
+        crew.hire("the sinks of events", sinking.run(stop.clone()));
         let stocktaking = Arc::new(Stocktaking::new(broker.clone(), metrics.clone()));
         if let Some(period) = config.telemetry.metrics {
             let (exporting, stop) = (Arc::clone(&stocktaking), stop.clone());

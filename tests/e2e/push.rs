@@ -1,6 +1,7 @@
 //! Push: queues whose jobs the broker sends to an HTTP endpoint.
 
 mod endpoint;
+mod sinks;
 
 use lessor_proto::v1;
 use lessor_proto::v1::job::State;

@@ -9,7 +9,7 @@ use lessor_proto::v1::job::State;
 use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use lessor_proto::v1::payload::Body;
-use lessor_server::config::{Config, RawAuth, RawConfig, RawPush, Sources};
+use lessor_server::config::{Config, RawAuth, RawConfig, RawPush, RawSink, Sources};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -90,8 +90,17 @@ pub(crate) async fn configured_case(settings: RawConfig, case: impl AsyncFnOnce(
 
 /// Runs one case against two brokers of one Redis.
 pub(crate) async fn shared_case(case: impl AsyncFnOnce(&mut Server, &mut Server)) {
+    shared(Vec::new(), case).await;
+}
+
+/// Runs one case against two brokers of one Redis that send events to a sink.
+pub(crate) async fn sinking_case(sink: RawSink, case: impl AsyncFnOnce(&mut Server, &mut Server)) {
+    shared(vec![sink], case).await;
+}
+
+async fn shared(sinks: Vec<RawSink>, case: impl AsyncFnOnce(&mut Server, &mut Server)) {
     let run = async {
-        let raw = raw(Store::Redis.url(), "10s");
+        let raw = RawConfig { sinks, ..raw(Store::Redis.url(), "10s") };
         let mut one = Server::configured(Store::Redis, raw.clone()).await;
         let mut other = Server::configured(Store::Redis, raw).await;
         case(&mut one, &mut other).await;

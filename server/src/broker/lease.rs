@@ -7,6 +7,7 @@ use super::dispatch::{Linger, Route, Wish};
 use super::workers::Profile;
 use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
+use crate::job::id::OWN_QUEUES;
 use crate::job::{Job, LeaseSecret, QueueName, RequestId, WorkerId};
 use crate::store::Claim;
 
@@ -41,6 +42,16 @@ impl QueuePattern {
             Self::Name(name) => name == queue,
             Self::Prefix(prefix) => queue.as_str().starts_with(prefix),
         }
+    }
+
+    /// True when a worker of these queues serves `queue`: one that takes any job gets none of the
+    /// broker's own queues.
+    pub fn serves(&self, queue: &QueueName) -> bool {
+        let is_meant = match self {
+            Self::Name(_) => true,
+            Self::Prefix(prefix) => !queue.is_own() || prefix.starts_with(OWN_QUEUES),
+        };
+        is_meant && self.matches(queue)
     }
 
     /// True when all queues that `other` means are meant.
@@ -230,5 +241,24 @@ impl Broker {
             }
             look.request = look.request.map(|request| request.next());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_brokers_own_queues_are_served_by_those_who_say_so() {
+        let queue = |name| QueueName::parse(name).unwrap();
+        let serves = |pattern, name| QueuePattern::parse(pattern).unwrap().serves(&queue(name));
+        for pattern in ["*", "l*", "lessor*"] {
+            assert!(!serves(pattern, "lessor.sink.a"), "{pattern}");
+            assert!(serves(pattern, "lessors"), "{pattern}");
+        }
+        for pattern in ["lessor.*", "lessor.sink.*", "lessor.sink.a"] {
+            assert!(serves(pattern, "lessor.sink.a"), "{pattern}");
+        }
+        assert!(!serves("lessor.sink.b*", "lessor.sink.a"));
     }
 }

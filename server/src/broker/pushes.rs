@@ -3,14 +3,18 @@
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::dispatch::{Route, Subscription, Wish};
+use super::enqueue::NewJob;
 use super::lease::{Order, QueuePattern};
 use super::workers::{Presence, Profile};
 use super::{Broker, Result};
-use crate::job::{LeaseSecret, Push, QueueName, WorkerId};
-use crate::store::{Claim, Signal};
+use crate::job::{LeaseSecret, Open, Push, QueueName, RequestId, Spec, WorkerId};
+use crate::store::{Claim, Kind, Put, Request, Signal};
 
 /// Bytes of records that one claim takes at most, but at least one job.
 const CLAIM_BYTES: usize = 3 << 20;
+
+/// All requests of one event are the same one, whatever is read of it later.
+const EVENT_DIGEST: u64 = 0;
 
 /// Settings that are read at the same time.
 const READS: usize = 32;
@@ -63,6 +67,32 @@ impl Broker {
             pushed.extend(found.filter_map(|(queue, push)| Some((queue.clone(), push?))));
         }
         Ok(pushed)
+    }
+
+    /// Enqueues what tells of an event, once however often it is asked for.
+    pub async fn enqueue_event(&self, queue: &QueueName, event: &str, spec: Spec) -> Result<()> {
+        let id = RequestId::of_event(queue, event);
+        let new = NewJob {
+            request: Some(Request { id, digest: EVENT_DIGEST }),
+            open: Open { retry: true, retention: true },
+            ..NewJob::new(queue.clone(), spec)
+        };
+        self.enqueue(new).await.map(|_| ())
+    }
+
+    /// The cursor up to which the brokers have followed the events for a sink.
+    pub async fn reached(&self, sink: &QueueName) -> Result<Option<String>> {
+        let found = self.store.document(Kind::Sink, sink.as_str()).await?;
+        Ok(found.map(|found| String::from_utf8_lossy(&found.body).into_owned()))
+    }
+
+    /// Notes the cursor of a sink. Brokers do so as they come: one that is behind makes others look
+    /// at events again, of which each is enqueued once.
+    pub async fn reach(&self, sink: &QueueName, cursor: &str) -> Result<()> {
+        let body = Some(cursor.to_owned().into());
+        let put = Put { key: sink.to_string(), expected: None, body };
+        self.store.put_documents(Kind::Sink, vec![put]).await?;
+        Ok(())
     }
 
     /// Serves a queue as `worker`: at first `most` jobs are allowed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     Config, Error, Layers, LogConfig, LogFormat, PushConfig, Source, StoreConfig, StoreUrl,
-    credentials, telemetry,
+    credentials, sinks, telemetry,
 };
 use crate::job::QueueName;
 use crate::push::Allowed;
@@ -61,6 +61,8 @@ pub(super) fn config(
     let cors_origins = read(layers, "cors.origins", |raw| raw.cors.origins.clone(), origins)?;
     let allowed = |entries: Vec<String>| Allowed::parse(entries.iter().map(String::as_str));
     let allowed = read(layers, "push.allow", |raw| raw.push.allow.clone(), allowed)?;
+    let allowed = allowed.unwrap_or_default();
+    let sinks = sinks::sinks(layers, &allowed)?;
     Ok(Config {
         listen,
         ops_listen,
@@ -74,10 +76,8 @@ pub(super) fn config(
         auth,
         cors_origins: cors_origins.unwrap_or_default(),
         tls,
-        push: PushConfig {
-            allowed: allowed.unwrap_or_default(),
-            ca: layers.get(|raw| raw.push.ca.clone()).0,
-        },
+        push: PushConfig { allowed, ca: layers.get(|raw| raw.push.ca.clone()).0 },
+        sinks,
     })
 }
 

@@ -42,7 +42,8 @@ pub(super) fn sinks(layers: &Layers, allowed: &Allowed) -> Result<Vec<Sink>, Err
     let (raw, source) = layers.get(|raw| Some(raw.sinks.clone()).filter(|it| !it.is_empty()));
     let mut sinks: Vec<Sink> = Vec::new();
     for raw in raw.unwrap_or_default() {
-        let wrong = |why: String| invalid("sinks", &source, format!("has {:?}, whose {why}", raw.name));
+        let wrong =
+            |why: String| invalid("sinks", &source, format!("has {:?}, whose {why}", raw.name));
         let timeout = raw.timeout.as_deref().map(humantime::parse_duration).transpose();
         let timeout = timeout.map_err(|why| wrong(format!("timeout is no span: {why}")))?;
         let mut secrets = Vec::new();

@@ -130,6 +130,7 @@ fn the_environment_reaches_every_key() {
             allowed: Allowed::parse(["loopback", "10.0.0.0/8"]).unwrap(),
             ca: Some("/push/ca".into()),
         },
+        sinks: Vec::new(),
     };
     assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 }
@@ -269,6 +270,9 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         let is_word = |word: &str| {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         };
+        if **line == "[[sinks]]" {
+            return true;
+        }
         let table = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
         table.is_some_and(is_word) || line.split_once(" = ").is_some_and(|(key, _)| is_word(key))
     };
@@ -293,6 +297,7 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
         cors: RawCors { origins },
         tls: RawTls { cert, key, client_ca },
         push: RawPush { allow, ca },
+        sinks,
     } = toml::from_str(&keys.join("\n")).unwrap();
     let texts = [
         listen,
@@ -309,6 +314,9 @@ fn the_reference_names_every_key_and_shows_the_defaults() {
     assert!(texts.iter().all(Option::is_some), "{texts:?}");
     assert!(allow_eviction.is_some() && threads.is_some() && manual_clock.is_some());
     assert!(insecure_listen.is_some() && origins.is_some());
+    let [sink] = &sinks[..] else { panic!("{sinks:?}") };
+    assert!(sink.timeout.is_some() && sink.max_parallel.is_some() && sink.retry_client_errors);
+    assert!(![sink.queues.len(), sink.headers.len(), sink.secret_files.len()].contains(&0));
     let RawAuth {
         tokens,
         jwks,
@@ -413,4 +421,40 @@ fn limits_need_somebody_to_limit_and_make_sense() {
     assert_eq!((limits.calls_per_second, limits.burst, limits.streams), (Some(50), None, None));
     let told = refusal(RawConfig::default(), None, &[("LESSOR_AUTH_STREAMS", "many")]);
     assert!(told.contains("LESSOR_AUTH_STREAMS"), "{told}");
+}
+
+#[test]
+fn a_sink_is_read_with_the_secret_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    let text = format!(
+        "[[sinks]]\nname = \"alerts\"\nqueues = [\"mail-*\"]\ntypes = [\"JOB_DEAD\"]\n\
+         uri = \"https://example.com/\"\ntimeout = \"5s\"\nsecret_files = [{:?}]\n",
+        path.display().to_string()
+    );
+    let sinks = load(RawConfig::default(), Some(&text), &[]).unwrap().sinks;
+    assert_eq!(sinks.len(), 1);
+    assert_eq!(sinks[0].queue.as_str(), "lessor.sink.alerts");
+    assert_eq!(sinks[0].kinds, [crate::job::EventKind::Dead]);
+    let push = &sinks[0].push;
+    assert_eq!((push.timeout, push.secrets.len()), (Duration::from_secs(5), 1));
+}
+
+#[test]
+fn a_sink_that_makes_no_sense_is_named() {
+    let sink = |change: &str| format!("[[sinks]]\nname = \"a\"\n{change}\n");
+    let good = "uri = \"https://example.com/\"\ntypes = [\"JOB_DEAD\"]";
+    for (text, told) in [
+        (sink("uri = \"https://10.0.0.1/\"\ntypes = [\"JOB_DEAD\"]"), "uri"),
+        (sink("uri = \"https://example.com/\"\ntypes = [\"JOB_ODD\"]"), "JOB_ODD"),
+        (sink("uri = \"https://example.com/\"\ntypes = []"), "types"),
+        (sink(&format!("{good}\ntimeout = \"soon\"")), "timeout"),
+        (sink(&format!("{good}\nmax_parallel = -1")), "max_parallel"),
+        (sink(&format!("{good}\nqueues = [\"?\"]")), "queues"),
+        (sink(good) + &sink(good), "twice"),
+    ] {
+        let why = refusal(RawConfig::default(), Some(&text), &[]);
+        assert!(why.starts_with("sinks has \"a\"") && why.contains(told), "{why}");
+    }
 }

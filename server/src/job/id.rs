@@ -23,6 +23,9 @@ pub struct ParseError(pub(super) &'static str);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
 
+/// Begins the names of the broker's own queues. Whoever means them has to say so.
+pub const OWN_QUEUES: &str = "lessor.";
+
 impl QueueName {
     /// Checks and takes a queue name.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
@@ -38,6 +41,11 @@ impl QueueName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// True for a queue of the broker's own.
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with(OWN_QUEUES)
     }
 }
 
@@ -208,6 +216,9 @@ const TICKS: Uuid = Uuid::from_u128(0xb1c2_3d9a_5f7e_4c0b_9a46_0e7d_52c8_91f3);
 /// The namespace of the request ids of moves between queues.
 const MOVES: Uuid = Uuid::from_u128(0x6d0e_47a1_93b5_4f28_8c6d_21fa_0b7e_95c4);
 
+/// The namespace of the request ids of events.
+const EVENTS: Uuid = Uuid::from_u128(0x2e83_5b6f_c1d0_4d97_a5e2_7b09_f4c3_68d1);
+
 /// Names one request, so that repeating it is safe: a UUID that the client made (AIP-155).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Uuid);
@@ -223,6 +234,11 @@ impl RequestId {
     pub fn of_tick(schedule: &ScheduleId, created: Timestamp, tick: Timestamp) -> Self {
         let name = format!("{schedule}\n{}\n{}", created.as_millis(), tick.as_millis());
         Self(Uuid::new_v5(&TICKS, name.as_bytes()))
+    }
+
+    /// The request that makes a job of an event, in this queue: the same on every broker.
+    pub fn of_event(queue: &QueueName, event: &str) -> Self {
+        Self(Uuid::new_v5(&EVENTS, format!("{queue}\n{event}").as_bytes()))
     }
 
     /// The request that moves a job to another queue: the same however often the same version of

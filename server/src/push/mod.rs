@@ -12,6 +12,7 @@
 //! | `request`, `sign` | a job as a signed request |
 //! | `verdict` | what an answer means |
 //! | `attempt`, `pusher` | one job, one queue |
+//! | `sinks` | events as jobs of such queues |
 
 mod allowed;
 mod attempt;
@@ -19,6 +20,7 @@ mod client;
 mod pusher;
 mod request;
 mod sign;
+mod sinks;
 mod verdict;
 
 use std::collections::HashMap;
@@ -40,6 +42,8 @@ use crate::job::{Push, QueueName};
 pub use self::allowed::{Allowed, Refused};
 pub use self::request::is_own;
 pub use self::sign::{fingerprint, generate_secret};
+pub use self::sinks::Sink;
+pub(crate) use self::sinks::{Sinking, Writer};
 
 /// Pause before a store that failed is asked again.
 const RETRY: Duration = Duration::from_millis(500);

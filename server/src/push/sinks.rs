@@ -149,7 +149,7 @@ impl Sinking {
                     tracing::warn!(sink = %sink.queue, %error, "an event is not sent");
                     return Ok(());
                 }
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
             }
         }
     }

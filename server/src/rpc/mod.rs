@@ -20,6 +20,7 @@ mod observe;
 mod scaler;
 mod schedules;
 mod shield;
+mod sinks;
 mod status;
 mod testing;
 mod tls;
@@ -56,6 +57,7 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) use self::auth::{Gate, Porter, guard};
 pub use self::door::ConnectionLimits;
 pub(crate) use self::health::Health;
+pub(crate) use self::sinks::{SinkText, event_writer, read_sink};
 pub use self::tls::{Error as TlsError, TlsFiles};
 pub(crate) use self::tls::{KeyKeeping, Keys, open as open_keys};
 

@@ -12,6 +12,7 @@ use prost_reflect::DescriptorPool;
 
 use super::Error;
 use super::connect::json;
+use super::convert::field::Violations;
 use super::convert::time::proto_span;
 use super::convert::watch::{proto_event, sink_kinds};
 use super::convert::{lease, push};
@@ -38,7 +39,9 @@ pub(crate) fn read_sink(text: SinkText, allowed: &Allowed) -> Result<Sink, Strin
     let wrong = |field: &str, why: &dyn Display| format!("{field} {why}");
     let queue = QueueName::parse(&format!("{OWN_QUEUES}sink.{}", text.name));
     let queue = queue.map_err(|why| wrong("name", &why))?;
-    let queues = lease::patterns(&text.queues).map_err(|why| why.to_string())?;
+    let mut violations = Violations::default();
+    let queues = violations.at("queues", lease::patterns(&text.queues));
+    let queues = violations.finish(queues).map_err(|why| why.to_string())?;
     let kinds = sink_kinds(&text.types)?;
     let policy = if text.retries_client_errors {
         v1::push::ClientErrorPolicy::Retry

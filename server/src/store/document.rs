@@ -11,12 +11,14 @@ pub enum Kind {
     Worker,
     /// A worker that shall lease no more.
     Drain,
+    /// How far a sink has followed the events.
+    Sink,
 }
 
 impl Kind {
     /// True when brokers are told of each change ([`Signal::Documents`](super::Signal::Documents)).
     pub fn is_told(self) -> bool {
-        self != Self::Worker
+        !matches!(self, Self::Worker | Self::Sink)
     }
 }
 

@@ -44,7 +44,7 @@ impl Route {
             match pattern {
                 QueuePattern::Name(queue) => add(queue),
                 QueuePattern::Prefix(_) => {
-                    known.iter().filter(|queue| pattern.matches(queue)).for_each(&mut add);
+                    known.iter().filter(|queue| pattern.serves(queue)).for_each(&mut add);
                     patterns.push((entry, pattern.clone()));
                 }
             }
@@ -74,7 +74,7 @@ impl Route {
 
     /// Takes a queue in that came to be, if it means it and has it not; answers its index.
     pub(super) fn join(&mut self, queue: &QueueName) -> Option<usize> {
-        let (entry, _) = self.patterns.iter().find(|(_, pattern)| pattern.matches(queue))?;
+        let (entry, _) = self.patterns.iter().find(|(_, pattern)| pattern.serves(queue))?;
         if !self.known.insert(queue.clone()) {
             return None;
         }

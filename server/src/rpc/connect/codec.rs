@@ -69,6 +69,11 @@ impl Codec {
     }
 }
 
+/// A message as JSON.
+pub(in crate::rpc) fn json(kind: &MessageDescriptor, body: Bytes) -> Result<Bytes, Status> {
+    Codec::Json.outward(kind, body)
+}
+
 /// Writes the number 2 as `2`, as it came, and not as `2.0`: all numbers of JSON payloads are
 /// doubles inside.
 struct WholeNumbers;

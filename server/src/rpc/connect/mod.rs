@@ -28,6 +28,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use self::codec::Codec;
+pub(super) use self::codec::json;
 use self::deadline::Deadline;
 use self::head::Form;
 use self::methods::Methods;

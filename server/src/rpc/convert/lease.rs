@@ -184,7 +184,7 @@ pub(super) fn bounded(number: i64, usual: usize, most: usize) -> Result<usize, V
 }
 
 /// Reads names of queues, prefixes such as `mail-*`, and `*`.
-pub(super) fn patterns(texts: &[String]) -> Result<Vec<QueuePattern>, Violations> {
+pub(in crate::rpc) fn patterns(texts: &[String]) -> Result<Vec<QueuePattern>, Violations> {
     if texts.len() > MOST_QUEUES {
         return Err(format!("has {} entries, more than {MOST_QUEUES}", texts.len()).into());
     }

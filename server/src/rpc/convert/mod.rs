@@ -16,7 +16,7 @@ mod mask;
 pub(super) mod operate;
 mod payload;
 mod policy;
-mod push;
+pub(super) mod push;
 pub(super) mod queue;
 pub(super) mod schedule;
 pub(super) mod settle;

@@ -23,7 +23,7 @@ const MOST_PARALLEL: u32 = 1000;
 const MOST_SECRETS: usize = 2;
 
 /// Reads an endpoint, at an address that is public or allowed as far as it can be known.
-pub(super) fn push(proto: v1::Push, allowed: &Allowed) -> Result<Push, Violations> {
+pub(in crate::rpc) fn push(proto: v1::Push, allowed: &Allowed) -> Result<Push, Violations> {
     let mut wrong = Violations::default();
     let uri = wrong.at("uri", uri(&proto.uri, allowed));
     let headers = wrong.at("headers", headers(proto.headers));

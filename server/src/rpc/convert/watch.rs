@@ -74,6 +74,20 @@ pub(in crate::rpc) fn watch(proto: v1::WatchEventsRequest) -> Result<Watching, V
     wrong.finish(read)
 }
 
+/// Reads the types of events that a sink wants, by name.
+pub(in crate::rpc) fn sink_kinds(names: &[String]) -> Result<Vec<EventKind>, String> {
+    if names.is_empty() {
+        return Err("types must name an event, such as JOB_DEAD".to_owned());
+    }
+    let known = |name: &String| Type::from_str_name(name).and_then(kind);
+    names
+        .iter()
+        .map(|name| {
+            known(name).ok_or_else(|| format!("types has {name:?}, which is no event that is sent"))
+        })
+        .collect()
+}
+
 fn kinds(types: &[i32]) -> Result<Vec<EventKind>, Violations> {
     let mut wrong = Violations::default();
     let mut kinds = Vec::new();

@@ -4,8 +4,12 @@ use super::scripts::Call;
 use super::{RedisStore, reply};
 use crate::store::{Document, Guarded, Kind, Put, Result};
 
-const KINDS: [(Kind, &str); 3] =
-    [(Kind::Schedule, "schedule"), (Kind::Worker, "worker"), (Kind::Drain, "drain")];
+const KINDS: [(Kind, &str); 4] = [
+    (Kind::Schedule, "schedule"),
+    (Kind::Worker, "worker"),
+    (Kind::Drain, "drain"),
+    (Kind::Sink, "sink"),
+];
 
 fn name(kind: Kind) -> &'static str {
     KINDS.iter().find(|(one, _)| *one == kind).map_or("", |(_, name)| name)

@@ -78,5 +78,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Schedule => "schedule",
         Kind::Worker => "worker",
         Kind::Drain => "drain",
+        Kind::Sink => "sink",
     }
 }
