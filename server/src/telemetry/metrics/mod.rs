@@ -87,11 +87,16 @@ impl Metrics {
         let meter = Instruments(provider.meter("lessor"));
         let (jobs, stock) = (Jobs::new(&meter), Stock::default());
         gauges::observe(&meter, &stock, &jobs, store);
+        let key_refreshes = meter.counter(&table::KEY_REFRESHES);
+        // Known from the beginning, so that an alert sees the first failure.
+        for went_well in [true, false] {
+            key_refreshes.add(0, &[outcome(went_well)]);
+        }
         Ok(Self(Arc::new(Parts {
             calls: Calls::new(&meter),
             operations: Operations::new(&meter),
             lag: meter.histogram(&table::EVENTS_LAG).bind(&[]),
-            key_refreshes: meter.counter(&table::KEY_REFRESHES),
+            key_refreshes,
             provider,
             registry,
             jobs,
@@ -127,8 +132,7 @@ impl Metrics {
 
     /// The keys of JWT were read again, or could not be.
     pub fn keys_refreshed(&self, went_well: bool) {
-        let outcome = if went_well { "done" } else { "failed" };
-        self.0.key_refreshes.add(1, &[KeyValue::new("outcome", outcome)]);
+        self.0.key_refreshes.add(1, &[outcome(went_well)]);
     }
 
     /// All metrics in the text format of Prometheus. Takes milliseconds when there are many.
@@ -146,6 +150,11 @@ impl Metrics {
             tracing::debug!(%error, "metrics were not exported");
         }
     }
+}
+
+/// How it went.
+fn outcome(went_well: bool) -> KeyValue {
+    KeyValue::new("outcome", if went_well { "done" } else { "failed" })
 }
 
 /// Keeps no more series of an instrument than its row allows.
