@@ -24,8 +24,8 @@ pub(super) struct PushArgs {
     headers: Vec<(String, String)>,
 
     /// How long the endpoint may take to answer.
-    #[arg(long = "push-timeout", value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    push_timeout: Option<Duration>,
 
     /// The most requests at once, over all brokers.
     #[arg(long = "push-parallel", value_name = "COUNT")]
@@ -60,7 +60,7 @@ impl PushArgs {
         if !self.headers.is_empty() {
             push.headers = self.headers.into_iter().collect();
         }
-        if let Some(timeout) = self.timeout {
+        if let Some(timeout) = self.push_timeout {
             push.timeout = Some(timeout.try_into().context("--push-timeout is too long")?);
         }
         if let Some(count) = self.parallel {
