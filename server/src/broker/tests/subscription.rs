@@ -172,7 +172,8 @@ async fn a_job_costs_no_look_at_other_queues_and_no_claims_for_other_workers() {
     assert_eq!(served.as_mut().unwrap().jobs.len(), 1);
     running.broker.dispatcher.rest().await.unwrap();
     let after = faulty.calls(Operation::Claim) - before;
-    assert!(after <= 2, "{after} claims");
+    // The insert is begun, is answered, and rings: none of the three makes more than one claim.
+    assert!(after <= 3, "{after} claims");
     drop(workers);
     running.stop().await;
 }
