@@ -2,7 +2,7 @@
 //!
 //! A [`Source`](source::Source) knows one kind of store: what waits in it, and what a job of it is
 //! in our words. Everything else is the same for all: names and request ids ([`identity`]), writing
-//! ([`write`]) and what the user is told ([`report`]). A store is only ever read.
+//! ([`mod@write`]) and what the user is told ([`report`]). A store is only ever read.
 
 mod bull;
 mod identity;
@@ -71,7 +71,7 @@ impl Command {
 /// Where the other queue's Redis is.
 #[derive(Args)]
 struct RedisStore {
-    /// Its Redis: redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], or rediss:// with TLS.
+    /// Its Redis: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` with TLS.
     #[arg(long, value_name = "URL", env = "LESSOR_IMPORT_FROM", hide_env_values = true)]
     from: String,
 }

@@ -66,7 +66,7 @@ struct Guard {
     #[arg(long, value_name = "FILE")]
     auth_tokens: Option<PathBuf>,
 
-    /// The keys of JWTs (JWKS): a file, or a URL such as https://id.example/keys
+    /// The keys of JWTs (JWKS): a file, or an https URL
     /// [env: LESSOR_AUTH_JWKS].
     #[arg(long, value_name = "FILE|URL")]
     auth_jwks: Option<String>,

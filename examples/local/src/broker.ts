@@ -32,6 +32,8 @@ export interface UserKeys {
 export interface BrokerOptions {
   identities?: readonly Identity[];
   users?: UserKeys;
+  /** More settings of the broker. */
+  environment?: Readonly<Record<string, string>>;
 }
 
 export class Broker {
@@ -47,7 +49,7 @@ export class Broker {
   ) {}
 
   /** Without identities and keys everybody may do everything. */
-  static async start({ identities = [], users }: BrokerOptions = {}): Promise<Broker> {
+  static async start({ identities = [], users, environment }: BrokerOptions = {}): Promise<Broker> {
     const folder = await mkdtemp(join(tmpdir(), "lessor-example-"));
     const tokens: Record<string, string> = {};
     const options = ["--listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--log", "error"];
@@ -67,7 +69,10 @@ export class Broker {
       options.push("--auth-jwks", file, "--auth-jwt-issuer", users.issuer);
       options.push("--auth-jwt-audience", users.audience);
     }
-    const child = spawn(BINARY, ["serve", ...options], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(BINARY, ["serve", ...options], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, ...environment },
+    });
     child.once("error", (error) => console.error(`${BINARY}: ${error.message}; make build`));
     for await (const line of createInterface({ input: child.stdout })) {
       const port = /serving on \S+?:(\d+)(?:,|$)/.exec(line)?.[1];
