@@ -40,6 +40,7 @@ test("a queue with an endpoint needs no worker, and the endpoint knows who calls
 
   const other = JSON.parse(await broker.command(["token", "secret", "-o", "json"])).secret;
   await broker.command([...push, "--push-secret", other]);
-  const unknown = await client.wait(await client.enqueue("hooks", "welcome", { user: 8 }));
-  assert.deepEqual([unknown.state, unknown.lastFailure?.code], ["dead", "HTTP_401"]);
+  const unsure = await client.enqueue("hooks", "welcome", { user: 8 });
+  const ended = await client.wait(unsure.job);
+  assert.deepEqual([ended.state, ended.lastFailure?.code], ["dead", "HTTP_401"]);
 });
