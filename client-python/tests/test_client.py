@@ -21,6 +21,7 @@ from lessor import (
     InvalidArgument,
     JobState,
     LeasedJob,
+    LessorError,
     NewJob,
     NotFound,
     OnDuplicate,
@@ -110,6 +111,12 @@ def test_a_closed_client_says_so(broker: Broker) -> None:
     client.close()
     with pytest.raises(ClientClosed):
         client.enqueue("q")
+
+
+def test_a_client_is_left_for_the_reason_that_its_user_had(broker: Broker, queue: str) -> None:
+    # Nothing can be done in so little time, and neither can the end.
+    with pytest.raises(LessorError), Client(broker.address, timeout=1e-6) as hasty:
+        hasty.enqueue(queue)
 
 
 def test_a_program_need_not_close_its_client(broker: Broker, queue: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -200,7 +200,8 @@ class Core:
 
         closing = state.link.submit(end())
         if not state.link.is_current:
-            closing.result(self.settings.timeout)
+            # What takes longer ends on the link by itself, and must not hide why the client is left.
+            wait([closing], self.settings.timeout)
 
 
 async def _wait(connection: Connection, name: str, bound: float | None, states: list[Any]) -> Job:
