@@ -200,7 +200,7 @@ class Core:
 
         closing = state.link.submit(end())
         if not state.link.is_current:
-            # What takes longer ends on the link by itself, and must not hide why the client is left.
+            # What takes longer ends on the link by itself; it must not hide why the client is left.
             wait([closing], self.settings.timeout)
 
 
