@@ -55,6 +55,8 @@ pub use self::answer::{Answer, Subscription};
 pub use self::arrivals::Arrivals;
 pub use self::door::Dispatcher;
 pub use self::route::Route;
+#[cfg(test)]
+pub(super) use self::taken::DOUBT;
 
 /// Messages that may wait for the task.
 const BACKLOG: usize = 16_384;

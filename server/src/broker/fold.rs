@@ -10,12 +10,14 @@ mod weight;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop::unconstrained;
 
 use self::reply::{Gathering, Reply, receive};
 use self::weight::{Weigh, Weight};
@@ -254,21 +256,15 @@ async fn insert(
 ) {
     let inserts = batch.iter().flat_map(|group| &group.inserts);
     let ready = inserts.filter(|insert| insert.job.state == State::Ready).count();
-    let mut call = store.insert(queue, batch, now);
-    let begun = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    // It must not yield before the store has it: claims that are begun later must come behind it.
+    let mut call = unconstrained(store.insert(queue, batch, now));
+    let begun = poll_fn(|context| Poll::Ready(Pin::new(&mut call).poll(context))).await;
     arrivals.begun(queue, ready);
     let result = match begun {
         Poll::Ready(result) => result,
         Poll::Pending => call.await,
     };
-    let made = |outcomes: &Vec<Vec<Inserted>>| {
-        let made = |one: &&Inserted| matches!(one, Inserted::New | Inserted::Replaced(_));
-        outcomes.iter().flatten().filter(made).count()
-    };
-    // After a failure nobody knows.
-    let vain = result.as_ref().map_or(0, |outcomes| ready.saturating_sub(made(outcomes)));
     answer(replies, result);
-    arrivals.answered(queue, ready, vain);
 }
 
 /// Hands each caller its part of a call's result; callers that went away are passed over.

@@ -6,7 +6,9 @@
 //! [`Store::claim`] and [`Store::promote`].
 //!
 //! Rules of the trait: `now` is always an argument, so stores own no clock; expected outcomes are
-//! values; batch in, batch out, in order; each call touches one queue.
+//! values; batch in, batch out, in order; each call touches one queue. A store carries an insert out
+//! before each claim of the same store that is begun after the insert's first poll; where it can't,
+//! it signals the queue once the jobs are in.
 
 mod document;
 mod events;

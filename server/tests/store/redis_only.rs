@@ -9,7 +9,7 @@ use crate::fixture::{
     ids, nacked, payload, request, request_id, roomy, scheduled, seconds, spec,
 };
 use crate::job::transition::Disposition;
-use crate::job::{Job, QueueName, Spec};
+use crate::job::{Job, QueueName, Spec, State};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
 use crate::store::{Claim, EVENTS_KEPT, Error, Inserted, LogStart, Signal};
@@ -219,6 +219,25 @@ async fn a_broker_is_not_told_of_its_own_inserts_but_of_what_comes_back() {
     let between = Signal::Ready(other.sibling("between").name);
     assert!(!own.expect(between).await.contains(&told), "told of its own insert");
     queue.apply(given_back(&job, at(1)), at(1)).await;
+    own.expect(told).await;
+}
+
+#[tokio::test]
+async fn a_broker_is_told_of_an_insert_of_its_own_that_claims_can_overtake() {
+    let server = RedisServer::start(&[]);
+    let elder = Queue::open(&server.url(), None).await;
+    let told = Signal::Ready(elder.name.clone());
+    elder.add("taken", spec()).await;
+    // Another broker has to register the queue before its first insert.
+    let queue = elder.twin(&server.url()).await;
+    let mut own = queue.signals_at(&queue.store).await;
+    queue.add("a", spec()).await;
+    own.expect(told.clone()).await;
+    queue.catch_up(&mut own).await;
+    // An insert that can't be done quickly is done in a second call.
+    let groups = vec![vec![queue.chosen("taken", spec())], vec![queue.item("b", spec())]];
+    let wanted = [vec![Inserted::Exists(State::Ready)], vec![Inserted::New]];
+    assert_eq!(queue.insert(groups).await, wanted);
     own.expect(told).await;
 }
 

@@ -2,8 +2,7 @@
 //!
 //! It tells at once, before the store has answered: a store carries out the calls of a broker in the
 //! order in which they were begun, so the claim made then finds the job, and a worker gets it after
-//! one round trip. When the store has answered, that is told too, for calls may have changed places
-//! after all.
+//! one round trip. A store that has to do otherwise signals the queue when the jobs are in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,20 +21,10 @@ pub struct Arrivals(Arc<Shared>);
 struct Shared {
     /// Those who want jobs, or are about to.
     guests: AtomicUsize,
-    /// What was not heard yet. No more queues than have calls under way.
-    news: Mutex<HashMap<QueueName, News>>,
+    /// Ready jobs whose insert was begun, as far as that was not heard yet. No more queues than have
+    /// calls under way.
+    news: Mutex<HashMap<QueueName, usize>>,
     bell: Notify,
-}
-
-/// What was told of a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    /// Ready jobs whose insert was begun.
-    pub begun: usize,
-    /// Ready jobs whose insert the store has answered.
-    pub answered: usize,
-    /// Those among them that did not come to be.
-    pub vain: usize,
 }
 
 /// While there is one, inserts are told. Whoever looks for queues or jobs has one before he looks.
@@ -51,28 +40,15 @@ impl Arrivals {
 
     /// The insert of so many ready jobs was begun.
     pub fn begun(&self, queue: &QueueName, count: usize) {
-        self.tell(queue, News { begun: count, ..News::default() });
-    }
-
-    /// The insert of so many ready jobs was answered: so many did not come to be.
-    pub fn answered(&self, queue: &QueueName, count: usize, vain: usize) {
-        self.tell(queue, News { begun: 0, answered: count, vain });
-    }
-
-    fn tell(&self, queue: &QueueName, more: News) {
         // A guest who comes now finds the job by himself: his claim is begun after the insert.
-        if more == News::default() || self.0.guests.load(Ordering::SeqCst) == 0 {
+        if count == 0 || self.0.guests.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut all = self.0.news.lock();
         match all.get_mut(queue) {
-            Some(news) => {
-                news.begun += more.begun;
-                news.answered += more.answered;
-                news.vain += more.vain;
-            }
+            Some(begun) => *begun += count,
             None => {
-                all.insert(queue.clone(), more);
+                all.insert(queue.clone(), count);
             }
         }
         drop(all);
@@ -89,8 +65,8 @@ impl Arrivals {
         self.0.news.lock().is_empty()
     }
 
-    /// What was told since the last time.
-    pub(super) fn take(&self) -> HashMap<QueueName, News> {
+    /// The queues, and how many jobs of each were begun to be inserted since the last time.
+    pub(super) fn take(&self) -> HashMap<QueueName, usize> {
         std::mem::take(&mut *self.0.news.lock())
     }
 }

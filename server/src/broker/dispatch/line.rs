@@ -33,10 +33,10 @@ pub(super) struct Line {
     /// So many jobs may be ready that no claim is under way for, about: claims for more of those
     /// who are parked would be in vain.
     expected: usize,
-    /// Ready jobs whose insert is under way.
-    coming: usize,
-    /// Ready jobs whose insert was begun and that no claim has met.
-    unmet: usize,
+    /// A look that is to prove it empty is planned, since it had been told so much.
+    doubted: Option<u64>,
+    /// That look was made when it had been told so much.
+    proven: Option<u64>,
 }
 
 /// Who stands in a line.
@@ -81,31 +81,22 @@ impl Line {
         };
     }
 
-    /// The insert of so many jobs was begun.
-    pub(super) fn await_jobs(&mut self, count: usize) {
-        self.coming += count;
-        self.unmet += count;
-    }
-
-    /// The insert of so many jobs was answered.
-    pub(super) fn jobs_are_in(&mut self, count: usize) {
-        self.coming = self.coming.saturating_sub(count);
-    }
-
-    /// A claim got so many jobs, or they did not come to be.
-    pub(super) fn met(&mut self, count: usize) {
-        self.unmet = self.unmet.saturating_sub(count);
-    }
-
-    /// How many jobs are in the store, not met, and taken for not there, if any are. Another
-    /// broker may have them; so this is asked once.
-    pub(super) fn missed(&mut self) -> Option<usize> {
-        if self.under_way > 0 || self.gate.is_some() || self.dry.is_empty() {
-            return None;
+    /// Plans a look that proves it empty, if there shall be one: while those who are parked rely on
+    /// nothing but the word of claims that found no job, and on every signal since.
+    pub(super) fn plan_proof(&mut self) -> bool {
+        let is_waited_for = !self.parked.is_empty() && !self.dry.is_empty();
+        let is_due = is_waited_for && self.doubted.is_none() && self.proven != Some(self.told);
+        if is_due {
+            self.doubted = Some(self.told);
         }
-        let missed = self.unmet.checked_sub(self.coming).filter(|missed| *missed > 0)?;
-        self.unmet = self.coming;
-        Some(missed)
+        is_due
+    }
+
+    /// Lets one of those who are parked look, for each wish that found nothing.
+    pub(super) fn prove(&mut self) {
+        // What was told since may be too young to rely on.
+        self.proven = self.doubted.take().filter(|told| *told == self.told);
+        self.dry.clear();
     }
 
     /// What was told so far, for a claim that starts now and wants so many jobs.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::door::Ticket;
-use super::line::Stand;
+use super::line::{Line, Stand};
 use super::timers::Timer;
 use super::waiter::Phase;
 use super::{Claiming, Dispatching, Done};
@@ -13,6 +13,10 @@ use crate::store::{self, Claimed, Gate};
 /// After trouble with the store, those who wait are not claimed for before this time has passed,
 /// unless the store tells that it is back.
 const RECOVERY: Duration = Duration::from_secs(1);
+
+/// A queue that was found empty is looked into once more when so much time has passed: longer than
+/// calls that were under way then.
+pub(in crate::broker) const DOUBT: Duration = Duration::from_secs(2);
 
 impl Dispatching {
     pub(super) fn finish(&mut self, done: Done) {
@@ -47,7 +51,7 @@ impl Dispatching {
             Err(error) => self.failed(claiming, &error),
         }
         self.pump(queue);
-        self.look_for_missed(queue);
+        self.prove_later(queue);
         self.close_line(queue);
     }
 
@@ -56,7 +60,6 @@ impl Dispatching {
         let Claiming { queue, stands, told } = claiming;
         let Some(line) = self.lines.get_mut(queue) else { return };
         line.gate = taken.gate;
-        line.met(taken.jobs.iter().map(Vec::len).sum());
         let mut gave_all = taken.gate.is_none();
         for (number, ((stand, wanted), jobs)) in stands.iter().zip(&taken.jobs).enumerate() {
             gave_all &= jobs.len() >= *wanted;
@@ -77,6 +80,15 @@ impl Dispatching {
             if let Gate::Limited { until } = gate {
                 self.timers.set(Timer::Look(queue.clone()), until);
             }
+        }
+    }
+
+    /// Stores tell when an empty list of ready jobs is not empty any more, and only then: had that
+    /// word been missed, nobody would look again. So one look more is made, and then no other until
+    /// the queue is told ready.
+    fn prove_later(&mut self, queue: &QueueName) {
+        if self.lines.get_mut(queue).is_some_and(Line::plan_proof) {
+            self.timers.set(Timer::Prove(queue.clone()), self.clock.now().after(DOUBT));
         }
     }
 

@@ -12,6 +12,8 @@ use crate::job::QueueName;
 pub(super) enum Timer {
     /// This queue is worth a look again: its rate allows a lease, or the store may be back.
     Look(QueueName),
+    /// This queue, which was found empty, is looked into once more.
+    Prove(QueueName),
     /// This worker waits no longer for more jobs.
     Linger(Ticket),
 }

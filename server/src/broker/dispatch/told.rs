@@ -21,29 +21,8 @@ impl Dispatching {
 
     /// Jobs are being inserted.
     pub(super) fn hear(&mut self) {
-        for (queue, news) in self.arrivals.take() {
-            if news.begun > 0 {
-                if let Some(line) = self.lines.get_mut(&queue) {
-                    line.await_jobs(news.begun);
-                }
-                self.told_ready(&queue, Some(news.begun));
-            }
-            if let Some(line) = self.lines.get_mut(&queue) {
-                line.jobs_are_in(news.answered);
-                line.met(news.vain);
-            }
-            self.look_for_missed(&queue);
-        }
-    }
-
-    /// Jobs are in the store that no claim met, although one saw the end of the queue: it may have
-    /// been carried out before their insert.
-    pub(super) fn look_for_missed(&mut self, queue: &QueueName) {
-        if let Some(line) = self.lines.get_mut(queue)
-            && let Some(count) = line.missed()
-        {
-            line.wet(Some(count));
-            self.pump(queue);
+        for (queue, begun) in self.arrivals.take() {
+            self.told_ready(&queue, Some(begun));
         }
     }
 
@@ -90,6 +69,12 @@ impl Dispatching {
                 Timer::Look(queue) => {
                     if let Some(line) = self.lines.get_mut(&queue) {
                         line.wet(None);
+                        self.pump(&queue);
+                    }
+                }
+                Timer::Prove(queue) => {
+                    if let Some(line) = self.lines.get_mut(&queue) {
+                        line.prove();
                         self.pump(&queue);
                     }
                 }

@@ -2,6 +2,7 @@
 
 use super::subscription::subscribe;
 use super::*;
+use crate::broker::dispatch::DOUBT;
 use crate::broker::enqueue::Start;
 
 /// A broker on a store that does not ring.
@@ -54,24 +55,66 @@ async fn a_job_that_is_not_ready_wakes_nobody() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_claim_that_overtakes_its_insert_is_made_again_when_that_is_answered() {
-    let (running, faulty) = on_silent().await;
-    let mut worker = subscribe(&running.broker, &["a"], 1).await;
-    faulty.until_called(Operation::Claim, 1).await;
+/// Enqueues a job that comes to be later than the claim that was made for it, without a word, and
+/// after `meanwhile`.
+async fn overlooked(running: &Running, faulty: &Faulty, meanwhile: impl AsyncFnOnce()) -> Job {
     // The insert begins to wait before the store has seen it, so the claim finds nothing.
     let seen = Arc::new(tokio::sync::Notify::new());
     let go = Arc::clone(&seen);
     faulty.before_next(Operation::Insert, async move { go.notified().await });
+    let claims = faulty.calls(Operation::Claim);
     let mut enqueuing = Box::pin(running.enqueue("a"));
     tokio::select! {
-        () = faulty.until_called(Operation::Claim, 2) => {}
+        () = faulty.until_called(Operation::Claim, claims + 1) => {}
         _ = &mut enqueuing => panic!("it waits"),
     }
     running.broker.dispatcher.rest().await.unwrap();
+    meanwhile().await;
     seen.notify_one();
-    let job = enqueuing.await;
+    enqueuing.await
+}
+
+#[tokio::test]
+async fn a_job_of_which_no_word_came_is_found_by_one_look_more() {
+    let (running, faulty) = on_silent().await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    faulty.until_called(Operation::Claim, 1).await;
+    let job = overlooked(&running, &faulty, async || {}).await;
+    running.clock.advance(DOUBT);
     assert_eq!(worker.next().await.unwrap().jobs[0].name, job.name);
     drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_more_that_came_too_early_is_made_again() {
+    let (running, faulty) = on_silent().await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    faulty.until_called(Operation::Claim, 1).await;
+    let too_early = async || {
+        running.clock.advance(DOUBT);
+        faulty.until_called(Operation::Claim, 3).await;
+        running.broker.dispatcher.rest().await.unwrap();
+    };
+    let job = overlooked(&running, &faulty, too_early).await;
+    running.clock.advance(DOUBT);
+    assert_eq!(worker.next().await.unwrap().jobs[0].name, job.name);
+    drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_queue_is_looked_into_once_more_and_then_left_alone() {
+    let (running, faulty) = on_silent().await;
+    let worker = subscribe(&running.broker, &["a"], 1).await;
+    let other = subscribe(&running.broker, &["a"], 1).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    let before = faulty.calls(Operation::Claim);
+    for _ in 0..5 {
+        running.clock.advance(DOUBT);
+        running.broker.dispatcher.rest().await.unwrap();
+        assert_eq!(faulty.calls(Operation::Claim), before + 1);
+    }
+    drop((worker, other));
     running.stop().await;
 }

@@ -71,13 +71,14 @@ fn keep(transition: &Transition) -> (bool, Option<u32>) {
 }
 
 impl RedisStore {
-    /// Inserts jobs that have nothing special; `None` when that can't be done this way.
+    /// Inserts jobs that have nothing special, and tells whether that took a second call; `None`
+    /// when it can't be done this way.
     pub(super) async fn insert_plain(
         &self,
         queue: &QueueName,
         groups: &[Group],
         now: Timestamp,
-    ) -> Result<Option<Vec<Vec<Inserted>>>> {
+    ) -> Result<Option<(Vec<Vec<Inserted>>, bool)>> {
         let inserts = || groups.iter().flat_map(|group| &group.inserts);
         let mut lines: Vec<Line<'_>> = Vec::new();
         for insert in inserts() {
@@ -123,12 +124,9 @@ impl RedisStore {
         if is_declined(&answer) {
             return Ok(None);
         }
-        if again {
-            self.wake(queue);
-        }
         self.register_new(queue, Some(&answer)).await?;
         let all_new = |group: &Group| vec![Inserted::New; group.inserts.len()];
-        Ok(Some(groups.iter().map(all_new).collect()))
+        Ok(Some((groups.iter().map(all_new).collect(), again)))
     }
 
     /// Claims for workers that take jobs of any type; `None` when that can't be done this way.

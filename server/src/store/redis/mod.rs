@@ -136,7 +136,8 @@ impl RedisStore {
         Ok(call.run(&self.link).await?.answer)
     }
 
-    /// Tells this broker what a message of its own would have told it.
+    /// Tells this broker of an insert that ran later than what was sent after its call was begun:
+    /// it passes over the message that its own insert publishes.
     fn wake(&self, queue: &QueueName) {
         let _nobody = self.signals.send(Signal::Ready(queue.clone()));
     }
@@ -147,14 +148,15 @@ impl RedisStore {
         self.habits.forget(queue);
     }
 
-    /// Registers a queue before its first job, so that no job is in a queue nobody sweeps.
-    async fn register(&self, queue: &QueueName) -> Result<()> {
+    /// Registers a queue before its first job, so that no job is in a queue nobody sweeps. True if
+    /// that took a call.
+    async fn register(&self, queue: &QueueName) -> Result<bool> {
         if self.registered.lock().contains(queue) {
-            return Ok(());
+            return Ok(false);
         }
         self.announce(queue).await?;
         self.registered.lock().insert(queue.clone());
-        Ok(())
+        Ok(true)
     }
 
     async fn announce(&self, queue: &QueueName) -> Result<()> {
@@ -200,11 +202,15 @@ impl Store for RedisStore {
         groups: Vec<Group>,
         now: Timestamp,
     ) -> Result<Vec<Vec<Inserted>>> {
-        self.register(queue).await?;
-        if hot::is_plain(&groups)
-            && let Some(inserted) = self.insert_plain(queue, &groups, now).await?
-        {
-            return Ok(inserted);
+        let mut is_late = self.register(queue).await?;
+        if hot::is_plain(&groups) {
+            if let Some((inserted, again)) = self.insert_plain(queue, &groups, now).await? {
+                if is_late || again {
+                    self.wake(queue);
+                }
+                return Ok(inserted);
+            }
+            is_late = true;
         }
         let mut call = self.moving(&self.scripts.insert_any, queue, now);
         call.text(millis(REQUEST_MEMORY)).text(&self.origin).text(groups.len());
@@ -218,7 +224,7 @@ impl Store for RedisStore {
             }
         }
         let Ran { answer, again } = call.run(&self.link).await?;
-        if again {
+        if is_late || again {
             self.wake(queue);
         }
         let mut answer = reply::array(answer)?.into_iter();
