@@ -256,6 +256,7 @@ async fn insert(
 ) {
     let inserts = batch.iter().flat_map(|group| &group.inserts);
     let ready = inserts.filter(|insert| insert.job.state == State::Ready).count();
+    arrivals.coming(ready);
     // It must not yield before the store has it: claims that are begun later must come behind it.
     let mut call = unconstrained(store.insert(queue, batch, now));
     let begun = poll_fn(|context| Poll::Ready(Pin::new(&mut call).poll(context))).await;

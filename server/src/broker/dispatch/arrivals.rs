@@ -38,10 +38,17 @@ impl Arrivals {
         Guest(self.clone())
     }
 
+    /// The insert of so many ready jobs is about to be begun. On one thread the claim for them then
+    /// leaves in the same message to the store: who is to begin it is woken before who sends both.
+    pub fn coming(&self, count: usize) {
+        if self.concern_somebody(count) {
+            self.0.bell.notify_one();
+        }
+    }
+
     /// The insert of so many ready jobs was begun.
     pub fn begun(&self, queue: &QueueName, count: usize) {
-        // A guest who comes now finds the job by himself: his claim is begun after the insert.
-        if count == 0 || self.0.guests.load(Ordering::SeqCst) == 0 {
+        if !self.concern_somebody(count) {
             return;
         }
         let mut all = self.0.news.lock();
@@ -55,7 +62,12 @@ impl Arrivals {
         self.0.bell.notify_one();
     }
 
-    /// Waits until there is something to [take](Self::take). Cancel-safe.
+    /// A guest who comes now finds the jobs by himself: his claim is begun after their insert.
+    fn concern_somebody(&self, count: usize) -> bool {
+        count > 0 && self.0.guests.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until there may be something to [take](Self::take). Cancel-safe.
     pub(super) async fn wait(&self) {
         self.0.bell.notified().await;
     }

@@ -33,8 +33,9 @@
 //! | `o` | its own visibility timeout and attempt timeout in ms (4 each, 0: none) |
 //!
 //! Numbers are big endian. A lease is: secret (8), begun at (8), visibility timeout in ms if the
-//! worker chose one (4), latest end that a cancellation set (8, 0: none), size of the record (4),
-//! worker. An id that the broker made is 1 and its 16 bytes; another one is its text.
+//! worker chose one (4), latest end that a cancellation set (8, 0: none), nothing (33), size of the
+//! record (4), worker. The nothing makes it longer than the values of the packed hashes of Redis, in
+//! which each look at a lease would read all others. An id that the broker made is 1 and its 16 bytes; another one is its text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ const PLAIN: u8 = 64;
 /// Bytes of a course without an attempt.
 const COURSE: usize = 38;
 /// Bytes of a lease before the size of the record.
-const LEASE: usize = 28;
+const LEASE: usize = 61;
 /// Bytes of a lease before the worker.
 const HOLDER: usize = LEASE + 4;
 

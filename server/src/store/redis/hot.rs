@@ -70,6 +70,24 @@ fn keep(transition: &Transition) -> (bool, Option<u32>) {
     (transition.forgets(), transition.keep.count)
 }
 
+/// The groups of ends that follow each other and differ in job and result only: how many there are in
+/// each, and the first.
+fn alike<'a>(ends: impl Iterator<Item = &'a Transition>) -> Vec<(usize, &'a Transition)> {
+    let mut groups: Vec<(usize, &Transition)> = Vec::new();
+    for end in ends {
+        match groups.last_mut() {
+            Some((number, first)) if are_alike(first, end) => *number += 1,
+            _ => groups.push((1, end)),
+        }
+    }
+    groups
+}
+
+fn are_alike(one: &Transition, other: &Transition) -> bool {
+    let course = |end: &Transition| (end.to, end.at, end.counters, end.started, end.ended);
+    one.guard == other.guard && course(one) == course(other) && one.attempt == other.attempt
+}
+
 impl RedisStore {
     /// Inserts jobs that have nothing special, and tells whether that took a second call; `None`
     /// when it can't be done this way.
@@ -207,21 +225,34 @@ impl RedisStore {
             Some((false, count)) => call.number(count.map(u64::from)),
             None => call.text(""),
         };
-        let number = transitions().count();
-        call.text(number).text(number);
+        call.text(transitions().count());
         log::succeeded(transitions()).add(&mut call);
-        for transition in transitions() {
-            let Transition { name, guard, at, result, attempt, .. } = transition;
+        let groups = alike(transitions());
+        call.text(groups.len());
+        for (number, transition) in groups {
+            let Transition { guard, at, attempt, .. } = transition;
             let secret = match guard {
                 Guard::Leased(secret) | Guard::Overdue { secret, .. } => secret.0,
                 Guard::Standing(_) => 0,
             };
-            call.bytes(codec::id_bytes(&name.id)).bytes(secret.to_be_bytes());
+            call.text(number).bytes(secret.to_be_bytes());
             match attempt {
                 Some(attempt) => call.bytes(codec::last_course(transition, attempt)),
                 None => call.text(""),
             };
-            call.text(at.as_millis()).maybe(result.as_ref().map(record::encode_payload));
+            call.text(at.as_millis());
+        }
+        let results = || {
+            let placed = (1..).zip(transitions());
+            placed.filter_map(|(place, transition)| Some((place, transition.result.as_ref()?)))
+        };
+        call.text(results().count());
+        for (place, result) in results() {
+            let place: usize = place;
+            call.text(place).maybe(Some(record::encode_payload(result)));
+        }
+        for transition in transitions() {
+            call.bytes(codec::id_bytes(&transition.name.id));
         }
         Ok(call.run(&self.link).await?.answer)
     }

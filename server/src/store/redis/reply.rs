@@ -129,14 +129,13 @@ pub(super) fn claimed_plain(
         let mut parts = array(claim)?.into_iter();
         claimed.exhausted.push(parts.next() == Some(Value::Int(1)));
         let usual = parts.next().as_ref().and_then(moment).ok_or_else(|| strange("lease"))?;
-        let mut found = Vec::with_capacity(parts.len() / 2);
-        while let Some(part) = parts.next() {
-            if let part @ Value::Array(_) = part {
-                found.push(answer(part)?);
-                continue;
-            }
-            let (id, record) = (bytes(part), parts.next().and_then(bytes));
-            let (Some(id), Some(record)) = (id, record) else { return Err(strange("job")) };
+        let mut list = || parts.next().map_or(Ok(Vec::new()), array);
+        let (ids, records) = (list()?, list()?);
+        let mut found = Vec::with_capacity(ids.len());
+        for (id, record) in ids.into_iter().zip(records) {
+            let (Some(id), Some(record)) = (bytes(id), bytes(record)) else {
+                return Err(strange("job"));
+            };
             found.push(Answer {
                 id,
                 record,
@@ -145,6 +144,9 @@ pub(super) fn claimed_plain(
                 lease: Some(lease.clone()),
                 details: Vec::new(),
             });
+        }
+        for part in parts {
+            found.push(answer(part)?);
         }
         claimed.jobs.push(readable(queue, found)?);
     }

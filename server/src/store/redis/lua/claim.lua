@@ -6,8 +6,8 @@
 --   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes,
 --   lease in ms or '', lease (codec.rs), worker, request id or ''.
 -- Reply: 'any' if nothing was done; else per claim 1 if no job was left for it, else 0; the end of its
---   leases; then jobs: id and record, or for one that is not as it was enqueued or has timeouts of its
---   own a list of what job.lua's answer() makes.
+--   leases; ids and records of its jobs, or where one of them is not as it was enqueued or has timeouts
+--   of its own, two empty lists and what job.lua's answer() makes of each.
 -- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, events.
 local raw, claims = redis.call('GET', KEYS[10]), tonumber(ARGV[11])
 local now = tonumber(ARGV[6])
@@ -34,14 +34,19 @@ for i = 2, #lines - 2, 2 do
   end
 end
 
+local byte, sub = string.byte, string.sub
 local found, taken, segments, exhausted = {}, 0, {}, #lines < 32
 for i = 1, #lines, 2 do
   local entries = redis.call('LPOP', ARGV[1] .. 'r:' .. lines[i], want - taken)
   if entries then
-    for j = 1, #entries do
-      found[taken + j] = entries[j]
+    if taken == 0 then
+      found, taken = entries, #entries
+    else
+      for j = 1, #entries do
+        found[taken + j] = entries[j]
+      end
+      taken = taken + #entries
     end
-    taken = taken + #entries
     segments[#segments + 1] = { lines[i], lines[i + 1], taken }
   end
   if taken == want then
@@ -54,7 +59,7 @@ end
 -- Records may be large: where all could be too much, as many are read as fit.
 local ids, fit, size = {}, taken, 0
 for i = 1, taken do
-  ids[i] = string.sub(found[i], 13)
+  ids[i] = sub(found[i], 13)
 end
 if total > room and largest * taken > room then
   for i = 1, taken do
@@ -75,11 +80,11 @@ end
 local next_job, is_sound = 1, true
 for i = 1, fit do
   local record, course = records[i], courses[i]
-  if not record or (course and string.byte(course, 2) or string.byte(record, 11)) ~= 82 then
+  if not record or (course and byte(course, 2) or byte(record, 11)) ~= 82 then
     is_sound = false
-  elseif string.byte(record) % 2 == 1 then
-    local at = 18 + string.byte(record, 8)
-    while string.sub(record, at, at) ~= 'x' do
+  elseif byte(record) % 2 == 1 then
+    local at = 18 + byte(record, 8)
+    while sub(record, at, at) ~= 'x' do
       at = at + 3 + struct.unpack('>I2', record, at + 1)
     end
     is_sound = is_sound and struct.unpack('>I8', record, at + 3) > now
@@ -87,36 +92,38 @@ for i = 1, fit do
 end
 
 local replies, told, events, no_attempts = {}, {}, 0, '\0\0\0\0'
-local deadlines, leases, soonest = {}, {}, math.huge
+local deadlines, leases, details, soonest = {}, {}, {}, math.huge
 for p = 12, 6 + 6 * claims, 6 do
   local limit, most, asked = tonumber(ARGV[p]), tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2])
   local prefix, worker, request = ARGV[p + 3], ARGV[p + 4], ARGV[p + 5]
   local usual = now + math.min(asked or ARGV[8], ARGV[9])
   local usual_text = string.format('%.0f', usual)
-  local reply, number, used, longest = { 0, usual_text }, 0, 0, 0
-  local event = { ARGV[6], ';', string.char(#worker), worker }
-  local memory = request ~= '' and { string.sub(prefix, 1, 8) }
-  while is_sound and number < limit and next_job <= fit do
-    local id, record, course = ids[next_job], records[next_job], courses[next_job]
-    local details, bytes = nil, #record + 256
-    if course and string.byte(course) == 49 then
-      details = redis.call('HGETALL', ARGV[1] .. 'm:' .. id)
-      for n = 1, #details do
-        bytes = bytes + #details[n]
+  local first, last, used, latest, is_usual = next_job, next_job - 1, 0, 0, true
+  local entry_length = found[first] and #found[first]
+  -- Of jobs of one size the leases are one text.
+  local lease, width = nil, nil
+  while is_sound and last - first + 1 < limit and last < fit do
+    local i = last + 1
+    local id, record, course = ids[i], records[i], courses[i]
+    local bytes = #record + 256
+    if course and byte(course) == 49 then
+      details[i] = redis.call('HGETALL', ARGV[1] .. 'm:' .. id)
+      for _, part in ipairs(details[i]) do
+        bytes = bytes + #part
       end
     end
-    if number > 0 and used + bytes > most then
+    if i > first and used + bytes > most then
       break
     end
-    local ends, text, kind = usual, usual_text, string.byte(record)
+    local ends, text, kind = usual, usual_text, byte(record)
     if kind ~= 64 then
       -- It expires, has timeouts of its own, or holds a dedup key only until now.
-      local at, high, low = 18 + string.byte(record, 8), string.byte(record, 9, 10)
-      local last = at + high * 256 + low
-      while at < last do
-        local what, length = string.sub(record, at, at), struct.unpack('>I2', record, at + 1)
+      local at, high, low = 18 + byte(record, 8), byte(record, 9, 10)
+      local stop = at + high * 256 + low
+      while at < stop do
+        local what, length = sub(record, at, at), struct.unpack('>I2', record, at + 1)
         if what == 'u' then
-          local key = ARGV[1] .. 'd:' .. string.sub(record, at + 3, at + 2 + length)
+          local key = ARGV[1] .. 'd:' .. sub(record, at + 3, at + 2 + length)
           if redis.call('GET', key) == 'S' .. id then
             redis.call('DEL', key)
           end
@@ -132,39 +139,52 @@ for p = 12, 6 + 6 * claims, 6 do
         redis.call('ZREM', KEYS[7], id)
       end
     end
-    number, used = number + 1, used + bytes
-    local lease = prefix .. struct.pack('>I4', #record) .. worker
-    local n = #deadlines + 1
-    deadlines[n], deadlines[n + 1] = text, id
-    leases[n], leases[n + 1] = id, lease
-    soonest, longest = math.min(soonest, ends), math.max(longest, ends - now)
-    local entry = found[next_job]
-    n = #event + 1
-    event[n], event[n + 1] = string.char(#entry), entry
-    event[n + 2] = course and string.sub(course, 15, 18) or no_attempts
-    n = #reply + 1
-    if not course and text == usual_text then
-      reply[n], reply[n + 1] = id, record
-    else
-      reply[n] = { id, record, course, text, lease, details or {} }
+    soonest, latest = ends < soonest and ends or soonest, ends > latest and ends or latest
+    if #record ~= width then
+      width = #record
+      lease = prefix .. struct.pack('>I4', width) .. worker
     end
-    if memory then
-      memory[number + 1] = string.char(#id) .. id
-    end
-    next_job = next_job + 1
+    deadlines[2 * i - 1], deadlines[2 * i] = text, id
+    leases[2 * i - 1], leases[2 * i] = id, lease
+    is_usual = is_usual and not course and ends == usual and #found[i] == entry_length
+    last, used = i, used + bytes
   end
-  if number > 0 then
+  next_job = last + 1
+
+  local reply = { exhausted and next_job > taken and 1 or 0, usual_text }
+  if last >= first then
+    local head, number = ARGV[6] .. ';' .. string.char(#worker) .. worker, last - first + 1
     told[#told + 1] = 'l'
-    told[#told + 1] = table.concat(event)
+    if is_usual then
+      local length = string.char(entry_length)
+      told[#told + 1] = head .. length
+        .. table.concat(found, no_attempts .. length, first, last) .. no_attempts
+      local is_all = number == #ids
+      reply[3] = is_all and ids or { unpack(ids, first, last) }
+      reply[4] = is_all and records or { unpack(records, first, last) }
+    else
+      local event = { head }
+      reply[3], reply[4] = {}, {}
+      for i = first, last do
+        local course = courses[i]
+        event[#event + 1] = string.char(#found[i]) .. found[i]
+          .. (course and sub(course, 15, 18) or no_attempts)
+        reply[#reply + 1] = {
+          ids[i], records[i], course, deadlines[2 * i - 1], leases[2 * i], details[i] or {},
+        }
+      end
+      told[#told + 1] = table.concat(event)
+    end
     events = events + number
-    if memory then
+    if request ~= '' then
       -- Who asks again did not get the answer, so cannot have extended the leases.
-      local span = string.format('%.0f', longest + ARGV[10])
+      local memory = { sub(prefix, 1, 8) }
+      for i = first, last do
+        memory[#memory + 1] = string.char(#ids[i]) .. ids[i]
+      end
+      local span = string.format('%.0f', latest - now + ARGV[10])
       redis.call('SET', ARGV[1] .. 'c:' .. request, table.concat(memory), 'PX', span)
     end
-  end
-  if exhausted and next_job > taken then
-    reply[1] = 1
   end
   replies[#replies + 1] = reply
 end

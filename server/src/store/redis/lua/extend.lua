@@ -38,7 +38,7 @@ local function mark(id, lease, by, cancel)
   end
   local marked = string.sub(lease, 1, lease_part.cancel - 1)
     .. struct.pack('>I8', tonumber(by))
-    .. string.sub(lease, lease_part.size)
+    .. string.sub(lease, lease_part.cancel + 8)
   redis.call('HSET', key.leases, id, marked)
   write_details(id, { x = cancel })
   return tonumber(by)

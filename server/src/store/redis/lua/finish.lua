@@ -3,9 +3,10 @@
 -- Written as insert.lua is.
 --
 -- Arguments: events to keep, how many finished jobs to keep: a number, '' for any number, 'none' to
---   forget these at once; number of jobs; number of events; number of forms and bodies of the log,
---   these; per job: id, secret, course with the attempt that ended it (codec.rs), purge time, result
---   or ''. No job twice.
+--   forget these at once; number of events; number of forms and bodies of the log, these; number of
+--   groups of jobs that follow each other and ended alike, per group: its number of jobs, their secret,
+--   their course with the attempt that ended it (codec.rs), purge time; number of results, per result:
+--   the place of its job, counted from 1, and the result; then all ids, none twice.
 -- Reply: 'any' if nothing was done; else the places of jobs whose lease is lost, counted from 1: if
 --   there are any, nothing was done.
 -- Touches: jobs, courses, details, leased, leases, finished, ledger, events.
@@ -17,61 +18,86 @@ local raw = redis.call('GET', KEYS[10])
 if not raw or string.byte(raw) >= 4 then
   return 'any'
 end
-local keep, number, events = ARGV[8], tonumber(ARGV[9]), ARGV[10]
-local at = 11 + ARGV[11]
-local told = { unpack(ARGV, 12, at) }
-at = at + 1
-local ids = {}
-for i = 1, number do
-  ids[i] = ARGV[at + 5 * i - 5]
-end
-local leases, missing = redis.call('HMGET', KEYS[6], unpack(ids)), {}
-for i = 1, number do
-  if not leases[i] or string.sub(leases[i], 1, 8) ~= ARGV[at + 5 * i - 4] then
-    missing[#missing + 1] = i
+local sub, keep, events = string.sub, ARGV[8], ARGV[9]
+local at = 10 + ARGV[10]
+local told = { unpack(ARGV, 11, at) }
+local groups = at + 2
+local results = groups + 4 * ARGV[at + 1]
+local first, last = results + 2 * ARGV[results] + 1, #ARGV
+local number = last - first + 1
+
+-- Leases of one claim are one text, as long as their jobs are of one size: looked at once.
+local leases = redis.call('HMGET', KEYS[6], unpack(ARGV, first, last))
+local i, size, missing, doomed = 0, 0, {}, {}
+for group = groups, results - 1, 4 do
+  local till, secret, known, width, is_doomed = i + ARGV[group], ARGV[group + 1], nil, 0, false
+  while i < till do
+    i = i + 1
+    local lease = leases[i]
+    if lease ~= known then
+      if sub(lease or '', 1, 8) == secret then
+        known, width = lease, struct.unpack('>I4', lease, 62)
+        is_doomed = sub(lease, 21, 28) ~= '\0\0\0\0\0\0\0\0'
+      end
+    end
+    if lease and lease == known then
+      size = size + width
+      if is_doomed then
+        doomed[#doomed + 1] = i
+      end
+    else
+      missing[#missing + 1] = i
+    end
   end
 end
 if #missing > 0 then
   return missing
 end
 
-local before, size, left = redis.call('HMGET', KEYS[17], unpack(ids)), 0, {}
-for i = 1, number do
-  size = size + struct.unpack('>I4', leases[i], 29)
-  if before[i] and string.byte(before[i]) == 49 then
-    left[#left + 1] = ARGV[1] .. 'm:' .. ids[i]
-  end
-end
-redis.call('ZREM', KEYS[5], unpack(ids))
-redis.call('HDEL', KEYS[6], unpack(ids))
+local before = redis.call('HMGET', KEYS[17], unpack(ARGV, first, last))
+redis.call('ZREM', KEYS[5], unpack(ARGV, first, last))
+redis.call('HDEL', KEYS[6], unpack(ARGV, first, last))
 if keep == 'none' then
-  redis.call('HDEL', KEYS[16], unpack(ids))
-  redis.call('HDEL', KEYS[17], unpack(ids))
+  local left = {}
+  for i = 1, number do
+    if before[i] and string.byte(before[i]) == 49 then
+      left[#left + 1] = ARGV[1] .. 'm:' .. ARGV[first + i - 1]
+    end
+  end
+  redis.call('HDEL', KEYS[16], unpack(ARGV, first, last))
+  redis.call('HDEL', KEYS[17], unpack(ARGV, first, last))
   if #left > 0 then
     redis.call('UNLINK', unpack(left))
   end
 else
-  local courses, purges = {}, {}
-  for i = 1, number do
-    local j = at + 5 * i - 5
-    local course, result = ARGV[j + 2], ARGV[j + 4]
-    if result ~= '' then
-      redis.call('HSET', ARGV[1] .. 'm:' .. ids[i], 'r', result)
+  for _, i in ipairs(doomed) do
+    redis.call('HDEL', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'x')
+  end
+  local detailed = {}
+  for j = results + 1, first - 1, 2 do
+    local i = tonumber(ARGV[j])
+    redis.call('HSET', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'r', ARGV[j + 1])
+    detailed[i] = true
+  end
+  local courses, purges, i, n = {}, {}, 0, 0
+  for group = groups, results - 1, 4 do
+    local till, course, purge = i + ARGV[group], ARGV[group + 2], ARGV[group + 3]
+    while i < till do
+      local id = ARGV[first + i]
+      i = i + 1
+      courses[n + 1], courses[n + 2] = id, course
+      purges[n + 1], purges[n + 2] = purge, id
+      if detailed[i] or (before[i] and string.byte(before[i]) == 49) then
+        courses[n + 2] = '1' .. sub(course, 2)
+      end
+      n = n + 2
     end
-    if result ~= '' or (before[i] and string.byte(before[i]) == 49) then
-      course = '1' .. string.sub(course, 2)
-    end
-    if string.sub(leases[i], 21, 28) ~= '\0\0\0\0\0\0\0\0' then
-      redis.call('HDEL', ARGV[1] .. 'm:' .. ids[i], 'x')
-    end
-    courses[2 * i - 1], courses[2 * i] = ids[i], course
-    purges[2 * i - 1], purges[2 * i] = ARGV[j + 3], ids[i]
   end
   redis.call('HSET', KEYS[17], unpack(courses))
   redis.call('ZADD', KEYS[12], unpack(purges))
   local earliest = redis.call('ZRANGE', KEYS[12], 0, 0, 'WITHSCORES')
-  for i = 1, number do
-    if earliest[1] == ids[i] then
+  for j = first, last do
+    if earliest[1] == ARGV[j] then
       redis.call('PUBLISH', ARGV[4], earliest[2] .. ' ' .. ARGV[2])
       break
     end
@@ -79,9 +105,9 @@ else
   local excess = keep ~= '' and redis.call('ZCARD', KEYS[12]) - keep or 0
   if excess > 0 then
     -- Not popped: that would write out a time for each.
-    local last, old = math.min(excess, 1000) - 1, {}
-    local gone = redis.call('ZRANGE', KEYS[12], 0, last)
-    redis.call('ZREMRANGEBYRANK', KEYS[12], 0, last)
+    local most, old = math.min(excess, 1000) - 1, {}
+    local gone = redis.call('ZRANGE', KEYS[12], 0, most)
+    redis.call('ZREMRANGEBYRANK', KEYS[12], 0, most)
     local courses_gone = redis.call('HMGET', KEYS[17], unpack(gone))
     for i = 1, #gone do
       if courses_gone[i] and string.byte(courses_gone[i]) == 49 then

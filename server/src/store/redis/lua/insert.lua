@@ -56,12 +56,12 @@ for i = at + 1, at + 2 * ARGV[at], 2 do
 end
 at = lines
 redis.call('HSET', KEYS[16], unpack(ARGV, first, first + 2 * added - 1))
-local place = 140737488355328 + back
+local place, pack, cut = 140737488355328 + back, struct.pack, string.sub
 for i = at + 1, first - 1, 3 do
   local entries, number = {}, tonumber(ARGV[i + 2])
   for j = 1, number do
     place = place + 1
-    entries[j] = struct.pack('>I6', place) .. string.sub(ARGV[first + 1], 12, 17) .. ARGV[first]
+    entries[j] = pack('>I6', place) .. cut(ARGV[first + 1], 12, 17) .. ARGV[first]
     first = first + 2
   end
   if redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[i], unpack(entries)) == number then
