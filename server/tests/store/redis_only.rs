@@ -94,6 +94,8 @@ async fn a_server_that_lost_its_data_is_another_store() {
 async fn a_full_server_takes_no_jobs_but_lets_them_end() {
     let server = RedisServer::start(&[]);
     let queue = Queue::open(&server.url(), None).await;
+    // As every broker does when it starts.
+    queue.store.epoch().await.unwrap();
     queue.add_all(&["a", "b", "c"], spec()).await;
     let jobs = queue.claim(3, at(0)).await;
     let mut connection = server.connection();
@@ -110,6 +112,9 @@ async fn a_full_server_takes_no_jobs_but_lets_them_end() {
     assert_eq!(extended, [held(at(100))]);
     queue.apply(acked(&jobs[0], at(1)), at(1)).await;
     queue.apply(nacked(&jobs[1], Disposition::Retry(Some(seconds(9))), at(1)), at(1)).await;
+    // So brokers serve on, and say why they take no jobs.
+    let status = queue.store.status().await.unwrap();
+    assert!(status.warnings.iter().any(|it| it.contains("maxmemory is reached")), "{status:?}");
     limit("0");
     let inserted = queue.store.insert(&queue.name, group(), at(1)).await.unwrap();
     assert_eq!(inserted, [[Inserted::New]]);

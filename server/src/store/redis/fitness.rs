@@ -53,6 +53,7 @@ impl Fitness {
         }
         for node in &self.nodes {
             found.extend(warnings(node).into_iter().map(str::to_owned));
+            found.extend(fullness(node));
         }
         found.into_iter().collect()
     }
@@ -82,6 +83,17 @@ fn warnings(node: &HashMap<String, String>) -> Vec<&'static str> {
         );
     }
     found
+}
+
+/// A server that has little memory left.
+fn fullness(node: &HashMap<String, String>) -> Option<String> {
+    let bytes = |field: &str| node.get(field)?.parse::<u64>().ok();
+    let most = bytes("maxmemory").filter(|most| *most > 0)?;
+    match bytes("used_memory")?.saturating_mul(100) / most {
+        100.. => Some("maxmemory is reached: no job is taken until there is room".to_owned()),
+        percent @ 90.. => Some(format!("{percent}% of maxmemory is used")),
+        _ => None,
+    }
 }
 
 fn fields(info: &str) -> HashMap<String, String> {
@@ -126,6 +138,17 @@ mod tests {
         let silent = of(&SOUND.replace("maxmemory_policy", "other"));
         assert!(silent.require(false).is_ok());
         assert!(silent.warnings()[0].contains("unknown"));
+    }
+
+    #[test]
+    fn a_server_with_little_memory_left_is_warned_of() {
+        let with = |used: &str, most: &str| {
+            of(&format!("{SOUND}used_memory:{used}\r\nmaxmemory:{most}\r\n")).warnings()
+        };
+        assert_eq!(with("899", "1000"), Vec::<String>::new());
+        assert_eq!(with("899", "0"), Vec::<String>::new());
+        assert_eq!(with("950", "1000"), ["95% of maxmemory is used"]);
+        assert!(with("1000", "1000")[0].contains("maxmemory is reached"));
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Namespace {
         format!("{{{}}}:epoch", self.name)
     }
 
-    /// Holds nothing: sends what has no key of its own always to the same node.
+    /// Holds nothing: sends what has no key of its own always to the same node, and is deleted to see
+    /// whether it takes writes.
     pub(super) fn anchor(&self) -> String {
         format!("{{{}}}:anchor", self.name)
     }

@@ -416,12 +416,18 @@ impl Store for RedisStore {
     }
 
     async fn epoch(&self) -> Result<String> {
+        // A server that only reads fails here; one whose memory is full does not, for it takes acks
+        // still, which make room.
+        self.ask(redis::cmd("UNLINK").arg(self.namespace.anchor())).await?;
         let key = self.namespace.epoch();
-        let fresh = format!("{:016x}", fastrand::u64(..));
-        // A write, so a server that only reads fails here.
-        self.ask(redis::cmd("SET").arg(&key).arg(&fresh).arg("NX")).await?;
-        let epoch = reply::text(&self.ask(redis::cmd("GET").arg(&key)).await?);
-        let epoch = epoch.unwrap_or_default();
+        let known = async || Ok(reply::text(&self.ask(redis::cmd("GET").arg(&key)).await?));
+        let epoch = if let Some(epoch) = known().await? {
+            epoch
+        } else {
+            let fresh = format!("{:016x}", fastrand::u64(..));
+            self.ask(redis::cmd("SET").arg(&key).arg(&fresh).arg("NX")).await?;
+            known().await?.unwrap_or_default()
+        };
         if self.is_news(&epoch) {
             self.begin_anew().await?;
         }

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
+mod fitness;
+#[path = "../machine/mod.rs"]
 mod machine;
-#[path = "machine/redis.rs"]
+#[path = "../machine/redis.rs"]
 mod redis;
-#[path = "machine/wire.rs"]
+#[path = "../machine/wire.rs"]
 mod wire;
 
 use std::cell::RefCell;
@@ -33,9 +35,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use crate::machine::broker::{Broker, serve};
+use crate::machine::broker::Broker;
 use crate::machine::pause;
-use crate::machine::process::Process;
 use crate::redis::Redis;
 use crate::wire::{
     Stub, ack, answer, awaited, begin_to_wait, done, end_of, enqueued, health, job, leased, read,
@@ -467,47 +468,6 @@ async fn a_redis_without_its_scripts_learns_them_again() {
     flush();
     let mut events = watching(&stub, Some(Start::Oldest(true))).await;
     next_event(&mut events, Type::JobSucceeded, &name).await;
-}
-
-// ---- what a broker says of Redis when it starts ----
-
-/// Runs a broker that must refuse to serve; returns what it says.
-async fn refused(args: &[&str]) -> String {
-    let mut process = Process::spawn(&mut serve(&[&["--listen", "127.0.0.1:0"], args].concat()));
-    let status = process.ended().await;
-    assert_eq!((status.code(), process.stdout()), (Some(1), String::new()), "{}", process.stderr());
-    process.stderr()
-}
-
-#[tokio::test]
-async fn a_redis_that_may_evict_jobs_is_refused_unless_allowed() {
-    let redis = Redis::start(&["maxmemory 100mb", "maxmemory-policy allkeys-lru"]).await;
-    let why = refused(&["--store", &redis.url()]).await;
-    for word in [&redis.url()[..], "maxmemory-policy is allkeys-lru", "noeviction"] {
-        assert!(why.contains(word), "{why}");
-    }
-    let args = ["--listen", "127.0.0.1:0", "--store", &redis.url(), "--allow-eviction"];
-    let broker = Broker::start(&args).await;
-    enqueued(&Stub::new(broker.channel()), "mail").await;
-}
-
-#[tokio::test]
-async fn a_redis_that_is_not_there_is_named() {
-    let mut redis = Redis::start(&[]).await;
-    redis.kill();
-    let why = refused(&["--store", &redis.url()]).await;
-    assert!(why.contains(&format!("can't open the store {}", redis.url())), "{why}");
-}
-
-#[tokio::test]
-async fn a_redis_that_hides_its_configuration_is_judged_all_the_same() {
-    let hidden = "rename-command CONFIG \"\"";
-    let redis = Redis::start(&[hidden, "maxmemory-policy allkeys-lru"]).await;
-    let why = refused(&["--store", &redis.url()]).await;
-    assert!(why.contains("maxmemory-policy is allkeys-lru"), "{why}");
-    let redis = Redis::start(&[hidden]).await;
-    let (_broker, stub) = broker_on(&redis).await;
-    enqueued(&stub, "mail").await;
 }
 
 // ---- two brokers, one Redis ----
