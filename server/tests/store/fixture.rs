@@ -1,31 +1,30 @@
-//! What the cases start from: a queue of its own in a store of its own, and short words for jobs,
-//! claims and settles.
+//! What the cases start from: a queue of its own in a store of its own.
 
 mod operate;
+mod words;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::operate::{doom, expiring, labelled, meeting, typed};
-use crate::clock::{Clock, Timestamp};
-use crate::job::transition::{self, Disposition};
-use crate::job::{
-    Dedup, DedupKey, DedupScope, Event, Failure, Job, JobId, JobName, Keep, LeaseSecret,
-    MAX_LEASE_LOSSES, OnDuplicate, Payload, QueueName, RequestId, Retention, RetryPolicy, Spec,
-    State, Transition, WorkerId,
+use self::words::next_number;
+pub(crate) use self::words::{
+    UNTIL_FINISHED, acked, acked_late, claim, deduplicated, expired, extension, failure,
+    given_back, held, kept, nacked, next_secret, payload, priority, request, request_id, roomy,
+    scheduled, spec, tireless, worker,
 };
+use crate::clock::{Clock, Timestamp};
+use crate::job::{Event, Job, JobId, JobName, QueueName, Spec, State, Transition};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
 use crate::store::{
-    Claim, Commit, Counts, Entry, Extended, Extension, Group, Guarded, Insert, Inserted, LogStart,
-    Request, Room, Signal, Store,
+    Claim, Commit, Counts, Entry, Extended, Extension, Guarded, Insert, Inserted, LogStart,
+    Request, Signal, Store,
 };
 
 /// The moment `seconds` after the start of a case. The start lies in the past, so a store that
@@ -361,147 +360,4 @@ pub(crate) fn id_of(id: &str) -> JobId {
 /// The ids of these jobs, in order.
 pub(crate) fn ids(jobs: &[Job]) -> Vec<&str> {
     jobs.iter().map(|job| job.name.id.as_str()).collect()
-}
-
-/// An ordinary job, created at the start of the case.
-pub(crate) fn spec() -> Spec {
-    Spec { created: at(0), ..Spec::default() }
-}
-
-/// An ordinary job that waits for its time.
-pub(crate) fn scheduled(when: Timestamp) -> Spec {
-    Spec { scheduled: Some(when), ..spec() }
-}
-
-/// An ordinary job of this priority.
-pub(crate) fn priority(priority: i16) -> Spec {
-    Spec { priority, ..spec() }
-}
-
-/// A job that is tried without end and holds a dedup key.
-pub(crate) fn deduplicated(key: &str, scope: DedupScope) -> Spec {
-    let key = DedupKey::parse(key).unwrap();
-    Spec {
-        dedup: Some(Dedup { key, scope, on_duplicate: OnDuplicate::Keep }),
-        retry: tireless(),
-        ..spec()
-    }
-}
-
-/// Holds a dedup key until the job is finished.
-pub(crate) const UNTIL_FINISHED: DedupScope = DedupScope::UntilFinished { cap: None };
-
-/// A policy that tries without end and at once.
-pub(crate) fn tireless() -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: None,
-        initial_backoff: Duration::ZERO,
-        jitter: 0.0,
-        ..RetryPolicy::default()
-    }
-}
-
-/// The same retention for whatever end a job takes.
-pub(crate) fn kept(span: Duration, count: Option<u32>) -> Retention {
-    let keep = Keep { span, count };
-    Retention { succeeded: keep, dead: keep }
-}
-
-/// A payload of this text.
-pub(crate) fn payload(text: &str) -> Payload {
-    Payload { data: Bytes::copy_from_slice(text.as_bytes()), ..Payload::default() }
-}
-
-pub(crate) fn failure(code: &str) -> Failure {
-    Failure::found(code, "it did not work".to_owned())
-}
-
-pub(crate) fn worker(name: &str) -> WorkerId {
-    WorkerId::parse(name).unwrap()
-}
-
-/// The request with this number.
-pub(crate) fn request_id(number: u128) -> RequestId {
-    RequestId::parse(&format!("{number:032x}")).unwrap()
-}
-
-/// A request that asks for what `digest` stands for.
-pub(crate) fn request(number: u128, digest: u64) -> Request {
-    Request { id: request_id(number), digest }
-}
-
-/// These inserts as a group for which there is room.
-pub(crate) fn roomy(inserts: Vec<Insert>) -> Group {
-    Group::all_or_none(inserts, Room::default())
-}
-
-/// An extension of the lease that `job` shows.
-pub(crate) fn extension(job: &Job, until: Timestamp) -> Extension {
-    Extension {
-        id: job.name.id.clone(),
-        secret: job.lease.as_ref().unwrap().secret,
-        until: Some(until),
-        progress: None,
-        checkpoint: None,
-        cancel: None,
-        event: None,
-    }
-}
-
-/// What becomes of an extension of a lease that is held and that nobody wants cancelled.
-pub(crate) fn held(until: Timestamp) -> Extended {
-    Extended::Held { until, cancel: None }
-}
-
-/// A claim of up to `limit` jobs under a secret that no other claim has.
-pub(crate) fn claim(limit: usize) -> Claim {
-    Claim {
-        worker: worker("worker"),
-        limit,
-        max_bytes: usize::MAX,
-        lease_duration: None,
-        types: Vec::new(),
-        secret: next_secret(),
-        request: None,
-    }
-}
-
-/// A secret that no other claim has, with bits everywhere.
-pub(crate) fn next_secret() -> LeaseSecret {
-    LeaseSecret(next_number().wrapping_mul(0x9E37_79B9_7F4A_7C15))
-}
-
-fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// The leased job succeeded.
-pub(crate) fn acked(job: &Job, now: Timestamp) -> Transition {
-    transition::ack(&job.token().unwrap(), None, job.held_key(), now)
-}
-
-/// The worker of the leased job said this of it.
-pub(crate) fn nacked(job: &Job, disposition: Disposition, now: Timestamp) -> Transition {
-    let token = job.token().unwrap();
-    let failure = Some(failure("NO_LUCK"));
-    transition::nack(job, &token, disposition, failure, None, now, 0.0).unwrap()
-}
-
-/// The lease of the job ran out.
-pub(crate) fn expired(job: &Job, now: Timestamp) -> Transition {
-    transition::expire(job, MAX_LEASE_LOSSES, now, 0.0).unwrap()
-}
-
-/// The leased job never reached its worker.
-pub(crate) fn given_back(job: &Job, now: Timestamp) -> Transition {
-    transition::give_back(job, now).unwrap()
-}
-
-/// The ack that came after the lease of `leased` ran out; `job` is as it is now.
-pub(crate) fn acked_late(leased: &Job, job: &Job, now: Timestamp) -> Transition {
-    let token = leased.token().unwrap();
-    let verdict = transition::settle_again(Some(job), &token, transition::Verb::Ack, None, now);
-    let transition::Verdict::Late(transition) = verdict else { panic!("{verdict:?}") };
-    *transition
 }
