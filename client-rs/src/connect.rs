@@ -13,14 +13,13 @@ use lessor_proto::v1::job_broker_admin_client::JobBrokerAdminClient;
 use lessor_proto::v1::job_broker_client::JobBrokerClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::client::Grpc;
-use tonic::codegen::http::HeaderValue;
 use tonic::transport::Endpoint;
 #[cfg(feature = "tls")]
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use uuid::Uuid;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Credential, TokenSource};
 use crate::join::Joiner;
 use crate::{Error, Result, error};
 
@@ -63,7 +62,7 @@ struct Shared {
     worker_id: String,
     joiner: Joiner,
     endpoint: Endpoint,
-    credential: Option<HeaderValue>,
+    credential: Option<Credential>,
     /// Work streams opened so far.
     streams: AtomicU64,
 }
@@ -244,9 +243,21 @@ pub struct Builder {
     tls: Tls,
 }
 
-/// A secret, which no message shows.
+/// Where the credential comes from; a secret, which no message shows.
 #[derive(Clone)]
-struct Token(String);
+enum Token {
+    Fixed(String),
+    Source(TokenSource),
+}
+
+impl Token {
+    fn credential(&self) -> Result<Credential> {
+        match self {
+            Self::Fixed(token) => Credential::fixed(token),
+            Self::Source(source) => Ok(Credential::Source(Arc::clone(source))),
+        }
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -306,7 +317,17 @@ impl Builder {
     /// The credential that goes with every call, as `authorization: Bearer`. It is in no message and
     /// no log.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Token(token.into()));
+        self.token = Some(Token::Fixed(token.into()));
+        self
+    }
+
+    /// Asks for the credential of each call, instead of [`token`](Self::token): for tokens that
+    /// expire. A stream ends with its credential, and the next one is opened with a new one.
+    ///
+    /// The function is called often and must not block: let it tell a token that is kept, and renew
+    /// that one ahead of its end.
+    pub fn token_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.token = Some(Token::Source(Arc::new(source)));
         self
     }
 
@@ -352,7 +373,7 @@ impl Builder {
             Some("https") => return Err(bad("this client is built without TLS")),
             _ => return Err(bad("it must begin with http:// or https://")),
         };
-        let credential = self.token.as_ref().map(credential).transpose()?;
+        let credential = self.token.as_ref().map(Token::credential).transpose()?;
         let endpoint = endpoint
             .user_agent(concat!("lessor-rust/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| bad("it does not fit a header"))?
@@ -369,13 +390,6 @@ impl Builder {
         let shared = Shared { url, timeout, worker_id, joiner, endpoint, credential, streams };
         Ok(Client { channel, shared: Arc::new(shared) })
     }
-}
-
-fn credential(Token(token): &Token) -> Result<HeaderValue> {
-    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| Error::local(Code::InvalidArgument, "the token does not fit a header"))?;
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 pub(crate) fn broker(channel: Channel) -> JobBrokerClient<Channel> {
@@ -451,6 +465,11 @@ mod tests {
         let builder = Client::builder("http://127.0.0.1:7077").token("open sesame");
         assert!(!format!("{builder:?}").contains("sesame"));
         let client = builder.connect().unwrap();
+        assert!(!format!("{client:?} {:?}", client.channel).contains("sesame"));
+
+        let source = || "open sesame".to_owned();
+        let client = Client::builder("http://127.0.0.1:7077").token_source(source).connect();
+        let client = client.unwrap();
         assert!(!format!("{client:?} {:?}", client.channel).contains("sesame"));
 
         let error = Client::builder("http://127.0.0.1:7077").token("open\nsesame").connect();

@@ -257,6 +257,12 @@ impl Delivery {
         self.orders.give(Command::Forget(self.id));
     }
 
+    /// Keeps the lease until the stream is closed, which releases it. Released before, the job could
+    /// come back on the room that this stream had left.
+    pub(crate) fn leave(mut self) {
+        self.is_open = false;
+    }
+
     /// What a job needs in the hands of a handler.
     pub(crate) fn share(&self) -> (Arc<LeasedJob>, Orders) {
         (self.leased.clone(), self.orders.clone())

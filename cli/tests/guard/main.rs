@@ -7,6 +7,7 @@ mod jwks;
 #[path = "../machine/mod.rs"]
 #[expect(dead_code, reason = "nobody is killed here")]
 mod machine;
+mod renewal;
 mod tls;
 
 use std::fmt::Write;

@@ -104,19 +104,21 @@ async fn settle(job: &Job, mut delivery: Delivery, end: End) -> &'static str {
     let (how, settled) = match end {
         End::Done(done) => ("succeeded", ack(job, &mut delivery, done).await),
         End::Failed(nack) if stop == Some(&Stop::Shutdown) && nack.is_plain() => {
-            ("released", nacked(job, &mut delivery, Nack::release()).await)
+            delivery.leave();
+            return "released";
         }
         End::Failed(nack) => {
             tracing::warn!(code = nack.code(), message = nack.message(), "attempt failed");
             (nack.verb(), nacked(job, &mut delivery, nack).await)
         }
-        End::Dropped => match stop {
-            Some(Stop::Cancelled { reason, .. }) => {
-                let nack = Nack::retry().failure("CANCELLED", reason.clone());
-                ("cancelled", nacked(job, &mut delivery, nack).await)
-            }
-            _ => ("released", nacked(job, &mut delivery, Nack::release()).await),
-        },
+        End::Dropped => {
+            let Some(Stop::Cancelled { reason, .. }) = stop else {
+                delivery.leave();
+                return "released";
+            };
+            let nack = Nack::retry().failure("CANCELLED", reason.clone());
+            ("cancelled", nacked(job, &mut delivery, nack).await)
+        }
     };
     match settled {
         Ok(()) => how,
