@@ -26,11 +26,8 @@ pub(crate) enum Credential {
     /// The same for every call, as the header that shows it.
     Fixed(HeaderValue),
     /// Asked for the token of each call.
-    Source(TokenSource),
+    Source(Arc<dyn Fn() -> String + Send + Sync>),
 }
-
-/// A function that knows the present token.
-pub(crate) type TokenSource = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Credential {
     /// A token that stays. Fails when no header can carry it.

@@ -19,7 +19,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use uuid::Uuid;
 
-use crate::channel::{Channel, Credential, TokenSource};
+use crate::channel::{Channel, Credential};
 use crate::join::Joiner;
 use crate::{Error, Result, error};
 
@@ -82,7 +82,7 @@ impl Client {
             timeout: CALL_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             worker_id: None,
-            token: None,
+            credential: None,
             #[cfg(feature = "tls")]
             tls: Tls::default(),
         }
@@ -238,31 +238,9 @@ pub struct Builder {
     timeout: Duration,
     connect_timeout: Duration,
     worker_id: Option<String>,
-    token: Option<Token>,
+    credential: Option<Result<Credential>>,
     #[cfg(feature = "tls")]
     tls: Tls,
-}
-
-/// Where the credential comes from; a secret, which no message shows.
-#[derive(Clone)]
-enum Token {
-    Fixed(String),
-    Source(TokenSource),
-}
-
-impl Token {
-    fn credential(&self) -> Result<Credential> {
-        match self {
-            Self::Fixed(token) => Credential::fixed(token),
-            Self::Source(source) => Ok(Credential::Source(Arc::clone(source))),
-        }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
 }
 
 /// Whom to trust, and who we are.
@@ -317,7 +295,7 @@ impl Builder {
     /// The credential that goes with every call, as `authorization: Bearer`. It is in no message and
     /// no log.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Token::Fixed(token.into()));
+        self.credential = Some(Credential::fixed(&token.into()));
         self
     }
 
@@ -327,7 +305,7 @@ impl Builder {
     /// The function is called often and must not block: let it tell a token that is kept, and renew
     /// that one ahead of its end.
     pub fn token_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.token = Some(Token::Source(Arc::new(source)));
+        self.credential = Some(Ok(Credential::Source(Arc::new(source))));
         self
     }
 
@@ -373,7 +351,7 @@ impl Builder {
             Some("https") => return Err(bad("this client is built without TLS")),
             _ => return Err(bad("it must begin with http:// or https://")),
         };
-        let credential = self.token.as_ref().map(Token::credential).transpose()?;
+        let credential = self.credential.transpose()?;
         let endpoint = endpoint
             .user_agent(concat!("lessor-rust/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| bad("it does not fit a header"))?

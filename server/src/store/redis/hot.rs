@@ -243,12 +243,11 @@ impl RedisStore {
             call.text(at.as_millis());
         }
         let results = || {
-            let placed = (1..).zip(transitions());
+            let placed = (1_usize..).zip(transitions());
             placed.filter_map(|(place, transition)| Some((place, transition.result.as_ref()?)))
         };
         call.text(results().count());
         for (place, result) in results() {
-            let place: usize = place;
             call.text(place).maybe(Some(record::encode_payload(result)));
         }
         for transition in transitions() {

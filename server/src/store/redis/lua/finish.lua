@@ -34,13 +34,11 @@ for group = groups, results - 1, 4 do
   while i < till do
     i = i + 1
     local lease = leases[i]
-    if lease ~= known then
-      if sub(lease or '', 1, 8) == secret then
-        known, width = lease, struct.unpack('>I4', lease, 62)
-        is_doomed = sub(lease, 21, 28) ~= '\0\0\0\0\0\0\0\0'
-      end
+    if lease ~= known and sub(lease or '', 1, 8) == secret then
+      known, width = lease, struct.unpack('>I4', lease, 62)
+      is_doomed = sub(lease, 21, 28) ~= '\0\0\0\0\0\0\0\0'
     end
-    if lease and lease == known then
+    if lease == known then
       size = size + width
       if is_doomed then
         doomed[#doomed + 1] = i
