@@ -162,7 +162,7 @@ func TestScenario_broker_restart_mid_job(t *testing.T) {
 	byFirstAttempt(t, client, enqueue(t, client, lessor.NewJob{Queue: queue}).Name)
 }
 
-// Shorter than 30 s, but several leases long: what is promised is the same.
+// As long as it takes until the lease has been ended, not 30 s: what is promised is the same.
 func TestScenario_broker_gone_30_s(t *testing.T) {
 	t.Parallel()
 	broker := ownBroker(t)
@@ -182,8 +182,12 @@ func TestScenario_broker_gone_30_s(t *testing.T) {
 	receive(t, began)
 	broker.Kill()
 	eventually(t, "not connected", func() bool { return !worker.IsConnected() })
-	over := time.Now().Add(3 * lease)
-	eventually(t, "the outage is over", func() bool { return time.Now().After(over) })
+	// A broker may keep an overdue lease that nobody has ended yet for the worker that shows it.
+	elsewhere := broker.Beside()
+	beside := newClient(t, lessor.ClientOptions{Address: elsewhere.URL()})
+	_, err := beside.Wait(deadline(t), name, lessor.StateRetrying, lessor.StateReady)
+	must(t, err)
+	elsewhere.Stop()
 	broker.Resume()
 	job := finished(t, client, name)
 	equal(t, job.State, lessor.StateSucceeded)

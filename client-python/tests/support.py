@@ -123,6 +123,17 @@ class Broker:
         self.program.kill()
 
     @contextmanager
+    def elsewhere(self) -> Iterator[str]:
+        """The address of another broker on the same store, where no worker looks for it."""
+        folder = self.folder / "elsewhere"
+        folder.mkdir()
+        broker = Broker(folder, self.store, *self.options)
+        try:
+            yield broker.address
+        finally:
+            broker.stop()
+
+    @contextmanager
     def admin(self) -> Iterator[admin_pb2_grpc.JobBrokerAdminStub]:
         """The operator's calls, on plain stubs."""
         with grpc.insecure_channel(self.address) as channel:

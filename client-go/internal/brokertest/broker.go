@@ -57,6 +57,12 @@ func Start(t testing.TB, args ...string) *Broker {
 	return broker
 }
 
+// Beside starts another broker on the same store, at another address.
+func (b *Broker) Beside() *Broker {
+	b.t.Helper()
+	return Start(b.t, b.args...)
+}
+
 // Addr is its host and port.
 func (b *Broker) Addr() string { return b.address }
 

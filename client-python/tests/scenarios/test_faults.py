@@ -184,7 +184,7 @@ def test_scenario_broker_restart_mid_job(
 
 
 def test_scenario_broker_gone_30_s(own_broker: Broker, make_worker: MakeWorker, queue: str) -> None:
-    # Shorter than 30 s, but several leases long: what is promised is the same.
+    # As long as it takes until the lease has been ended, not 30 s: what is promised is the same.
     worker = make_worker(url=own_broker.address)
     told: Queue[StopReason] = Queue()
     began = threading.Event()
@@ -206,7 +206,9 @@ def test_scenario_broker_gone_30_s(own_broker: Broker, make_worker: MakeWorker, 
         assert began.wait(15)
         own_broker.kill()
         eventually(lambda: not worker.is_connected)
-        time.sleep(3 * LEASE)
+        # A broker may keep an overdue lease that nobody has ended yet for the worker that shows it.
+        with own_broker.elsewhere() as address, Client(address) as beside:
+            beside.wait(enqueued, 15, until=[JobState.RETRYING, JobState.READY])
         own_broker.start()
         job = client.wait(enqueued, 20)
         assert (job.state, job.delivery_count) == (JobState.SUCCEEDED, 2)
