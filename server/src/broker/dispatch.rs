@@ -52,7 +52,7 @@ use crate::job::{Job, QueueName};
 use crate::store::{self, Claim, Claimed, Signal, Store};
 
 pub use self::answer::{Answer, Subscription};
-pub use self::arrivals::Arrivals;
+pub use self::arrivals::{Arrivals, Invitations, Riders};
 pub use self::door::Dispatcher;
 pub use self::route::Route;
 #[cfg(test)]
@@ -95,6 +95,7 @@ pub struct Linger {
 pub struct Dispatching {
     mailbox: mpsc::Receiver<Message>,
     arrivals: Arrivals,
+    invitations: Invitations,
     store: Arc<dyn Store>,
     clock: Clock,
     returns: Returns,
@@ -129,12 +130,13 @@ struct Claiming {
     told: u64,
 }
 
-/// A dispatching task and the way in to it. It hears of `arrivals`.
+/// A dispatching task and the way in to it. It hears of `arrivals`, and answers their `invitations`.
 pub fn pair(
     store: Arc<dyn Store>,
     clock: Clock,
     folder: Folder,
     arrivals: Arrivals,
+    invitations: Invitations,
 ) -> (Dispatcher, Dispatching) {
     let (sender, mailbox) = mpsc::channel(BACKLOG);
     let returns = Returns::new(folder, clock.clone());
@@ -142,6 +144,7 @@ pub fn pair(
     let dispatching = Dispatching {
         mailbox,
         arrivals: arrivals.clone(),
+        invitations,
         store,
         clock,
         returns: returns.clone(),
@@ -174,6 +177,7 @@ impl Dispatching {
                 },
                 Some(done) = self.calls.next() => self.finish(done),
                 () = arrivals.wait() => self.hear(),
+                Some(invitation) = self.invitations.recv() => self.invited(invitation),
                 signal = signals.recv() => match signal {
                     // New settings may have opened a gate.
                     Ok(Signal::Ready(queue) | Signal::Settings(queue)) => self.told_ready(&queue, None),
@@ -186,7 +190,8 @@ impl Dispatching {
                 }
             }
             let rings = self.timers.next().is_some_and(|at| at <= self.clock.now());
-            let told = signals.is_empty() && self.arrivals.is_silent();
+            let told =
+                signals.is_empty() && self.invitations.is_empty() && self.arrivals.is_silent();
             if self.calls.is_empty() && told && !rings {
                 for rested in self.resting.drain(..) {
                     // Whoever waited may be gone.

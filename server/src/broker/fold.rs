@@ -14,14 +14,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, ready};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 
 use self::reply::{Gathering, Reply, receive};
 use self::weight::{Weigh, Weight};
-use super::dispatch::Arrivals;
+use super::dispatch::{Arrivals, Riders};
 use super::{Error, Result};
 use crate::clock::{Clock, Timestamp};
 use crate::job::{QueueName, State};
@@ -245,7 +245,8 @@ impl Folding {
     }
 }
 
-/// Inserts groups and tells of their ready jobs as soon as the call is begun.
+/// Inserts groups: in one step with the claims of those who wait for their ready jobs, if the store can
+/// do that, else telling of these jobs as soon as the call is begun.
 async fn insert(
     store: &dyn Store,
     queue: &QueueName,
@@ -256,16 +257,52 @@ async fn insert(
 ) {
     let inserts = batch.iter().flat_map(|group| &group.inserts);
     let ready = inserts.filter(|insert| insert.job.state == State::Ready).count();
+    if arrivals.concern_somebody(ready)
+        && store.may_hand_over(queue, &batch)
+        && let Some(riders) = arrivals.invite(queue, ready).await
+    {
+        answer(replies, hand_over(store, queue, batch, now, riders).await);
+        return;
+    }
     arrivals.coming(ready);
-    // It must not yield before the store has it: claims that are begun later must come behind it.
-    let mut call = unconstrained(store.insert(queue, batch, now));
-    let begun = poll_fn(|context| Poll::Ready(Pin::new(&mut call).poll(context))).await;
+    let call = begun(store.insert(queue, batch, now)).await;
     arrivals.begun(queue, ready);
-    let result = match begun {
-        Poll::Ready(result) => result,
-        Poll::Pending => call.await,
-    };
-    answer(replies, result);
+    answer(replies, call.await);
+}
+
+/// Inserts groups and serves the claims that ride with them.
+async fn hand_over(
+    store: &dyn Store,
+    queue: &QueueName,
+    batch: Vec<Group>,
+    now: Timestamp,
+    riders: Riders,
+) -> store::Result<Vec<Vec<Inserted>>> {
+    match store.hand_over(queue, &batch, &riders.claims, now).await {
+        Ok(Some((inserted, claimed))) => {
+            riders.served(Ok(claimed));
+            Ok(inserted)
+        }
+        Ok(None) => {
+            let call = begun(store.insert(queue, batch, now)).await;
+            drop(riders);
+            call.await
+        }
+        Err(error) => {
+            riders.served(Err(error.clone()));
+            Err(error)
+        }
+    }
+}
+
+/// Begins a call: claims that are begun from now on come behind it, so it must not yield before the
+/// store has it.
+async fn begun<T>(call: impl Future<Output = T> + Unpin) -> impl Future<Output = T> {
+    let mut call = unconstrained(call);
+    match poll_fn(|context| Poll::Ready(Pin::new(&mut call).poll(context))).await {
+        Poll::Ready(result) => Either::Left(ready(result)),
+        Poll::Pending => Either::Right(call),
+    }
 }
 
 /// Hands each caller its part of a call's result; callers that went away are passed over.

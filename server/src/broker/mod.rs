@@ -236,10 +236,15 @@ pub struct Tasks {
 impl Broker {
     /// A broker over `store`. Nothing moves until the tasks run.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> (Self, Tasks) {
-        let arrivals = dispatch::Arrivals::default();
+        let (arrivals, invitations) = dispatch::Arrivals::new();
         let (folder, folding) = fold::pair(Arc::clone(&store), clock.clone(), arrivals.clone());
-        let (dispatcher, dispatching) =
-            dispatch::pair(Arc::clone(&store), clock.clone(), folder.clone(), arrivals);
+        let (dispatcher, dispatching) = dispatch::pair(
+            Arc::clone(&store),
+            clock.clone(),
+            folder.clone(),
+            arrivals,
+            invitations,
+        );
         let settings = settings::SettingsCache::new(Arc::clone(&store), clock.clone());
         let sweeping = sweep::Sweeping::new(Arc::clone(&store), clock.clone(), settings.clone());
         let (workers, watching) = workers::pair(Arc::clone(&store), clock.clone());

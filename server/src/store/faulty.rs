@@ -30,11 +30,24 @@ pub enum Fault {
     After,
 }
 
+/// When the inner store hands over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HandOver {
+    /// When it can.
+    #[default]
+    Passed,
+    /// It declines: nobody is asked in vain who could not know that.
+    Declined,
+    /// Never: it says so before.
+    Refused,
+}
+
 /// A method that can fail: that of [`Store`] with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Insert,
     Claim,
+    HandOver,
     Extend,
     Commit,
     Promote,
@@ -78,6 +91,7 @@ struct Plan {
     next: Vec<(Operation, Fault)>,
     first: Vec<(Operation, Move)>,
     random: Option<(fastrand::Rng, f64)>,
+    hand_over: HandOver,
     made: Vec<(Operation, Fault)>,
 }
 
@@ -119,6 +133,11 @@ impl Faulty {
     /// Fails the next call of `operation`; said twice, the next two.
     pub fn fail_next(&self, operation: Operation, fault: Fault) {
         self.plan.lock().next.push((operation, fault));
+    }
+
+    /// From now on it hands over in this way.
+    pub fn hand_over_as(&self, how: HandOver) {
+        self.plan.lock().hand_over = how;
     }
 
     /// Has `first` done right before the next call of `operation`.
@@ -204,6 +223,25 @@ impl Store for Faulty {
         now: Timestamp,
     ) -> Result<Claimed> {
         self.call(Operation::Claim, self.inner.claim(queue, claims, now)).await
+    }
+
+    fn may_hand_over(&self, queue: &QueueName, groups: &[Group]) -> bool {
+        let is_refused = self.plan.lock().hand_over == HandOver::Refused;
+        !is_refused && self.inner.may_hand_over(queue, groups)
+    }
+
+    async fn hand_over(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
+        if self.plan.lock().hand_over != HandOver::Passed {
+            return Ok(None);
+        }
+        let inner = self.inner.hand_over(queue, groups, claims, now);
+        self.call(Operation::HandOver, inner).await
     }
 
     async fn extend(

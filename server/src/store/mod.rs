@@ -114,6 +114,20 @@ pub trait Store: Send + Sync + 'static {
     async fn claim(&self, queue: &QueueName, claims: Vec<Claim>, now: Timestamp)
     -> Result<Claimed>;
 
+    /// Whether [`hand_over`](Self::hand_over) of these groups is worth a try.
+    fn may_hand_over(&self, queue: &QueueName, groups: &[Group]) -> bool;
+
+    /// [`insert`](Self::insert), and behind it [`claim`](Self::claim), in one step: what was inserted
+    /// is leased without having been ready for others. `None` when that can't be done now; then
+    /// nothing was done.
+    async fn hand_over(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>>;
+
     /// Moves the end of leases. The caller sees to it that no attempt becomes longer than it may.
     async fn extend(
         &self,

@@ -96,6 +96,36 @@ impl Store for Observed {
         Ok(claimed)
     }
 
+    fn may_hand_over(&self, queue: &QueueName, groups: &[Group]) -> bool {
+        self.inner.may_hand_over(queue, groups)
+    }
+
+    async fn hand_over(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
+        let inserts = || groups.iter().flat_map(|group| &group.inserts);
+        let contexts = inserts().map(|insert| &insert.job.spec.trace_context);
+        let span = traces::batch("hand_over", queue, contexts);
+        let diary = Diary::of(inserts());
+        let inner = self.inner.hand_over(queue, groups, claims, now);
+        let done = self.watch_in(span.clone(), Operation::HandOver, inner).await?;
+        if let Some((inserted, claimed)) = &done {
+            let jobs = || claimed.jobs.iter().flatten();
+            span.in_scope(|| {
+                diary.tell_inserted(inserted.iter().flatten());
+                tell_claimed(jobs());
+            });
+            let counts = self.metrics.jobs().of(queue);
+            count_inserted(&counts, inserted.iter().flatten());
+            count_claimed(&counts, jobs());
+        }
+        Ok(done)
+    }
+
     async fn extend(
         &self,
         queue: &QueueName,

@@ -54,6 +54,7 @@ mod extend;
 mod faults;
 mod follow_ups;
 mod gates;
+mod hand_over;
 mod insert;
 mod list;
 mod log;

@@ -55,6 +55,11 @@ impl Line {
         !self.dry.is_empty() && (self.dry.contains(&[][..]) || self.dry.contains(types))
     }
 
+    /// True when the queue is known to be empty, and nobody looks whether it still is.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.under_way == 0 && self.looking.is_empty() && self.dry.contains(&[][..])
+    }
+
     /// No job of these types was left for a claim made when `told` was so.
     pub(super) fn ran_dry(&mut self, types: &[String], told: u64) {
         // What was told meanwhile may be of a job after it.

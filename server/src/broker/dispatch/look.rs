@@ -7,6 +7,7 @@ use super::line::{Stand, Turn};
 use super::waiter::Phase;
 use super::{Claiming, Dispatching, Done};
 use crate::job::QueueName;
+use crate::store::Claim;
 
 /// Jobs taken by one store call at most, if no single wish is for more.
 const BATCH: usize = 256;
@@ -75,10 +76,18 @@ impl Dispatching {
 
     /// Starts a claim for those who want jobs of `queue`, if none is under way.
     pub(super) fn pump(&mut self, queue: &QueueName) {
-        let Some(line) = self.lines.get_mut(queue) else { return };
-        if line.under_way >= ROUNDS {
-            return;
+        if let Some((claiming, claims)) = self.gather(queue) {
+            let (store, now) = (Arc::clone(&self.store), self.clock.now());
+            self.calls.push(Box::pin(async move {
+                let taken = store.claim(&claiming.queue, claims, now).await;
+                Done::Claimed(claiming, taken)
+            }));
         }
+    }
+
+    /// The claims to be made now for those who want jobs of `queue`, if none is under way.
+    pub(super) fn gather(&mut self, queue: &QueueName) -> Option<(Claiming, Vec<Claim>)> {
+        let line = self.lines.get_mut(queue).filter(|line| line.under_way < ROUNDS)?;
         let (mut stands, mut claims, mut wanted) = (Vec::new(), Vec::new(), 0);
         let mut gone = Vec::new();
         while wanted < BATCH {
@@ -99,16 +108,13 @@ impl Dispatching {
             stands.push((stand, claim.limit));
             claims.push(claim);
         }
-        if !stands.is_empty() {
+        let claiming = (!stands.is_empty()).then(|| {
             let told = line.start(wanted);
-            let (store, queue, now) = (Arc::clone(&self.store), queue.clone(), self.clock.now());
-            self.calls.push(Box::pin(async move {
-                let taken = store.claim(&queue, claims, now).await;
-                Done::Claimed(Claiming { queue, stands, told }, taken)
-            }));
-        }
+            Claiming { queue: queue.clone(), stands, told }
+        });
         for ticket in gone {
             self.answer(ticket, Ok(Vec::new()));
         }
+        claiming.map(|claiming| (claiming, claims))
     }
 }

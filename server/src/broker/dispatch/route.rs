@@ -141,7 +141,7 @@ mod tests {
         let entries: Vec<_> =
             entries.iter().map(|text| QueuePattern::parse(text).unwrap()).collect();
         let known: Vec<_> = known.iter().map(|name| QueueName::parse(name).unwrap()).collect();
-        Route::new(&entries, &known, order, Arrivals::default().guest())
+        Route::new(&entries, &known, order, Arrivals::new().0.guest())
     }
 
     fn round(route: &Route) -> Vec<String> {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
+use super::arrivals::{Invitation, Riders};
 use super::timers::Timer;
 use super::waiter::Phase;
 use super::{Dispatching, Done};
@@ -10,12 +13,40 @@ use crate::job::QueueName;
 impl Dispatching {
     /// `queue` may have jobs: `count` more, if that is known.
     pub(super) fn told_ready(&mut self, queue: &QueueName, count: Option<usize>) {
-        if self.heard.note(queue, self.clock.now()) {
-            self.join_roamers(queue);
-        }
+        self.told_of(queue);
         if let Some(line) = self.lines.get_mut(queue) {
             line.wet(count);
             self.pump(queue);
+        }
+    }
+
+    /// An insert that can serve claims in the same step is about to be begun. Those who wait ride with
+    /// it, unless there may be jobs that come first; then all goes on as with other inserts.
+    pub(super) fn invited(&mut self, invitation: Invitation) {
+        let Invitation { queue, count, reply } = invitation;
+        self.told_of(&queue);
+        let Some(line) = self.lines.get_mut(&queue).filter(|line| line.is_at_rest()) else {
+            return;
+        };
+        line.wet(Some(count));
+        let Some((claiming, claims)) = self.gather(&queue) else { return };
+        let (answer, served) = oneshot::channel();
+        // Without the folding task they are served by themselves.
+        let _gone = reply.send(Riders { claims: claims.clone(), answer });
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        self.calls.push(Box::pin(async move {
+            let taken = match served.await {
+                Ok(taken) => taken,
+                Err(_parted) => store.claim(&claiming.queue, claims, clock.now()).await,
+            };
+            Done::Claimed(claiming, taken)
+        }));
+    }
+
+    /// There is a queue of this name.
+    fn told_of(&mut self, queue: &QueueName) {
+        if self.heard.note(queue, self.clock.now()) {
+            self.join_roamers(queue);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Enqueue meets a waiting worker.
 
-use super::subscription::subscribe;
+use super::subscription::{subscribe, subscribe_to};
 use super::*;
 use crate::broker::dispatch::DOUBT;
 use crate::broker::enqueue::Start;
+use crate::store::faulty::HandOver;
 
 /// A broker on a store that does not ring.
 async fn on_silent() -> (Running, Arc<Faulty>) {
@@ -11,9 +12,91 @@ async fn on_silent() -> (Running, Arc<Faulty>) {
     (running_on(Arc::clone(&faulty) as Arc<dyn Store>), faulty)
 }
 
+/// The same, where what is inserted can't be leased in the same step.
+async fn on_parting(how: HandOver) -> (Running, Arc<Faulty>) {
+    let (running, faulty) = on_silent().await;
+    faulty.hand_over_as(how);
+    (running, faulty)
+}
+
+#[tokio::test]
+async fn a_waiting_worker_gets_a_job_in_the_step_that_inserts_it() {
+    let (running, faulty) = on_silent().await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    let job = running.enqueue("a").await;
+    let leased = worker.next().await.unwrap();
+    assert_eq!(leased.jobs[0].name, job.name);
+    let kept = running.broker.get(&job.name).await.unwrap();
+    assert_eq!((kept.state, &kept.lease), (State::Leased, &leased.jobs[0].lease));
+    let calls =
+        [Operation::HandOver, Operation::Insert, Operation::Claim].map(|it| faulty.calls(it));
+    assert_eq!(calls, [1, 0, 1], "one look and one step");
+    drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn those_who_wait_share_what_is_inserted_and_the_rest_stays_ready() {
+    let (running, faulty) = on_silent().await;
+    let mut first = subscribe(&running.broker, &["a"], 1).await;
+    faulty.until_called(Operation::Claim, 1).await;
+    let mut second = subscribe(&running.broker, &["a"], 2).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    let new = (0..4).map(|_| new_job("a")).collect();
+    let made = running.broker.enqueue_all(new, None).await.unwrap();
+    let made: Vec<_> = made.into_iter().map(|it| it.unwrap().job.name).collect();
+    let names = |leased: Leased| leased.jobs.into_iter().map(|job| job.name).collect::<Vec<_>>();
+    assert_eq!(names(first.next().await.unwrap()), made[..1]);
+    assert_eq!(names(second.next().await.unwrap()), made[1..3]);
+    assert_eq!(running.broker.get(&made[3]).await.unwrap().state, State::Ready);
+    first.credit(1);
+    assert_eq!(names(first.next().await.unwrap()), made[3..]);
+    drop((first, second));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_step_is_told_to_the_producer_and_the_worker_waits_on() {
+    let (running, faulty) = on_silent().await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    faulty.fail_next(Operation::HandOver, Fault::Before);
+    let error = running.broker.enqueue(new_job("a")).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    let job = running.enqueue("a").await;
+    assert_eq!(worker.next().await.unwrap().jobs[0].name, job.name);
+    drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_can_not_ride_is_claimed_for_behind_the_insert() {
+    let (running, faulty) = on_parting(HandOver::Declined).await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    let job = running.enqueue("a").await;
+    assert_eq!(worker.next().await.unwrap().jobs[0].name, job.name);
+    let calls = [Operation::Insert, Operation::Claim].map(|operation| faulty.calls(operation));
+    assert_eq!(calls, [1, 2]);
+    drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_another_type_does_not_ride() {
+    let (running, faulty) = on_silent().await;
+    let worker = subscribe_to(&running.broker, &["a"], vec!["other".to_owned()], 1).await;
+    faulty.until_called(Operation::Claim, 1).await;
+    let job = running.enqueue("a").await;
+    assert_eq!(running.state(&job).await, State::Ready);
+    drop(worker);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_waiting_worker_is_claimed_for_before_the_insert_is_answered() {
-    let (running, faulty) = on_silent().await;
+    let (running, faulty) = on_parting(HandOver::Refused).await;
     let mut worker = subscribe(&running.broker, &["a"], 1).await;
     faulty.until_called(Operation::Claim, 1).await;
     faulty.hold(Some(Operation::Insert));
@@ -76,7 +159,7 @@ async fn overlooked(running: &Running, faulty: &Faulty, meanwhile: impl AsyncFnO
 
 #[tokio::test]
 async fn a_job_of_which_no_word_came_is_found_by_one_look_more() {
-    let (running, faulty) = on_silent().await;
+    let (running, faulty) = on_parting(HandOver::Refused).await;
     let mut worker = subscribe(&running.broker, &["a"], 1).await;
     faulty.until_called(Operation::Claim, 1).await;
     let job = overlooked(&running, &faulty, async || {}).await;
@@ -88,7 +171,7 @@ async fn a_job_of_which_no_word_came_is_found_by_one_look_more() {
 
 #[tokio::test]
 async fn a_look_more_that_came_too_early_is_made_again() {
-    let (running, faulty) = on_silent().await;
+    let (running, faulty) = on_parting(HandOver::Refused).await;
     let mut worker = subscribe(&running.broker, &["a"], 1).await;
     faulty.until_called(Operation::Claim, 1).await;
     let too_early = async || {

@@ -7,8 +7,18 @@ use crate::store::Claim;
 
 /// A worker that may have `credit` jobs.
 pub(super) async fn subscribe(broker: &Broker, queues: &[&str], credit: usize) -> Subscription {
+    subscribe_to(broker, queues, Vec::new(), credit).await
+}
+
+/// The same, for jobs of these types.
+pub(super) async fn subscribe_to(
+    broker: &Broker,
+    queues: &[&str],
+    types: Vec<String>,
+    credit: usize,
+) -> Subscription {
     let LeaseRequest { queues, order, worker, max_bytes, .. } = request(queues, LONG);
-    let (types, secret) = (Vec::new(), LeaseSecret(1));
+    let secret = LeaseSecret(1);
     let limit = credit;
     let claim =
         Claim { worker, limit, max_bytes, lease_duration: None, types, secret, request: None };

@@ -60,7 +60,7 @@ const PLAIN: u8 = 64;
 /// Bytes of a course without an attempt.
 const COURSE: usize = 38;
 /// Bytes of a lease before the size of the record.
-const LEASE: usize = 61;
+pub(super) const LEASE: usize = 61;
 /// Bytes of a lease before the worker.
 const HOLDER: usize = LEASE + 4;
 
@@ -141,7 +141,7 @@ fn record_of(spec: &Spec, revision: u32, state: State, at: Timestamp) -> Bytes {
     out.freeze()
 }
 
-fn has_timeouts(spec: &Spec) -> bool {
+pub(super) fn has_timeouts(spec: &Spec) -> bool {
     spec.lease_duration.is_some() || spec.attempt_timeout.is_some()
 }
 
@@ -311,14 +311,32 @@ fn decode(queue: &QueueName, answer: Answer) -> std::result::Result<Job, Broken>
     }
     if let (Some(bytes), Some(deadline)) = (answer.lease, answer.deadline) {
         let lease = lease(&bytes, &job.spec)?;
-        job.state = State::Leased;
-        job.at = deadline;
-        job.counters = job.counters.leased();
-        job.started = job.started.or(Some(lease.started));
-        job.lease = Some(lease);
+        hold(&mut job, lease, deadline);
         job.cancel = cancel.filter(|_| u64_at(&bytes, 20) > 0);
     }
     Ok(job)
+}
+
+/// The job is leased until `deadline`.
+fn hold(job: &mut Job, lease: Lease, deadline: Timestamp) {
+    job.state = State::Leased;
+    job.at = deadline;
+    job.counters = job.counters.leased();
+    job.started = job.started.or(Some(lease.started));
+    job.lease = Some(lease);
+}
+
+/// A job without timeouts of its own, as it is once `claim` has leased it until `deadline`.
+pub(super) fn leased(job: &Job, claim: &Claim, now: Timestamp, deadline: Timestamp) -> Job {
+    let lease = Lease {
+        secret: claim.secret,
+        worker: claim.worker.clone(),
+        started: now,
+        duration: claim.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION),
+    };
+    let mut job = job.clone();
+    hold(&mut job, lease, deadline);
+    job
 }
 
 fn state(letter: u8) -> std::result::Result<State, Broken> {

@@ -13,6 +13,8 @@ pub(super) struct Habits {
     claims: Mutex<HashSet<QueueName>>,
     /// Finished jobs are in several indexes.
     ends: Mutex<HashSet<QueueName>>,
+    /// A hand-over was declined.
+    parted: Mutex<HashSet<QueueName>>,
 }
 
 impl Habits {
@@ -39,9 +41,24 @@ impl Habits {
         self.ends.lock().insert(queue.clone());
     }
 
+    pub(super) fn hands_over(&self, queue: &QueueName) -> bool {
+        !self.parted.lock().contains(queue)
+    }
+
+    /// A hand-over was declined: the next one comes after a claim that was a quick one.
+    pub(super) fn note_parted(&self, queue: &QueueName) {
+        self.parted.lock().insert(queue.clone());
+    }
+
+    /// A quick claim was served.
+    pub(super) fn note_quick_claim(&self, queue: &QueueName) {
+        self.parted.lock().remove(queue);
+    }
+
     /// The queue may be another one by now.
     pub(super) fn forget(&self, queue: &QueueName) {
         self.claims.lock().remove(queue);
         self.ends.lock().remove(queue);
+        self.parted.lock().remove(queue);
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use redis::Value;
 
-use super::scripts::{Ran, is_declined};
+use super::scripts::{Call, Ran, is_declined};
 use super::{CLAIM_SLACK, RedisStore, codec, log, reply};
 use crate::clock::{Timestamp, millis};
 use crate::job::{
@@ -88,6 +89,52 @@ fn are_alike(one: &Transition, other: &Transition) -> bool {
     one.guard == other.guard && course(one) == course(other) && one.attempt == other.attempt
 }
 
+/// Ids and records of new jobs.
+pub(super) fn records<'i>(inserts: impl Iterator<Item = &'i Insert>) -> Vec<(Bytes, Bytes)> {
+    let record =
+        |insert: &Insert| (codec::id_bytes(&insert.job.name.id), codec::new_record(&insert.job));
+    inserts.map(record).collect()
+}
+
+/// Adds how many jobs and bytes the queue may hold, how many these are, and how large the largest is.
+pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &[(Bytes, Bytes)]) {
+    let room = |room: fn(&Group) -> Option<u64>| groups.iter().filter_map(room).min();
+    let sizes = || records.iter().map(|(_, record)| record.len());
+    call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
+    call.text(records.len()).text(sizes().sum::<usize>()).text(sizes().max().unwrap_or(0));
+}
+
+/// Adds what is to be remembered of the requests of groups that are made.
+pub(super) fn add_requests(call: &mut Call<'_>, groups: &[Group]) {
+    let requests = || groups.iter().filter_map(|group| Some((group, group.request?)));
+    call.text(requests().count());
+    for (group, request) in requests() {
+        let made = "1".repeat(group.inserts.len());
+        call.text(request.id.to_string()).text(format!("{:016x}{made}", request.digest));
+    }
+}
+
+/// Adds the claims and the leases that they make, which are answered.
+pub(super) fn add_claims(
+    call: &mut Call<'_>,
+    claims: &[Claim],
+    now: Timestamp,
+) -> Vec<[u8; codec::LEASE]> {
+    call.text(millis(CLAIM_SLACK)).text(claims.len());
+    let leases: Vec<_> = claims.iter().map(|claim| codec::new_lease(claim, now)).collect();
+    for (claim, lease) in claims.iter().zip(&leases) {
+        call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
+        call.bytes(lease).text(claim.worker.as_str());
+        call.text(claim.request.map_or(String::new(), |request| request.to_string()));
+    }
+    leases
+}
+
+/// What becomes of groups whose jobs are all inserted.
+pub(super) fn all_new(groups: &[Group]) -> Vec<Vec<Inserted>> {
+    groups.iter().map(|group| vec![Inserted::New; group.inserts.len()]).collect()
+}
+
 impl RedisStore {
     /// Inserts jobs that have nothing special, and tells whether that took a second call; `None`
     /// when it can't be done this way.
@@ -111,26 +158,13 @@ impl RedisStore {
                 None => lines.push(Line { priority, job_type, jobs: vec![insert] }),
             }
         }
-        let records: Vec<_> = lines
-            .iter()
-            .flat_map(|line| &line.jobs)
-            .map(|insert| (codec::id_bytes(&insert.job.name.id), codec::new_record(&insert.job)))
-            .collect();
-        let sizes = || records.iter().map(|(_, record)| record.len());
-        let room = |room: fn(&Group) -> Option<u64>| groups.iter().filter_map(room).min();
+        let records = records(lines.iter().flat_map(|line| &line.jobs).copied());
         let mut call = self.call(&self.scripts.insert, queue, now);
         call.text(EVENTS_KEPT).text(millis(REQUEST_MEMORY)).text(&self.origin);
-        call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
-        call.text(records.len()).text(sizes().sum::<usize>());
-        call.text(sizes().max().unwrap_or(0)).text(records.len());
-        call.text(u8::from(inserts().any(|insert| insert.chosen_id)));
+        add_sizes(&mut call, groups, &records);
+        call.text(records.len()).text(u8::from(inserts().any(|insert| insert.chosen_id)));
         log::created(inserts()).add(&mut call);
-        let requests = || groups.iter().filter_map(|group| Some((group, group.request?)));
-        call.text(requests().count());
-        for (group, request) in requests() {
-            let made = "1".repeat(group.inserts.len());
-            call.text(request.id.to_string()).text(format!("{:016x}{made}", request.digest));
-        }
+        add_requests(&mut call, groups);
         call.text(lines.len());
         for Line { priority, job_type, jobs } in &lines {
             call.text(format!("{priority}:{job_type}")).text(-priority).text(jobs.len());
@@ -143,8 +177,7 @@ impl RedisStore {
             return Ok(None);
         }
         self.register_new(queue, Some(&answer)).await?;
-        let all_new = |group: &Group| vec![Inserted::New; group.inserts.len()];
-        Ok(Some((groups.iter().map(all_new).collect(), again)))
+        Ok(Some((all_new(groups), again)))
     }
 
     /// Claims for workers that take jobs of any type; `None` when that can't be done this way.
@@ -157,17 +190,12 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.claim, queue, now);
         call.text(EVENTS_KEPT);
         call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
-        call.text(millis(CLAIM_SLACK)).text(claims.len());
-        let leases: Vec<_> = claims.iter().map(|claim| codec::new_lease(claim, now)).collect();
-        for (claim, lease) in claims.iter().zip(&leases) {
-            call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
-            call.bytes(lease).text(claim.worker.as_str());
-            call.text(claim.request.map_or(String::new(), |request| request.to_string()));
-        }
+        let leases = add_claims(&mut call, claims, now);
         let answer = call.run(&self.link).await?.answer;
         if is_declined(&answer) {
             return Ok(None);
         }
+        self.habits.note_quick_claim(queue);
         let leases = claims.iter().zip(&leases).map(|(claim, lease)| {
             // Its record's size matters to scripts only.
             [&lease[..], &[0; 4], claim.worker.as_str().as_bytes()].concat().into()

@@ -11,6 +11,7 @@ mod documents;
 mod feed;
 mod fitness;
 mod habits;
+mod hand_over;
 mod hot;
 mod keys;
 mod log;
@@ -259,6 +260,23 @@ impl Store for RedisStore {
         let (claimed, is_plain) = reply::claimed(queue, self.ran(&call).await?)?;
         self.habits.note_claim(queue, is_plain);
         Ok(claimed)
+    }
+
+    fn may_hand_over(&self, queue: &QueueName, groups: &[Group]) -> bool {
+        self.habits.claims_plainly(queue)
+            && self.habits.hands_over(queue)
+            && self.registered.lock().contains(queue)
+            && hand_over::is_uniform(groups)
+    }
+
+    async fn hand_over(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
+        self.insert_leased(queue, groups, claims, now).await
     }
 
     async fn extend(

@@ -153,6 +153,16 @@ pub(super) fn claimed_plain(
     Ok(claimed)
 }
 
+/// What `hand_over.lua` answers: how many jobs each claim got, and the end of their leases.
+pub(super) fn shares(value: Value) -> Result<Vec<(usize, Timestamp)>> {
+    let values = array(value)?;
+    let shares = values.chunks_exact(2).map(|share| {
+        let deadline = moment(&share[1]).ok_or_else(|| strange("lease"))?;
+        Ok((count(&share[0])?, deadline))
+    });
+    shares.collect()
+}
+
 /// Places in a list that finish.lua counts from 1, from 0.
 pub(super) fn places(value: Value) -> Result<Vec<usize>> {
     let place =

@@ -194,7 +194,10 @@ impl Call<'_> {
     /// Ends the call: writes its events as one entry of the log.
     pub(super) fn finish(mut self, now: Timestamp) -> Result<(), Failure> {
         self.trim()?;
-        if self.queue.jobs(State::Ready) > 0 && self.opened() {
+        if self.queue.jobs(State::Ready) == 0 {
+            // An earlier call of the batch may have had news of jobs that are gone.
+            self.news.ready.remove(self.name);
+        } else if self.opened() {
             self.news.ready.insert(self.name.clone());
             self.queue.passed_by = false;
         }

@@ -115,6 +115,25 @@ impl Store for SqliteStore {
         self.writer.call(move |batch| claim::claim(batch, &queue, &claims, now)).await
     }
 
+    fn may_hand_over(&self, _queue: &QueueName, _groups: &[Group]) -> bool {
+        true
+    }
+
+    async fn hand_over(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
+        let (queue, groups, claims) = (queue.clone(), groups.to_vec(), claims.to_vec());
+        let both = self.writer.call(move |batch| {
+            let inserted = insert::insert(batch, &queue, &groups, now)?;
+            Ok((inserted, claim::claim(batch, &queue, &claims, now)?))
+        });
+        both.await.map(Some)
+    }
+
     async fn extend(
         &self,
         queue: &QueueName,

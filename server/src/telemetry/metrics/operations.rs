@@ -26,6 +26,7 @@ macro_rules! operations {
 operations! {
     Insert "insert",
     Claim "claim",
+    HandOver "hand_over",
     Extend "extend",
     Commit "commit",
     Promote "promote",

@@ -7,6 +7,7 @@ mod moves;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(super) use self::lease::Served;
 pub(super) use self::moves::Forgotten;
 use crate::clock::Timestamp;
 use crate::job::{

@@ -4,9 +4,9 @@ use super::{ALL, History};
 use crate::clock::Timestamp;
 use crate::fixture::{acked, claim, ids, seconds};
 use crate::job::{Event, EventKind, Job, QueueSettings, State};
-use crate::store::{Index, LogStart, Order, Store, Survey};
+use crate::store::{Claimed, Index, LogStart, Order, Store, Survey};
 
-use super::super::memory::newest;
+use super::super::memory::{Served, newest};
 
 impl History {
     /// What can be compared at little cost, after each step.
@@ -140,6 +140,14 @@ fn plain_job(job: &Job) -> Job {
     let attempts = newest(&job.details.attempts);
     job.details_mut().attempts = attempts;
     job
+}
+
+/// Claims got what they should, and were told of the end where they should be.
+pub(super) fn same_claimed(served: &Claimed, wanted: &Served) {
+    same_jobs(&served.jobs.concat(), &wanted.jobs.concat());
+    for (said, wanted) in served.exhausted.iter().zip(&wanted.exhausted) {
+        assert_eq!(*said, wanted.unwrap_or(*said), "the end of the ready jobs");
+    }
 }
 
 /// Both are the same jobs in the same order.

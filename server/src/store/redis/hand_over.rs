@@ -1,0 +1,70 @@
+//! Inserts that serve claims in the same call.
+
+use super::hot::{add_claims, add_requests, add_sizes, all_new, are_plain, is_plain, records};
+use super::scripts::is_declined;
+use super::{RedisStore, codec, log, reply};
+use crate::clock::{Timestamp, millis};
+use crate::job::{DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Job, QueueName};
+use crate::store::{Claim, Claimed, EVENTS_KEPT, Group, Insert, Inserted, REQUEST_MEMORY, Result};
+
+/// True for jobs of one line, without timeouts of their own, with ids of one length.
+pub(super) fn is_uniform(groups: &[Group]) -> bool {
+    let inserts = || groups.iter().flat_map(|group| &group.inserts);
+    let Some(first) = inserts().next() else { return false };
+    let shape = |insert: &Insert| {
+        let spec = &insert.job.spec;
+        (spec.priority, insert.job.name.id.bits().is_some(), codec::has_timeouts(spec))
+    };
+    let is_alike = |insert: &Insert| {
+        let ids = [&first.job.name.id, &insert.job.name.id].map(|id| id.as_str().len());
+        shape(insert) == shape(first)
+            && ids[0] == ids[1]
+            && insert.job.spec.job_type == first.job.spec.job_type
+    };
+    !codec::has_timeouts(&first.job.spec) && inserts().all(is_alike) && is_plain(groups)
+}
+
+impl RedisStore {
+    /// Inserts jobs and leases them to those who wait; `None` when it can't be done in one step.
+    pub(super) async fn insert_leased(
+        &self,
+        queue: &QueueName,
+        groups: &[Group],
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
+        let inserts = || groups.iter().flat_map(|group| &group.inserts);
+        let Some(first) = inserts().next().filter(|_| are_plain(claims) && is_uniform(groups))
+        else {
+            return Ok(None);
+        };
+        let records = records(inserts());
+        let (priority, job_type) = (first.job.spec.priority, &first.job.spec.job_type);
+        let mut call = self.call(&self.scripts.hand_over, queue, now);
+        call.text(EVENTS_KEPT);
+        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
+        call.text(millis(REQUEST_MEMORY)).text(&self.origin);
+        add_sizes(&mut call, groups, &records);
+        call.text(u8::from(inserts().any(|insert| insert.chosen_id)));
+        call.text(format!("{priority}:{job_type}")).text(-priority);
+        add_claims(&mut call, claims, now);
+        add_requests(&mut call, groups);
+        log::created(inserts()).add(&mut call);
+        for (id, record) in &records {
+            call.bytes(id).bytes(record);
+        }
+        let answer = call.run(&self.link).await?.answer;
+        if is_declined(&answer) {
+            self.habits.note_parted(queue);
+            return Ok(None);
+        }
+        let mut jobs = inserts().map(|insert| &insert.job);
+        let mut claimed = Claimed::default();
+        for (claim, (count, deadline)) in claims.iter().zip(reply::shares(answer)?) {
+            let lease = |job: &Job| codec::leased(job, claim, now, deadline);
+            claimed.jobs.push(jobs.by_ref().take(count).map(lease).collect());
+        }
+        claimed.exhausted = vec![jobs.next().is_none(); claims.len()];
+        Ok(Some((all_new(groups), claimed)))
+    }
+}
