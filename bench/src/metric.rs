@@ -5,7 +5,7 @@ pub(crate) const RATE: &str = "rate";
 /// From the start of the enqueue call to the start of the handler.
 pub(crate) const P50: &str = "p50";
 pub(crate) const P99: &str = "p99";
-/// An enqueue call of the paced workload, or a bare call at the same pace.
+/// An enqueue call at the pace of W4 while nobody works, or a bare call at the same pace.
 pub(crate) const CALL_P50: &str = "enqueue call, p50";
 
 /// CPU of the W1 and W2 of as many jobs, by process.

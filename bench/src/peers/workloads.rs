@@ -53,9 +53,10 @@ pub(super) async fn measure(
         notes.add(metric::W3, metric::RATE, "jobs/s", rate_between(&sent, &worked));
     }
     if chosen.has(Workload::W4) {
-        let (sent, worked) = side_by_side(driver, &load("W4", "paced", PACED)).await?;
+        let (_, worked) = side_by_side(driver, &load("W4", "paced", PACED)).await?;
         notes.add(metric::W4, metric::P50, "ms", worked.p50_ms);
         notes.add(metric::W4, metric::P99, "ms", worked.p99_ms);
+        let sent = driver.produce(&load("W4", "alone", PACED)).await?;
         notes.add(metric::W4, metric::CALL_P50, "ms", sent.p50_ms);
     }
     Ok(())

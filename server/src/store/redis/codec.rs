@@ -33,8 +33,8 @@
 //! | `o` | its own visibility timeout and attempt timeout in ms (4 each, 0: none) |
 //!
 //! Numbers are big endian. A lease is: secret (8), begun at (8), visibility timeout in ms if the
-//! worker chose one (4), latest end that a cancellation set (8, 0: none), nothing (33), size of the
-//! record (4), worker. The nothing makes it longer than the values of the packed hashes of Redis, in
+//! worker chose one (4), latest end that a cancellation set (8, 0: none), `1` if the job has details,
+//! nothing (32), size of the record (4), worker. The nothing makes it longer than the values of the packed hashes of Redis, in
 //! which each look at a lease would read all others. An id that the broker made is 1 and its 16
 //! bytes; another one is its text.
 

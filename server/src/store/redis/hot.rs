@@ -13,8 +13,8 @@ use crate::job::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Guard, QueueName, State, Transition,
 };
 use crate::store::{
-    Claim, Claimed, Commit, EVENTS_KEPT, Group, Guarded, Insert, Inserted, REQUEST_MEMORY, Result,
-    record,
+    Claim, Claimed, Commit, EVENTS_KEPT, Group, Guarded, Insert, Inserted, REQUEST_MEMORY, Request,
+    Result, record,
 };
 
 /// Jobs of one line, in order.
@@ -26,14 +26,15 @@ struct Line<'a> {
 
 /// True for what insert.lua can do.
 pub(super) fn is_plain(groups: &[Group]) -> bool {
-    // Of one id that stands twice, the second is taken.
-    let mut chosen = HashSet::new();
+    // Of one id that stands twice, the second is taken; of one request, it repeats the first.
+    let (mut chosen, mut asked) = (HashSet::new(), HashSet::new());
     let mut inserts = groups.iter().flat_map(|group| &group.inserts).peekable();
     inserts.peek().is_some()
+        && groups.iter().all(|group| group.request.is_none_or(|request| asked.insert(request.id)))
         && inserts.all(|insert| {
             (!insert.chosen_id || chosen.insert(&insert.job.name.id))
+                && insert.request.is_none_or(|request| asked.insert(request.id))
                 && insert.job.state == State::Ready
-                && insert.request.is_none()
                 && !codec::is_indexed(&insert.job.spec)
         })
 }
@@ -104,13 +105,20 @@ pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &[(Bytes
     call.text(records.len()).text(sizes().sum::<usize>()).text(sizes().max().unwrap_or(0));
 }
 
-/// Adds what is to be remembered of the requests of groups that are made.
+/// Adds what is to be remembered of the requests for these jobs, which are all made: of that of a group
+/// which of its jobs, of that of a job its id.
 pub(super) fn add_requests(call: &mut Call<'_>, groups: &[Group]) {
-    let requests = || groups.iter().filter_map(|group| Some((group, group.request?)));
-    call.text(requests().count());
-    for (group, request) in requests() {
-        let made = "1".repeat(group.inserts.len());
-        call.text(request.id.to_string()).text(format!("{:016x}{made}", request.digest));
+    let of_groups = groups.iter().filter_map(|group| {
+        let made = vec![b'1'; group.inserts.len()];
+        Some((group.request?, Bytes::from(made)))
+    });
+    let inserts = groups.iter().flat_map(|group| &group.inserts);
+    let of_jobs =
+        inserts.filter_map(|insert| Some((insert.request?, codec::id_bytes(&insert.job.name.id))));
+    let requests: Vec<(Request, Bytes)> = of_groups.chain(of_jobs).collect();
+    call.text(requests.len());
+    for (Request { id, digest }, made) in requests {
+        call.text(id.to_string()).bytes([format!("{digest:016x}").as_bytes(), &made[..]].concat());
     }
 }
 

@@ -101,32 +101,32 @@ impl Namespace {
     }
 }
 
-/// What prelude.lua expects as KEYS, in its order.
-pub(super) fn declared(base: &str) -> [String; 17] {
-    let state = |state: State| format!("{base}{}", of_state(state));
-    [
-        format!("{base}p"),
-        state(State::Scheduled),
-        state(State::Retrying),
-        state(State::Blocked),
-        state(State::Leased),
-        format!("{base}l"),
-        format!("{base}e"),
-        events(base),
-        format!("{base}n"),
-        format!("{base}k"),
-        settings(base),
-        state(State::Succeeded),
-        state(State::Dead),
-        state(State::Cancelled),
-        state(State::Expired),
-        format!("{base}j"),
-        format!("{base}g"),
-    ]
-}
+/// What the keys end with that prelude.lua expects as KEYS, in its order.
+pub(super) const DECLARED: [&str; 17] = [
+    of_state(State::Ready),
+    of_state(State::Scheduled),
+    of_state(State::Retrying),
+    of_state(State::Blocked),
+    of_state(State::Leased),
+    "l",
+    "e",
+    EVENTS,
+    "n",
+    "k",
+    SETTINGS,
+    of_state(State::Succeeded),
+    of_state(State::Dead),
+    of_state(State::Cancelled),
+    of_state(State::Expired),
+    "j",
+    "g",
+];
+
+const EVENTS: &str = "ev";
+const SETTINGS: &str = "cfg";
 
 /// What the key of the zset of a state ends with.
-pub(super) fn of_state(state: State) -> &'static str {
+pub(super) const fn of_state(state: State) -> &'static str {
     match state {
         State::Scheduled => "s",
         State::Retrying => "t",
@@ -158,10 +158,10 @@ pub(super) fn of_term(term: &str) -> String {
 
 /// The event log of the queue with this base.
 pub(super) fn events(base: &str) -> String {
-    format!("{base}ev")
+    format!("{base}{EVENTS}")
 }
 
 /// The settings of the queue with this base.
 pub(super) fn settings(base: &str) -> String {
-    format!("{base}cfg")
+    format!("{base}{SETTINGS}")
 }

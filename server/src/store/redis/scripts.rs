@@ -3,15 +3,16 @@
 use redis::{Cmd, ServerErrorKind, ToRedisArgs, Value};
 
 use super::connect::Link;
-use super::keys::{self, Namespace};
+use super::keys::{DECLARED, Namespace};
 use crate::clock::Timestamp;
 use crate::job::QueueName;
 use crate::store::{Error, Result};
 
-/// A script: what is sent, and its hash.
+/// A script: what is sent, its hash, and what the keys of a queue end with that it gets.
 pub(super) struct Script {
     source: String,
     hash: String,
+    keys: Vec<&'static str>,
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
@@ -42,7 +43,7 @@ impl Script {
     fn new(parts: &[&str]) -> Self {
         let source = parts.join("\n");
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
+        Self { source, hash, keys: DECLARED.to_vec() }
     }
 
     /// A script of a queue: what all share, then these parts.
@@ -50,13 +51,39 @@ impl Script {
         Self::new(&[&[PRELUDE], parts].concat())
     }
 
-    /// A script on the hot path.
+    /// A script on the hot path: it gets those keys only that it names, for each costs as much as a
+    /// line of it.
     fn hot(source: &str) -> Self {
         let source = SHARED
             .iter()
             .fold(source.to_owned(), |source, (name, part)| source.replace(name, part));
-        Self::new(&[&source])
+        let (source, keys) = with_own_keys(&source);
+        Self { keys, ..Self::new(&[&source]) }
     }
+}
+
+/// A script that names keys by their place among all that are declared, made to name them by their
+/// place among those that it names; and what these end with.
+fn with_own_keys(source: &str) -> (String, Vec<&'static str>) {
+    const NAME: &str = "KEYS[";
+    let (mut out, mut own) = (String::with_capacity(source.len()), Vec::new());
+    for (index, part) in source.split(NAME).enumerate() {
+        let named = part.split_once(']').filter(|_| index > 0);
+        let key = named.and_then(|(number, rest)| {
+            let place: usize = number.parse().ok()?;
+            Some((*DECLARED.get(place.checked_sub(1)?)?, rest))
+        });
+        let Some((key, rest)) = key else {
+            out.push_str(part);
+            continue;
+        };
+        let place = own.iter().position(|known| *known == key).unwrap_or_else(|| {
+            own.push(key);
+            own.len() - 1
+        });
+        out.push_str(&format!("{NAME}{}]{rest}", place + 1));
+    }
+    (out, own)
 }
 
 /// All scripts. A call makes anew every function that its script defines, so what most jobs need has
@@ -136,7 +163,8 @@ impl<'s> Call<'s> {
         now: Timestamp,
     ) -> Self {
         let base = namespace.base(queue);
-        let mut call = Self::on(script, &keys::declared(&base));
+        let keys: Vec<_> = script.keys.iter().map(|end| format!("{base}{end}")).collect();
+        let mut call = Self::on(script, &keys);
         call.text(base).text(queue.as_str());
         call.text(namespace.ready_channel()).text(namespace.due_channel());
         call.text(namespace.logged_channel()).text(now.as_millis());
@@ -231,5 +259,17 @@ pub(super) fn is_declined(answer: &Value) -> bool {
         Value::BulkString(word) => word == b"any",
         Value::SimpleString(word) => word == "any",
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_own_keys;
+
+    #[test]
+    fn a_hot_script_gets_the_keys_that_it_names() {
+        let (source, keys) = with_own_keys("a(KEYS[10], KEYS[1])\nb(KEYS[10]) -- KEYS");
+        assert_eq!(source, "a(KEYS[1], KEYS[2])\nb(KEYS[1]) -- KEYS");
+        assert_eq!(keys, ["k", "p"]);
     }
 }

@@ -27,17 +27,17 @@ for i = 12, 6 + 6 * claims, 6 do
   end
 end
 -- So many lines are looked at in one call.
-local lines = redis.call('ZRANGE', KEYS[1], 0, 15, 'WITHSCORES')
+local lines = redis.call('ZRANGE', KEYS[1], '0', '15', 'WITHSCORES')
 for i = 2, #lines - 2, 2 do
   if lines[i] == lines[i + 2] then
     return 'any'
   end
 end
 
-local byte, sub = string.byte, string.sub
+local byte, sub, format = string.byte, string.sub, string.format
 local found, taken, segments, exhausted = {}, 0, {}, #lines < 32
 for i = 1, #lines, 2 do
-  local entries = redis.call('LPOP', ARGV[1] .. 'r:' .. lines[i], want - taken)
+  local entries = redis.call('LPOP', ARGV[1] .. 'r:' .. lines[i], format('%d', want - taken))
   if entries then
     if taken == 0 then
       found, taken = entries, #entries
@@ -97,7 +97,7 @@ for p = 12, 6 + 6 * claims, 6 do
   local limit, most, asked = tonumber(ARGV[p]), tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2])
   local prefix, worker, request = ARGV[p + 3], ARGV[p + 4], ARGV[p + 5]
   local usual = now + math.min(asked or ARGV[8], ARGV[9])
-  local usual_text = string.format('%.0f', usual)
+  local usual_text = format('%.0f', usual)
   local first, last, used, latest, is_usual = next_job, next_job - 1, 0, 0, true
   local entry_length = found[first] and #found[first]
   -- Of jobs of one size the leases are one text.
@@ -131,7 +131,7 @@ for p = 12, 6 + 6 * claims, 6 do
           local own, timeout = struct.unpack('>I4I4', record, at + 3)
           own, timeout = own > 0 and own or ARGV[8], timeout > 0 and timeout or ARGV[9]
           ends = now + math.min(asked or own, timeout)
-          text = string.format('%.0f', ends)
+          text = format('%.0f', ends)
         end
         at = at + 3 + length
       end
@@ -146,6 +146,9 @@ for p = 12, 6 + 6 * claims, 6 do
     end
     deadlines[2 * i - 1], deadlines[2 * i] = text, id
     leases[2 * i - 1], leases[2 * i] = id, lease
+    if details[i] then
+      leases[2 * i] = sub(lease, 1, 28) .. '1' .. sub(lease, 30)
+    end
     is_usual = is_usual and not course and ends == usual and #found[i] == entry_length
     last, used = i, used + bytes
   end
@@ -182,7 +185,7 @@ for p = 12, 6 + 6 * claims, 6 do
       for i = first, last do
         memory[#memory + 1] = string.char(#ids[i]) .. ids[i]
       end
-      local span = string.format('%.0f', latest - now + ARGV[10])
+      local span = format('%.0f', latest - now + ARGV[10])
       redis.call('SET', ARGV[1] .. 'c:' .. request, table.concat(memory), 'PX', span)
     end
   end
@@ -204,7 +207,7 @@ end
 if events > 0 then
   redis.call('HSET', KEYS[6], unpack(leases))
   redis.call('ZADD', KEYS[5], unpack(deadlines))
-  local earliest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
+  local earliest = redis.call('ZRANGE', KEYS[5], '0', '0', 'WITHSCORES')[2]
   if tonumber(earliest) == soonest then
     redis.call('PUBLISH', ARGV[4], earliest .. ' ' .. ARGV[2])
   end

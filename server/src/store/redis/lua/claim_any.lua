@@ -201,7 +201,11 @@ local function lease_all(jobs, lease, asked, worker, request)
   for _, job in ipairs(jobs) do
     local id, whole = job[1], job.whole
     job[4] = lease_end(whole, asked)
-    job[5] = lease .. struct.pack('>I4', #job[2]) .. worker
+    job[5] = string.sub(lease, 1, lease_part.details - 1)
+      .. string.sub(whole, head.flags, head.flags)
+      .. string.sub(lease, lease_part.details + 1)
+      .. struct.pack('>I4', #job[2])
+      .. worker
     longest = math.max(longest, tonumber(job[4]) - tonumber(now))
     deadlines[#deadlines + 1] = job[4]
     deadlines[#deadlines + 1] = id

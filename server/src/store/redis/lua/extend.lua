@@ -12,8 +12,8 @@ local kept, number = take(), tonumber(take())
 
 local ends = {} -- id -> new end
 
--- Writes what is left behind; answers false when that is nothing.
-local function write_details(id, fields)
+-- Writes what is left behind; answers the lease, which tells whether there is something.
+local function write_details(id, lease, fields)
   local given = {}
   for name, value in pairs(fields) do
     if value ~= '' then
@@ -27,21 +27,25 @@ local function write_details(id, fields)
     if string.sub(job, 1, 1) == '0' then
       redis.call('HSET', key.courses, id, '1' .. string.sub(job, 2, course_size))
     end
+    lease = string.sub(lease, 1, lease_part.details - 1)
+      .. '1'
+      .. string.sub(lease, lease_part.details + 1)
+    redis.call('HSET', key.leases, id, lease)
   end
+  return lease
 end
 
--- The latest end that cancellations set, or 0; the earlier of an old and a new one stays.
+-- The latest end that cancellations set, or 0, and the lease; the earlier of an old and a new end stays.
 local function mark(id, lease, by, cancel)
   local before = time_in(lease, lease_part.cancel)
   if by == '' or (before > 0 and before <= tonumber(by)) then
-    return before
+    return before, lease
   end
   local marked = string.sub(lease, 1, lease_part.cancel - 1)
     .. struct.pack('>I8', tonumber(by))
     .. string.sub(lease, lease_part.cancel + 8)
   redis.call('HSET', key.leases, id, marked)
-  write_details(id, { x = cancel })
-  return tonumber(by)
+  return tonumber(by), write_details(id, marked, { x = cancel })
 end
 
 local replies = {}
@@ -50,7 +54,8 @@ for i = 1, number do
     take(), take(), take(), take(), take(), take(), take(), take()
   local lease = redis.call('HGET', key.leases, id)
   if lease and string.sub(lease, 1, 8) == secret then
-    local latest = mark(id, lease, by, cancel)
+    local latest
+    latest, lease = mark(id, lease, by, cancel)
     local present = until_ms ~= '' and until_ms
       or ends[id]
       or redis.call('ZSCORE', key.leased, id)
@@ -58,7 +63,7 @@ for i = 1, number do
       present = plain(latest)
     end
     ends[id] = present
-    write_details(id, { p = progress, c = checkpoint })
+    lease = write_details(id, lease, { p = progress, c = checkpoint })
     if event ~= '' then
       tell_event(event, string.sub(lease, lease_part.worker))
     end

@@ -10,9 +10,6 @@
 -- Reply: 'any' if nothing was done; else the places of jobs whose lease is lost, counted from 1: if
 --   there are any, nothing was done.
 -- Touches: jobs, courses, details, leased, leases, finished, ledger, events.
--- A script that has written already is not refused when memory runs out, and settles make room.
-redis.call('UNLINK', ARGV[1] .. 'o')
-
 local raw = redis.call('GET', KEYS[10])
 -- Finished jobs with labels or owners are in more indexes.
 if not raw or string.byte(raw) >= 4 then
@@ -28,20 +25,25 @@ local number = last - first + 1
 
 -- Leases of one claim are one text, as long as their jobs are of one size: looked at once.
 local leases = redis.call('HMGET', KEYS[6], unpack(ARGV, first, last))
-local i, size, missing, doomed = 0, 0, {}, {}
+local i, size, missing, doomed, detailed = 0, 0, {}, {}, {}
 for group = groups, results - 1, 4 do
-  local till, secret, known, width, is_doomed = i + ARGV[group], ARGV[group + 1], nil, 0, false
+  local till, secret, known, width = i + ARGV[group], ARGV[group + 1], nil, 0
+  local is_doomed, is_detailed = false, false
   while i < till do
     i = i + 1
     local lease = leases[i]
     if lease ~= known and sub(lease or '', 1, 8) == secret then
       known, width = lease, struct.unpack('>I4', lease, 62)
       is_doomed = sub(lease, 21, 28) ~= '\0\0\0\0\0\0\0\0'
+      is_detailed = string.byte(lease, 29) == 49
     end
     if lease == known then
       size = size + width
       if is_doomed then
         doomed[#doomed + 1] = i
+      end
+      if is_detailed then
+        detailed[i] = true
       end
     else
       missing[#missing + 1] = i
@@ -52,15 +54,13 @@ if #missing > 0 then
   return missing
 end
 
-local before = redis.call('HMGET', KEYS[17], unpack(ARGV, first, last))
+-- This goes first: a script that has written is not refused when memory runs out, and settles make room.
 redis.call('ZREM', KEYS[5], unpack(ARGV, first, last))
 redis.call('HDEL', KEYS[6], unpack(ARGV, first, last))
 if keep == 'none' then
   local left = {}
-  for i = 1, number do
-    if before[i] and string.byte(before[i]) == 49 then
-      left[#left + 1] = ARGV[1] .. 'm:' .. ARGV[first + i - 1]
-    end
+  for i in pairs(detailed) do
+    left[#left + 1] = ARGV[1] .. 'm:' .. ARGV[first + i - 1]
   end
   redis.call('HDEL', KEYS[16], unpack(ARGV, first, last))
   redis.call('HDEL', KEYS[17], unpack(ARGV, first, last))
@@ -71,7 +71,6 @@ else
   for _, i in ipairs(doomed) do
     redis.call('HDEL', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'x')
   end
-  local detailed = {}
   for j = results + 1, first - 1, 2 do
     local i = tonumber(ARGV[j])
     redis.call('HSET', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'r', ARGV[j + 1])
@@ -85,7 +84,7 @@ else
       i = i + 1
       courses[n + 1], courses[n + 2] = id, course
       purges[n + 1], purges[n + 2] = purge, id
-      if detailed[i] or (before[i] and string.byte(before[i]) == 49) then
+      if detailed[i] then
         courses[n + 2] = '1' .. sub(course, 2)
       end
       n = n + 2
@@ -93,7 +92,7 @@ else
   end
   redis.call('HSET', KEYS[17], unpack(courses))
   redis.call('ZADD', KEYS[12], unpack(purges))
-  local earliest = redis.call('ZRANGE', KEYS[12], 0, 0, 'WITHSCORES')
+  local earliest = redis.call('ZRANGE', KEYS[12], '0', '0', 'WITHSCORES')
   for j = first, last do
     if earliest[1] == ARGV[j] then
       redis.call('PUBLISH', ARGV[4], earliest[2] .. ' ' .. ARGV[2])
@@ -103,9 +102,9 @@ else
   local excess = keep ~= '' and redis.call('ZCARD', KEYS[12]) - keep or 0
   if excess > 0 then
     -- Not popped: that would write out a time for each.
-    local most, old = math.min(excess, 1000) - 1, {}
-    local gone = redis.call('ZRANGE', KEYS[12], 0, most)
-    redis.call('ZREMRANGEBYRANK', KEYS[12], 0, most)
+    local most, old = string.format('%d', math.min(excess, 1000) - 1), {}
+    local gone = redis.call('ZRANGE', KEYS[12], '0', most)
+    redis.call('ZREMRANGEBYRANK', KEYS[12], '0', most)
     local courses_gone = redis.call('HMGET', KEYS[17], unpack(gone))
     for i = 1, #gone do
       if courses_gone[i] and string.byte(courses_gone[i]) == 49 then

@@ -6,7 +6,7 @@
 --   who inserts; how many jobs and how many bytes of them the queue may hold or ''; jobs, bytes of their
 --   records and the largest; '1' if ids may be taken; line, the negative of its priority; how long in ms
 --   to remember the request of a claim beyond its leases; number of claims, per claim as for claim.lua;
---   number of requests, per request of a group its id and what is remembered; number of forms and
+--   number of requests, per request its id and what is remembered; number of forms and
 --   bodies of the log, these; then per job id and record, ids of one length.
 -- Reply: 'any' if nothing was done; else per claim how many jobs it got and the end of their leases.
 -- Touches: jobs, requests, remembered claims, ready lists, leased, leases, ledger, events.
@@ -15,7 +15,7 @@ if not raw or string.byte(raw) % 4 ~= 0 then
   return 'any'
 end
 -- A line of which a claim took the last job stands until another one finds it empty.
-local lines = redis.call('ZRANGE', KEYS[1], 0, 16)
+local lines = redis.call('ZRANGE', KEYS[1], '0', '16')
 if #lines > 16 then
   return 'any'
 end
@@ -111,7 +111,7 @@ end
 if last > 0 then
   redis.call('HSET', KEYS[6], unpack(leases))
   redis.call('ZADD', KEYS[5], unpack(deadlines))
-  local earliest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
+  local earliest = redis.call('ZRANGE', KEYS[5], '0', '0', 'WITHSCORES')[2]
   if tonumber(earliest) == soonest then
     redis.call('PUBLISH', ARGV[4], earliest .. ' ' .. ARGV[2])
   end

@@ -42,7 +42,7 @@ local head = {
 local course_size = 38
 
 -- Positions in a lease.
-local lease_part = { cancel = 21, size = 62, worker = 66 }
+local lease_part = { cancel = 21, details = 29, size = 62, worker = 66 }
 
 -- A time that is not set.
 local never = string.rep('\0', 8)

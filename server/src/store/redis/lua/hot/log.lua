@@ -2,7 +2,8 @@
 -- events that is.
 local number = redis.call('INCR', KEYS[9])
 redis.call(
-  'XADD', KEYS[8], 'MAXLEN', '~', ARGV[7], '*', 'n', number, 'v', events, unpack(told)
+  'XADD', KEYS[8], 'MAXLEN', '~', ARGV[7], '*', 'n', string.format('%d', number), 'v',
+  string.format('%d', events), unpack(told)
 )
 if number % 64 == 0 then
   local entries, found = 0, 0
