@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use redis::Msg;
 use tokio_util::sync::CancellationToken;
 
+use super::keys::Channels;
 use super::scripts::unavailable;
 use super::{RedisStore, documents};
 use crate::clock::{Clock, Timestamp};
@@ -63,13 +64,9 @@ pub(super) async fn run(store: &RedisStore, stop: CancellationToken) {
 async fn listen(store: &RedisStore, turn: usize) -> Result<()> {
     let RedisStore { address, link, namespace, signals, .. } = store;
     let (mut sink, messages) = address.listen(turn, link).await.map_err(unavailable)?.split();
-    let channels = [
-        namespace.ready_channel(),
-        namespace.due_channel(),
-        namespace.settings_channel(),
-        namespace.documents_channel(),
-        namespace.logged_channel(),
-    ];
+    let Channels { ready, due, logged } = namespace.channels().clone();
+    let channels =
+        [ready, due, namespace.settings_channel(), namespace.documents_channel(), logged];
     in_time(sink.subscribe(&channels[..LOGGED])).await?;
     // A server that was away may be back without its newest writes.
     store.register_again().await?;

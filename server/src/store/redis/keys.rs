@@ -42,11 +42,25 @@ use crate::job::{QueueName, State};
 #[derive(Clone, Debug)]
 pub(super) struct Namespace {
     name: String,
+    channels: Channels,
+}
+
+/// Channels of which every script is told.
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    /// A queue has ready jobs and had none.
+    pub ready: String,
+    /// Something falls due earlier than all else in a queue.
+    pub due: String,
+    /// A queue's event log grew.
+    pub logged: String,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        let channel = |what: &str| format!("{name}:{what}");
+        let (ready, due, logged) = (channel("ready"), channel("due"), channel("logged"));
+        Self { name: name.to_owned(), channels: Channels { ready, due, logged } }
     }
 
     /// Set of the names of all queues.
@@ -65,19 +79,9 @@ impl Namespace {
         format!("{{{}}}:anchor", self.name)
     }
 
-    /// Channel: a queue has ready jobs and had none.
-    pub(super) fn ready_channel(&self) -> String {
-        format!("{}:ready", self.name)
-    }
-
-    /// Channel: something falls due earlier than all else in a queue.
-    pub(super) fn due_channel(&self) -> String {
-        format!("{}:due", self.name)
-    }
-
-    /// Channel: a queue's event log grew.
-    pub(super) fn logged_channel(&self) -> String {
-        format!("{}:logged", self.name)
+    /// Where scripts tell what they did.
+    pub(super) fn channels(&self) -> &Channels {
+        &self.channels
     }
 
     /// Channel: a queue's settings were changed.

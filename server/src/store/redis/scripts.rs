@@ -3,7 +3,7 @@
 use redis::{Cmd, ServerErrorKind, ToRedisArgs, Value};
 
 use super::connect::Link;
-use super::keys::{DECLARED, Namespace};
+use super::keys::{Channels, DECLARED, Namespace};
 use crate::clock::Timestamp;
 use crate::job::QueueName;
 use crate::store::{Error, Result};
@@ -81,7 +81,7 @@ fn with_own_keys(source: &str) -> (String, Vec<&'static str>) {
             own.push(key);
             own.len() - 1
         });
-        out.push_str(&format!("{NAME}{}]{rest}", place + 1));
+        out.extend([NAME, &(place + 1).to_string(), "]", rest]);
     }
     (out, own)
 }
@@ -148,6 +148,10 @@ impl Scripts {
     }
 }
 
+/// What a call of a few jobs has room for without growing.
+const USUAL_ARGUMENTS: usize = 96;
+const USUAL_BYTES: usize = 4096;
+
 /// One call of a script: its keys and arguments, those first that it shares with others.
 pub(super) struct Call<'s> {
     script: &'s Script,
@@ -162,13 +166,19 @@ impl<'s> Call<'s> {
         queue: &QueueName,
         now: Timestamp,
     ) -> Self {
-        let base = namespace.base(queue);
-        let keys: Vec<_> = script.keys.iter().map(|end| format!("{base}{end}")).collect();
-        let mut call = Self::on(script, &keys);
-        call.text(base).text(queue.as_str());
-        call.text(namespace.ready_channel()).text(namespace.due_channel());
-        call.text(namespace.logged_channel()).text(now.as_millis());
-        call
+        let mut command = Cmd::with_capacity(USUAL_ARGUMENTS, USUAL_BYTES);
+        command.arg("EVALSHA").arg(&script.hash).arg(script.keys.len());
+        let mut key = namespace.base(queue);
+        let base = key.len();
+        for end in &script.keys {
+            key.push_str(end);
+            command.arg(&key);
+            key.truncate(base);
+        }
+        command.arg(key).arg(queue.as_str());
+        let Channels { ready, due, logged } = namespace.channels();
+        command.arg(ready).arg(due).arg(logged).arg(now.as_millis());
+        Self { script, command }
     }
 
     /// A call of a script that works on these keys.

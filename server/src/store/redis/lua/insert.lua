@@ -7,9 +7,9 @@
 --
 -- Arguments: events to keep, request memory in ms, who inserts; how many jobs and how many bytes of
 --   them the queue may hold or ''; jobs, bytes of their records and the largest; number of events;
---   '1' if ids may be taken; number of forms and bodies of the log, these; number of requests, per request its id and what is
---   remembered; number of lines; per line its name, the negative of its priority, its
---   number of jobs; then per job id and record, in the order of the lines.
+--   '1' if ids may be taken; number of forms and bodies of the log, these; number of requests, per request
+--   its id and what is remembered; number of lines; per line its name, the negative of its priority,
+--   its number of jobs; then per job id and record, in the order of the lines.
 -- Reply: 1 if the queue is new, else 0; or 'any' if nothing was done.
 -- Touches: jobs, requests, ready lists, ledger, events.
 local raw, is_new = redis.call('GET', KEYS[10]), 0
