@@ -97,11 +97,16 @@ impl Line {
         is_due
     }
 
-    /// Lets one of those who are parked look, for each wish that found nothing.
-    pub(super) fn prove(&mut self) {
-        // What was told since may be too young to rely on.
-        self.proven = self.doubted.take().filter(|told| *told == self.told);
-        self.dry.clear();
+    /// Lets one of those who are parked look, for each wish that found nothing. False when the queue
+    /// was told of since that was planned: then whatever was missed before was met, and what was told
+    /// may be too young to rely on.
+    pub(super) fn prove(&mut self) -> bool {
+        let is_due = self.doubted.take() == Some(self.told);
+        if is_due {
+            self.proven = Some(self.told);
+            self.dry.clear();
+        }
+        is_due
     }
 
     /// What was told so far, for a claim that starts now and wants so many jobs.

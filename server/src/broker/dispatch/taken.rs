@@ -14,8 +14,8 @@ use crate::store::{self, Claimed, Gate};
 /// unless the store tells that it is back.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// A queue that was found empty is looked into once more when so much time has passed: longer than
-/// calls that were under way then.
+/// A queue that was found empty is looked into once more when nothing was told of it for so long: longer
+/// than calls that were under way then.
 pub(in crate::broker) const DOUBT: Duration = Duration::from_secs(2);
 
 impl Dispatching {
@@ -86,7 +86,7 @@ impl Dispatching {
     /// Stores tell when an empty list of ready jobs is not empty any more, and only then: had that
     /// word been missed, nobody would look again. So one look more is made, and then no other until
     /// the queue is told ready.
-    fn prove_later(&mut self, queue: &QueueName) {
+    pub(super) fn prove_later(&mut self, queue: &QueueName) {
         if self.lines.get_mut(queue).is_some_and(Line::plan_proof) {
             self.timers.set(Timer::Prove(queue.clone()), self.clock.now().after(DOUBT));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::arrivals::{Invitation, Riders};
+use super::line::Line;
 use super::timers::Timer;
 use super::waiter::Phase;
 use super::{Dispatching, Done};
@@ -104,9 +105,10 @@ impl Dispatching {
                     }
                 }
                 Timer::Prove(queue) => {
-                    if let Some(line) = self.lines.get_mut(&queue) {
-                        line.prove();
+                    if self.lines.get_mut(&queue).is_some_and(Line::prove) {
                         self.pump(&queue);
+                    } else {
+                        self.prove_later(&queue);
                     }
                 }
                 Timer::Linger(ticket) => self.hurry(ticket),
