@@ -3,9 +3,11 @@ package lessor_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -21,13 +23,18 @@ func TestAWorkerGoesOnWithItsNewToken(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "tokens.toml")
 			var token atomic.Value
-			allow := func(only string) {
-				token.Store(only)
+			allow := func(tokens ...string) {
+				digests := make([]string, len(tokens))
+				for i, token := range tokens {
+					digests[i] = fmt.Sprintf("\"sha256:%x\"", sha256.Sum256([]byte(token)))
+				}
 				must(t, os.WriteFile(file, fmt.Appendf(nil,
 					"[[identity]]\nname = \"test\"\nroles = [\"producer\", \"worker\", \"viewer\"]\n"+
-						"queues = [\"*\"]\ntokens = [\"sha256:%x\"]\n", sha256.Sum256([]byte(only))), 0o600))
+						"queues = [\"*\"]\ntokens = [%s]\n", strings.Join(digests, ", ")), 0o600))
 			}
-			allow("old")
+			token.Store("old")
+			// The broker knows the new one before anybody uses it.
+			allow("old", "new")
 			broker := brokertest.Start(t, "--auth-tokens", file)
 			client := newClient(t, lessor.ClientOptions{
 				Address:     broker.URL(),
@@ -38,10 +45,12 @@ func TestAWorkerGoesOnWithItsNewToken(t *testing.T) {
 			byFirstAttempt(t, client, enqueue(t, client, lessor.NewJob{Queue: queue}).Name)
 			eventually(t, "connected", worker.IsConnected)
 
+			token.Store("new")
 			allow("new")
+			stranger := newClient(t, lessor.ClientOptions{Address: broker.URL(), Token: "old"})
 			eventually(t, "the old token is gone", func() bool {
-				_, err := client.Enqueue(deadline(t), lessor.NewJob{Queue: "other"})
-				return err == nil
+				_, err := stranger.Enqueue(deadline(t), lessor.NewJob{Queue: "other"})
+				return errors.Is(err, lessor.ErrUnauthenticated)
 			})
 			byFirstAttempt(t, client, enqueue(t, client, lessor.NewJob{Queue: queue}).Name)
 		})
