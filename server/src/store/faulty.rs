@@ -36,7 +36,7 @@ pub enum HandOver {
     /// When it can.
     #[default]
     Passed,
-    /// It declines: nobody is asked in vain who could not know that.
+    /// It says that it may, and declines.
     Declined,
     /// Never: it says so before.
     Refused,

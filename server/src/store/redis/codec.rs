@@ -34,9 +34,9 @@
 //!
 //! Numbers are big endian. A lease is: secret (8), begun at (8), visibility timeout in ms if the
 //! worker chose one (4), latest end that a cancellation set (8, 0: none), `1` if the job has details,
-//! nothing (32), size of the record (4), worker. The nothing makes it longer than the values of the packed hashes of Redis, in
-//! which each look at a lease would read all others. An id that the broker made is 1 and its 16
-//! bytes; another one is its text.
+//! nothing (32), size of the record (4), worker. The nothing makes it longer than the values of the
+//! packed hashes of Redis, in which each look at a lease would read all others. An id that the broker
+//! made is 1 and its 16 bytes; another one is its text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,6 @@ use crate::job::{
 use crate::store::record::{self, Unreadable};
 use crate::store::{Claim, Error, Result};
 
-/// Width of the head.
 /// Bytes of a record before the type.
 const HEAD: usize = 17;
 /// The first byte of a record that has nothing special.

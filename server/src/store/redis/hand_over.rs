@@ -12,16 +12,15 @@ pub(super) fn is_uniform(groups: &[Group]) -> bool {
     let inserts = || groups.iter().flat_map(|group| &group.inserts);
     let Some(first) = inserts().next() else { return false };
     let shape = |insert: &Insert| {
-        let spec = &insert.job.spec;
-        (spec.priority, insert.job.name.id.bits().is_some(), codec::has_timeouts(spec))
+        let id = &insert.job.name.id;
+        (insert.job.spec.priority, id.as_str().len(), id.bits().is_some())
     };
     let is_alike = |insert: &Insert| {
-        let ids = [&first.job.name.id, &insert.job.name.id].map(|id| id.as_str().len());
         shape(insert) == shape(first)
-            && ids[0] == ids[1]
             && insert.job.spec.job_type == first.job.spec.job_type
+            && !codec::has_timeouts(&insert.job.spec)
     };
-    !codec::has_timeouts(&first.job.spec) && inserts().all(is_alike) && is_plain(groups)
+    inserts().all(is_alike) && is_plain(groups)
 }
 
 impl RedisStore {

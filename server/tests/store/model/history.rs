@@ -1,6 +1,7 @@
 //! One random history of one queue, on a store that may fail and on the model side by side.
 
 mod check;
+mod claim;
 mod hand_over;
 mod operate;
 
@@ -8,13 +9,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use self::check::same_claimed;
 use super::SEED;
 use super::memory::{Forgotten, Memory};
 use crate::clock::Timestamp;
 use crate::fixture::{
-    Queue, at, claim, extension, failure, given_back, id_of, next_secret, payload, request,
-    request_id, roomy, seconds, worker,
+    Queue, at, extension, failure, given_back, id_of, next_secret, payload, request, roomy, seconds,
 };
 use crate::job::transition::{self, Disposition, Verb, Verdict};
 use crate::job::{
@@ -22,7 +21,7 @@ use crate::job::{
     Retention, RetryPolicy, Spec, State, Transition,
 };
 use crate::store::faulty::{Fault, Faulty};
-use crate::store::{Claim, Commit, Error, Extension, Group, Guarded, Insert, Result, Room, Store};
+use crate::store::{Commit, Error, Extension, Group, Guarded, Insert, Result, Room, Store};
 
 /// More than any queue of a history holds.
 const ALL: usize = 10_000;
@@ -260,48 +259,6 @@ impl History {
             dedup: self.one_in(3).then_some(dedup),
             retention,
             ..Spec::default()
-        }
-    }
-
-    async fn claim(&mut self) {
-        let claims = self.wishes();
-        self.claim_for(claims).await;
-    }
-
-    fn wishes(&mut self) -> Vec<Claim> {
-        (0..self.random.usize(1..3)).map(|_| self.wish()).collect()
-    }
-
-    async fn claim_for(&mut self, mut claims: Vec<Claim>) {
-        loop {
-            let result = self.store.claim(&self.queue.name, claims.clone(), self.now).await;
-            let reply = self.reply(|| format!("{claims:?}"), result);
-            if !matches!(reply, Reply::Undone) {
-                let wanted = self.memory.claim(&claims, self.now);
-                self.leases.extend(wanted.jobs.iter().flatten().cloned());
-                if let Reply::Answered(served) = reply {
-                    same_claimed(&served, &wanted);
-                    return;
-                }
-            }
-            for claim in &mut claims {
-                claim.secret = next_secret();
-            }
-        }
-    }
-
-    fn wish(&mut self) -> Claim {
-        Claim {
-            worker: worker(&format!("worker {}", self.random.u32(..3))),
-            max_bytes: if self.one_in(6) { 1 } else { usize::MAX },
-            lease_duration: self.one_in(3).then(|| self.span(60_000)),
-            request: self.one_in(2).then(|| request_id(u128::from(self.random.u32(..6)))),
-            types: match self.random.u32(..4) {
-                0 => vec!["x".to_owned()],
-                1 => vec!["y".to_owned(), String::new()],
-                _ => Vec::new(),
-            },
-            ..claim(self.random.usize(..5))
         }
     }
 
