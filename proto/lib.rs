@@ -3,6 +3,8 @@
 //! [`v1`] holds every message, the client stubs (feature `client`) and the service traits
 //! (feature `server`). [`DESCRIPTOR_SET`] is what reflection serves.
 
+pub mod codec;
+
 /// The encoded descriptor set of the protocol, comments included.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

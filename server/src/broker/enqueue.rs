@@ -9,7 +9,7 @@ use super::{Broker, Error, Result};
 use crate::clock::Timestamp;
 use crate::job::fnv::Fnv;
 use crate::job::queue::Open;
-use crate::job::{Job, JobId, JobName, QueueName, QueueSettings, Spec};
+use crate::job::{Job, JobId, JobIds, JobName, QueueName, QueueSettings, RequestId, Spec};
 use crate::store::{Group, Insert, Inserted, Request};
 
 /// A job that a producer asks for.
@@ -102,9 +102,9 @@ impl NewJob {
     }
 
     /// The job with this number of a request, whose id follows from it if it was not chosen.
-    fn of(mut self, request: Option<Request>, number: u32) -> Self {
-        if let Some(request) = request {
-            self.id.get_or_insert_with(|| JobId::of_request(&request.id, number));
+    fn of(mut self, request: Option<JobIds>, number: u32) -> Self {
+        if let Some(ids) = request {
+            self.id.get_or_insert_with(|| ids.at(number));
         }
         self
     }
@@ -141,6 +141,14 @@ struct Part {
     jobs: Vec<NewJob>,
 }
 
+/// The ids of so many jobs that come together: those of their request, or others that follow each other.
+fn ids_for(count: usize, request: Option<Request>) -> Option<JobIds> {
+    match request {
+        Some(request) => Some(JobIds::of(&request.id)),
+        None => (count > 1).then(|| JobIds::of(&RequestId::generate())),
+    }
+}
+
 impl Broker {
     /// Enqueues one job.
     pub async fn enqueue(&self, new: NewJob) -> Result<Enqueued> {
@@ -164,7 +172,8 @@ impl Broker {
         if validate_only {
             return self.rehearse(&queue, jobs).await;
         }
-        let jobs = jobs.into_iter().zip(0..).map(|(job, index)| job.of(request, index));
+        let ids = ids_for(jobs.len(), request);
+        let jobs = jobs.into_iter().zip(0..).map(|(job, index)| job.of(ids, index));
         self.insert(queue, jobs, true, request).await
     }
 
@@ -178,6 +187,7 @@ impl Broker {
         let mut answers = vec![Err(Error::Withheld); jobs.len()];
         let mut by_queue: HashMap<QueueName, Part> = HashMap::new();
         let mut rehearsed = Vec::new();
+        let ids = ids_for(jobs.len(), request);
         for (place, (number, job)) in jobs.into_iter().enumerate() {
             if job.validate_only {
                 rehearsed.push((place, job));
@@ -189,7 +199,7 @@ impl Broker {
             if let Some(part) = by_queue.get_mut(&job.queue) {
                 part.places.push(place);
                 part.numbers.write(&number.to_be_bytes());
-                part.jobs.push(job.of(request, number));
+                part.jobs.push(job.of(ids, number));
             }
         }
         let calls = by_queue.into_iter().map(|(queue, part)| async move {

@@ -20,7 +20,7 @@ impl Job {
         if self.state == State::Leased {
             self.hash_heartbeat(&mut hash);
         }
-        format!("{:016x}", hash.finish())
+        hex(hash.finish())
     }
 
     fn hash_heartbeat(&self, hash: &mut Fnv) {
@@ -40,8 +40,20 @@ impl Job {
 impl QueueSettings {
     /// Changes with every change of the settings.
     pub fn etag(&self) -> String {
-        format!("{:016x}", self.revision)
+        hex(self.revision)
     }
+}
+
+/// All 16 digits. Every answer with a job has one, so it is made without the formatter.
+fn hex(number: u64) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(16);
+    for byte in number.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -50,6 +62,13 @@ mod tests {
 
     use super::*;
     use crate::job::{Cancel, JobName, Lease, LeaseSecret, Payload, Progress, Spec, WorkerId};
+
+    #[test]
+    fn an_etag_has_all_its_digits() {
+        let settings =
+            QueueSettings { revision: 0x0abc_0000_0000_0012, ..QueueSettings::default() };
+        assert_eq!(settings.etag(), "0abc000000000012");
+    }
 
     fn leased() -> Job {
         let name = JobName::parse("queues/mail/jobs/j1").unwrap();

@@ -91,15 +91,6 @@ impl JobId {
         Self::of_bits(Uuid::now_v7().as_u128())
     }
 
-    /// The id of the job at `index` among those that a request asks for: the same each time. It
-    /// begins as the request does, so that requests with UUIDs of version 7 make ids that sort by
-    /// creation, too.
-    pub fn of_request(request: &RequestId, index: u32) -> Self {
-        const TIME: u128 = u128::MAX << 80;
-        let own = Uuid::new_v5(&request.0, &index.to_be_bytes()).as_u128();
-        Self::of_bits((request.0.as_u128() & TIME) | (own & !TIME))
-    }
-
     /// The id that stands for these bits.
     pub fn of_bits(mut bits: u128) -> Self {
         let mut text = [b'0'; 26];
@@ -160,7 +151,8 @@ impl JobName {
 
 impl fmt::Display for JobName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "queues/{}/jobs/{}", self.queue, self.id)
+        let parts = ["queues/", self.queue.as_str(), "/jobs/", self.id.as_str()];
+        parts.into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 
@@ -229,6 +221,11 @@ impl RequestId {
         Uuid::try_parse(text).map(Self).map_err(|_| ParseError("must be a UUID"))
     }
 
+    /// A fresh one: a UUID of version 7 (RFC 9562: time first).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
     /// The request that one tick of a schedule makes: the same on every broker, and another one for
     /// a schedule of the same name that is made later.
     pub fn of_tick(schedule: &ScheduleId, created: Timestamp, tick: Timestamp) -> Self {
@@ -262,6 +259,28 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.as_simple())
+    }
+}
+
+/// The ids of the jobs that one request asks for: the same each time. They begin as the request does, so
+/// that requests with UUIDs of version 7 make ids that sort by creation, and follow each other in the
+/// order of the jobs.
+#[derive(Clone, Copy, Debug)]
+pub struct JobIds(u128);
+
+impl JobIds {
+    /// The ids of the jobs of this request.
+    pub fn of(request: &RequestId) -> Self {
+        const TIME: u128 = u128::MAX << 80;
+        // Room for the numbers of the jobs.
+        const NUMBERS: u128 = 0xfff;
+        let own = Uuid::new_v5(&request.0, b"jobs").as_u128();
+        Self((request.0.as_u128() & TIME) | (own & !TIME & !NUMBERS))
+    }
+
+    /// The id of the job with this number, counted from 0.
+    pub fn at(&self, number: u32) -> JobId {
+        JobId::of_bits(self.0.wrapping_add(number.into()))
     }
 }
 

@@ -24,7 +24,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use event::{Event, EventKind};
-pub use id::{DedupKey, JobId, JobName, LeaseSecret, LeaseToken, QueueName, RequestId, WorkerId};
+pub use id::{
+    DedupKey, JobId, JobIds, JobName, LeaseSecret, LeaseToken, QueueName, RequestId, WorkerId,
+};
 pub use push::Push;
 pub use queue::{Open, QueueSettings};
 pub use retention::{Keep, Retention};

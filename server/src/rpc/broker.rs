@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lessor_proto::codec::Written;
 use lessor_proto::v1;
-use lessor_proto::v1::batch_enqueue_response::Result as EnqueueResult;
 use lessor_proto::v1::batch_settle_response::Result as SettleResult;
 use lessor_proto::v1::batch_settle_response::result::Response as SettleAnswer;
 use lessor_proto::v1::job_broker_server::JobBroker;
@@ -17,13 +17,14 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::auth::{Access, Gate};
 use super::convert::cancel::{cancel, wait};
-use super::convert::enqueue::{Batch, BatchJobs, TraceContext, batch, new_job, response};
+use super::convert::enqueue::{Batch, BatchJobs, TraceContext, batch, new_job};
 use super::convert::field::Violations;
 use super::convert::lease::{REPLY_LIMIT, deadline, lease, patience};
 use super::convert::settle;
 use super::convert::time::{proto_moment, proto_span};
 use super::convert::trace::trace_context;
-use super::convert::{admin, job};
+use super::convert::written::{batch_enqueued, with_jobs};
+use super::convert::{admin, job, written};
 use super::events::{EventStream, Events};
 use super::handover::Handover;
 use super::status::Fault;
@@ -83,17 +84,14 @@ impl Calls {
         &self,
         batch: Batch,
         access: &Access,
-    ) -> Result<Vec<EnqueueResult>, Fault> {
+    ) -> Result<Vec<Result<Enqueued, Fault>>, Fault> {
         let Batch { jobs, request } = batch;
         match jobs {
             BatchJobs::Whole(mut jobs) => {
                 jobs.iter_mut().try_for_each(|job| access.enqueue(job))?;
                 let results = self.broker.enqueue_all(jobs, request).await?;
                 refusal(&results)?;
-                Ok(results
-                    .into_iter()
-                    .map(|result| enqueue_result(result.map_err(Fault::from), access))
-                    .collect())
+                Ok(results.into_iter().map(|result| result.map_err(Fault::from)).collect())
             }
             BatchJobs::Partial(items) => {
                 let mut refused = Vec::with_capacity(items.len());
@@ -116,7 +114,7 @@ impl Calls {
                     Some(fault) => Some(Err(fault)),
                     None => made.next().map(|result| result.map_err(Fault::from)),
                 });
-                Ok(results.map(|result| enqueue_result(result, access)).collect())
+                Ok(results.collect())
             }
         }
     }
@@ -128,15 +126,16 @@ impl Calls {
         leased: Leased,
         max_bytes: usize,
         waited: bool,
-    ) -> Response<v1::LeaseResponse> {
+    ) -> Response<Written<v1::LeaseResponse>> {
         let empty = leased.empty;
         let mut handover = Handover::new(self.broker.clone(), leased.jobs);
         let now = self.broker.clock().now();
         let mut size = 0;
         let mut jobs = Vec::with_capacity(handover.jobs().len());
-        for leased in handover.jobs().iter().filter_map(|job| job::leased_job(job, now)) {
+        for (job, token) in handover.jobs().iter().filter_map(|job| Some((job, job.token()?))) {
+            let leased = with_jobs(|jobs| jobs.leased(job, &token, now));
             // Tag and length of the entry come on top.
-            size += leased.encoded_len() + 8;
+            size += leased.len() + 8;
             if size > max_bytes && !jobs.is_empty() {
                 break;
             }
@@ -154,12 +153,13 @@ impl Calls {
             }
             Empty::Draining => (EmptyReason::Draining, Some(ASK_AGAIN)),
         };
-        let mut reply = Response::new(v1::LeaseResponse {
-            jobs,
+        let rest = v1::LeaseResponse {
+            jobs: Vec::new(),
             empty_reason: reason.into(),
             retry_after: pause.map(proto_span),
             server_time: Some(proto_moment(now)),
-        });
+        };
+        let mut reply = Response::new(Written::new(written::leased(&jobs, &rest)));
         handover.attach(&mut reply);
         reply
     }
@@ -182,23 +182,10 @@ fn refusal<T>(results: &[Result<T, Error>]) -> Result<(), Fault> {
     }
 }
 
-fn enqueue_result(result: Result<Enqueued, Fault>, access: &Access) -> EnqueueResult {
-    match result {
-        Ok(enqueued) => EnqueueResult { response: Some(told(&enqueued, access)), status: None },
-        Err(fault) => EnqueueResult { response: None, status: Some(fault.into()) },
-    }
-}
-
-/// The answer to an enqueue. Of another's job, met by its dedup key, not more is told than that it
-/// is there.
-fn told(enqueued: &Enqueued, access: &Access) -> v1::EnqueueResponse {
-    let mut response = response(enqueued);
-    if access.shows_as(Call::GetJob, &enqueued.job).is_err()
-        && let Some(job) = &mut response.job
-    {
-        job::reduce(job);
-    }
-    response
+/// True for an answer to an enqueue that meets another's job by its dedup key, of which not more is
+/// told than that it is there.
+fn is_anothers(enqueued: &Enqueued, access: &Access) -> bool {
+    access.shows_as(Call::GetJob, &enqueued.job).is_err()
 }
 
 fn settled_job(result: &mut SettleResult) -> Option<&mut v1::Job> {
@@ -221,7 +208,10 @@ fn trace_of<T>(request: &Request<T>) -> TraceContext {
 
 #[async_trait]
 impl JobBroker for Calls {
-    async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answer<v1::EnqueueResponse> {
+    async fn enqueue(
+        &self,
+        request: Request<v1::EnqueueRequest>,
+    ) -> Answer<Written<v1::EnqueueResponse>> {
         let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
@@ -229,24 +219,24 @@ impl JobBroker for Calls {
         access.enqueue(&mut job)?;
         let enqueued = self.broker.enqueue(job).await.map_err(Fault::from)?;
         traces::about("enqueue", &enqueued.job.name);
-        Ok(Response::new(told(&enqueued, &access)))
+        let is_short = is_anothers(&enqueued, &access);
+        Ok(Response::new(Written::new(with_jobs(|jobs| jobs.enqueued(&enqueued, is_short)))))
     }
 
     async fn batch_enqueue(
         &self,
         request: Request<v1::BatchEnqueueRequest>,
-    ) -> Answer<v1::BatchEnqueueResponse> {
+    ) -> Answer<Written<v1::BatchEnqueueResponse>> {
         let access = self.gate.access(&request)?;
         let trace = trace_of(&request);
         let now = self.broker.clock().now();
         let batch = batch(request.into_inner(), &trace, now).map_err(Fault::from)?;
         let results = self.enqueue_batch(batch, &access).await?;
-        let mut reply = v1::BatchEnqueueResponse { results };
-        if reply.encoded_len() > REPLY_LIMIT {
-            let responses = reply.results.iter_mut().filter_map(|it| it.response.as_mut());
-            responses.filter_map(|it| it.job.as_deref_mut()).for_each(job::reduce);
+        let mut reply = batch_enqueued(&results, |enqueued| is_anothers(enqueued, &access));
+        if reply.len() > REPLY_LIMIT {
+            reply = batch_enqueued(&results, |_| true);
         }
-        Ok(Response::new(reply))
+        Ok(Response::new(Written::new(reply)))
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::Job> {
@@ -281,7 +271,10 @@ impl JobBroker for Calls {
         Ok(Response::new(job::proto_job(&job, v1::JobView::Basic)))
     }
 
-    async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Answer<Written<v1::LeaseResponse>> {
         let access = self.gate.access(&request)?;
         let deadline = deadline_of(&request);
         let mut lease = lease(request.get_ref()).map_err(Fault::from)?;

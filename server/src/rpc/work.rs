@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
+use lessor_proto::codec::Written;
 use lessor_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
@@ -117,7 +118,7 @@ pub(super) struct WorkStream {
 }
 
 impl Stream for WorkStream {
-    type Item = Result<v1::WorkResponse, Status>;
+    type Item = Result<Written<v1::WorkResponse>, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let reply = ready!(Pin::new(&mut self.outlet).poll_next(context));

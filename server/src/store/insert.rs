@@ -30,7 +30,7 @@ pub struct Group {
     /// The request that asks for all of them, if it may come twice. The store remembers in one
     /// record which of the jobs it made; if it made none, it may forget the request. A repetition
     /// makes those that were not, and answers the others [`Inserted::Replayed`]; so their ids must
-    /// follow from the request ([`JobId::of_request`]).
+    /// follow from the request ([`JobIds`](crate::job::JobIds)).
     pub request: Option<Request>,
 }
 

@@ -5,7 +5,7 @@ use crate::fixture::{
     Queue, UNTIL_FINISHED, acked, at, deduplicated, id_of, ids, kept, meeting, one, request,
     request_id, scheduled, seconds, spec,
 };
-use crate::job::{JobId, OnDuplicate, Spec, State};
+use crate::job::{JobId, JobIds, OnDuplicate, Spec, State};
 use crate::store::{Counts, Group, Insert, Inserted, REQUEST_MEMORY, Request, Room};
 
 every_store!(
@@ -223,7 +223,7 @@ fn strict(inserts: Vec<Insert>) -> Group {
 
 /// The id of the job at `index` of that request.
 fn made_by(number: u128, index: u32) -> JobId {
-    JobId::of_request(&request_id(number), index)
+    JobIds::of(&request_id(number)).at(index)
 }
 
 /// The answers to the repetition of a request that made these jobs.

@@ -11,8 +11,8 @@ use prost::Message;
 use super::field::Violations;
 use super::payload::PAYLOAD_LIMIT;
 use super::time::{FARTHEST, moment, span, span_opt};
-use super::{LEASE_DURATION, digest, job, payload, policy, text};
-use crate::broker::enqueue::{Enqueued, Expiry, NewJob, Outcome, Start};
+use super::{LEASE_DURATION, digest, payload, policy, text};
+use crate::broker::enqueue::{Expiry, NewJob, Outcome, Start};
 use crate::clock::Timestamp;
 use crate::job::queue::Open;
 use crate::job::{JobId, QueueName, RequestId, Retention, RetryPolicy, Spec};
@@ -311,17 +311,12 @@ pub(super) fn repeated_ids(requests: &[v1::EnqueueRequest]) -> Vec<(usize, &'sta
     repeated
 }
 
-/// Writes what became of a request.
-pub(in crate::rpc) fn response(enqueued: &Enqueued) -> v1::EnqueueResponse {
-    let outcome = match enqueued.outcome {
+/// What became of a request, as the protocol names it.
+pub(super) fn proto_outcome(outcome: Outcome) -> ProtoOutcome {
+    match outcome {
         Outcome::Created => ProtoOutcome::Created,
         Outcome::Deduplicated => ProtoOutcome::Deduplicated,
         Outcome::Replaced => ProtoOutcome::Replaced,
         Outcome::Replayed => ProtoOutcome::Replayed,
-    };
-    v1::EnqueueResponse {
-        job: Some(Box::new(job::proto_job(&enqueued.job, v1::JobView::Basic))),
-        outcome: outcome.into(),
-        replicas_acked: 0,
     }
 }

@@ -8,9 +8,8 @@ use prost_types::Struct;
 use super::payload::proto_payload;
 use super::policy::{number, proto_dedup, proto_retention, proto_retry};
 use super::time::{proto_moment, proto_span};
-use crate::clock::Timestamp;
 use crate::job::{
-    Attempt, DEFAULT_LEASE_DURATION, Failure, HISTORY, Job, LeaseToken, Outcome, Progress, State,
+    Attempt, DEFAULT_LEASE_DURATION, Failure, HISTORY, Job, Outcome, Progress, State,
 };
 
 /// The state as the protocol names it.
@@ -41,23 +40,47 @@ pub(in crate::rpc) fn state_word(state: State) -> &'static str {
 
 /// Writes a job.
 pub(in crate::rpc) fn proto_job(job: &Job, view: v1::JobView) -> v1::Job {
+    let kind = of_kind(job);
+    v1::Job {
+        r#type: kind.r#type,
+        priority: kind.priority,
+        labels: kind.labels,
+        retry_policy: kind.retry_policy,
+        lease_duration: kind.lease_duration,
+        attempt_timeout: kind.attempt_timeout,
+        owner: kind.owner,
+        retention: kind.retention,
+        ..of_job(job, view)
+    }
+}
+
+/// Writes of a job what others of its kind have, too, and nothing else.
+pub(super) fn of_kind(job: &Job) -> v1::Job {
     let spec = &job.spec;
-    let mut proto = v1::Job {
+    v1::Job {
         r#type: spec.job_type.clone(),
         priority: spec.priority.into(),
         labels: spec.labels.clone().into_iter().collect(),
+        retry_policy: Some(proto_retry(&spec.retry)),
+        lease_duration: Some(proto_span(spec.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION))),
+        attempt_timeout: Some(proto_span(job.attempt_timeout())),
+        owner: spec.owner.clone(),
+        retention: Some(proto_retention(&spec.retention)),
+        ..v1::Job::default()
+    }
+}
+
+/// Writes of a job what is its own: all but [`of_kind`].
+pub(super) fn of_job(job: &Job, view: v1::JobView) -> v1::Job {
+    let spec = &job.spec;
+    let mut proto = v1::Job {
         create_time: Some(proto_moment(spec.created)),
         schedule_time: match job.state {
             State::Scheduled | State::Retrying => Some(proto_moment(job.at)),
             _ => spec.scheduled.map(proto_moment),
         },
-        retry_policy: Some(proto_retry(&spec.retry)),
-        lease_duration: Some(proto_span(spec.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION))),
-        attempt_timeout: Some(proto_span(job.attempt_timeout())),
-        owner: spec.owner.clone(),
         expire_time: spec.expires.map(proto_moment),
         dedup: spec.dedup.as_ref().map(proto_dedup),
-        retention: Some(proto_retention(&spec.retention)),
         progress: job.details.progress.as_ref().map(proto_progress),
         last_failure: job.details.last_failure.as_ref().map(proto_failure),
         trace_context: spec.trace_context.clone().into_iter().collect(),
@@ -169,29 +192,13 @@ pub(super) fn proto_progress(progress: &Progress) -> v1::Progress {
     }
 }
 
-/// Writes a job with its present lease; `None` when nobody holds it.
-pub(in crate::rpc) fn leased_job(job: &Job, now: Timestamp) -> Option<v1::LeasedJob> {
-    Some(leased_under(job, &job.token()?, now))
-}
-
-/// Writes a job with its present lease, of which `token` is the token.
-pub(in crate::rpc) fn leased_under(job: &Job, token: &LeaseToken, now: Timestamp) -> v1::LeasedJob {
-    let attempt_end = token.leased_at.after(token.attempt_timeout);
-    v1::LeasedJob {
-        job: Some(Box::new(proto_job(job, v1::JobView::Full))),
-        lease_token: token.to_string(),
-        lease_expire_time: Some(proto_moment(job.at)),
-        lease_remaining: Some(proto_span(job.at.since(now))),
-        attempt_remaining: Some(proto_span(attempt_end.since(now))),
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::job::{
         Counters, Details, JobId, JobName, Lease, LeaseSecret, Payload, QueueName, Spec, WorkerId,
     };
@@ -213,7 +220,7 @@ mod tests {
         }
     }
 
-    fn leased() -> Job {
+    pub(in crate::rpc) fn leased() -> Job {
         let name =
             JobName { queue: QueueName::parse("mail").unwrap(), id: JobId::parse("j1").unwrap() };
         let payload = Payload { data: Bytes::from_static(b"hi"), ..Payload::default() };
@@ -278,13 +285,5 @@ mod tests {
         let proto = proto_job(&retrying, v1::JobView::Full);
         assert_eq!(proto.schedule_time, Some(proto_moment(retrying.at)));
         assert_eq!((proto.lease_expire_time, proto.worker_id.as_str()), (None, ""));
-    }
-
-    #[test]
-    fn a_leased_job_tells_how_long_it_is_leased() {
-        let now = Timestamp::from_millis(2002);
-        let leased = leased_job(&leased(), now).unwrap();
-        assert_eq!(leased.lease_remaining, Some(proto_span(Duration::from_millis(29_999))));
-        assert!(LeaseToken::parse(&leased.lease_token).is_ok());
     }
 }

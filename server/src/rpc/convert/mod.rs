@@ -27,6 +27,7 @@ pub(super) mod trace;
 pub(super) mod watch;
 pub(super) mod work;
 pub(super) mod worker;
+pub(super) mod written;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lessor_proto::codec::Written;
 use lessor_proto::v1;
 use lessor_proto::v1::work_request::{self, Frame as ProtoFrame};
 use lessor_proto::v1::work_response::directive::Kind;
@@ -11,10 +12,11 @@ use lessor_proto::v1::work_response::{self, Frame as ProtoReply};
 use super::enqueue::{TraceContext, lease_duration};
 use super::field::Violations;
 use super::lease::{REPLY_LIMIT, bounded, order, patterns, profile, types};
+use super::settle;
 use super::time::proto_span;
-use super::{job, settle};
+use super::written::with_jobs;
 use crate::broker::settle::{Answer, Settle};
-use crate::broker::work::{Body, Delivery, Directive, Frame, Hello, Reply, Welcome};
+use crate::broker::work::{Body, Directive, Frame, Hello, Reply, Welcome};
 use crate::clock::Timestamp;
 use crate::job::{LeaseToken, WorkerId};
 use crate::rpc::status::Fault;
@@ -139,9 +141,9 @@ fn held(tokens: &[String], worker: Option<&WorkerId>) -> Result<Vec<LeaseToken>,
 }
 
 /// Writes what a worker is told.
-pub(in crate::rpc) fn response(reply: Reply<Fault>, now: Timestamp) -> v1::WorkResponse {
+pub(in crate::rpc) fn response(reply: Reply<Fault>, now: Timestamp) -> Written<v1::WorkResponse> {
     let (frame, request_seq) = match reply {
-        Reply::Delivery(delivered) => (delivery(&delivered, now), 0),
+        Reply::Delivery(delivery) => return with_jobs(|jobs| jobs.delivery(&delivery, now)),
         Reply::Settled(seq, answer) => (settlement(*answer), seq),
         Reply::Failed(seq, error) => (ProtoReply::Error(Fault::from(error).into()), seq),
         Reply::Wrong(seq, fault) => (ProtoReply::Error(fault.into()), seq),
@@ -152,12 +154,7 @@ pub(in crate::rpc) fn response(reply: Reply<Fault>, now: Timestamp) -> v1::WorkR
             (ProtoReply::Welcome(welcome(hello)), seq)
         }
     };
-    v1::WorkResponse { request_seq, frame: Some(frame) }
-}
-
-fn delivery(delivery: &Delivery, now: Timestamp) -> ProtoReply {
-    let leased = Some(job::leased_under(&delivery.job, &delivery.token, now));
-    ProtoReply::Delivery(work_response::Delivery { delivery_seq: delivery.number, leased })
+    Written::from(&v1::WorkResponse { request_seq, frame: Some(frame) })
 }
 
 fn settlement(answer: Answer) -> ProtoReply {

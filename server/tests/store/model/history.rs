@@ -17,7 +17,7 @@ use crate::fixture::{
 };
 use crate::job::transition::{self, Disposition, Verb, Verdict};
 use crate::job::{
-    Cancel, Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, Keep, OnDuplicate, Progress,
+    Cancel, Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, JobIds, Keep, OnDuplicate, Progress,
     Retention, RetryPolicy, Spec, State, Transition,
 };
 use crate::store::faulty::{Fault, Faulty};
@@ -191,7 +191,7 @@ impl History {
         // A store may forget what a request asked for that made nothing.
         request.digest = u64::from(self.memory.has_made(&request.id) && self.one_in(10));
         let items = (0..=number % 4).map(|index| {
-            let id = JobId::of_request(&request.id, index);
+            let id = JobIds::of(&request.id).at(index);
             let spec = self.spec();
             self.queue.chosen(id.as_str(), spec)
         });
