@@ -70,7 +70,8 @@ pub enum Signal {
     /// The queue has ready jobs and had none before, or none of some type that a claim asked for. The
     /// broker that inserts them may go untold: a claim that it begins behind its insert finds them.
     Ready(QueueName),
-    /// Something in the queue falls due at this time, earlier than all else in it.
+    /// Something in the queue falls due at this time, earlier than all else in it. The end of a lease may
+    /// go untold if a time before it was told, or answered by [`Store::next_due`], that has not passed.
     Due(QueueName, Timestamp),
     /// The queue's event log grew. Told while somebody follows, see [`Store::follow`].
     Logged(QueueName),
@@ -160,7 +161,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`EVENT_MEMORY`]. Answers how many jobs.
     async fn purge(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize>;
 
-    /// When the next thing in the queue falls due: a job's time, a lease's end, an expiry, a purge.
+    /// When the next thing in the queue falls due: a job's time, a lease's end, an expiry, a purge. Whoever
+    /// asks is to ask again then, or when a signal names an earlier time.
     async fn next_due(&self, queue: &QueueName) -> Result<Option<Timestamp>>;
 
     /// Reads a job with its details.

@@ -11,7 +11,7 @@ mod schedule;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 use crate::clock::{Timestamp, millis};
@@ -189,7 +189,7 @@ pub fn encode_spec(spec: &Spec) -> Vec<u8> {
 }
 
 /// Appends what [`encode_spec`] makes to `out`, without a copy of the payload in between.
-pub fn put_spec(spec: &Spec, out: &mut BytesMut) {
+pub fn put_spec(spec: &Spec, out: &mut Vec<u8>) {
     // A growing buffer takes all.
     let _fits = spec_record(spec).encode(out);
 }

@@ -42,6 +42,21 @@ every_store!(
         assert_eq!(ids(&queue.claim(9, at(0)).await), ["holder", "a", "f", "h"]);
     }
 
+    async fn a_job_that_meets_one_replaced_in_its_group_is_told_what_that_would_be(queue: Queue) {
+        let key = |when, rule| {
+            let spec = Spec { scheduled: when, ..keyed("key") };
+            meeting(spec, rule)
+        };
+        queue.add("holder", key(Some(at(500)), OnDuplicate::Keep)).await;
+        let items = vec![
+            queue.item("a", key(None, OnDuplicate::Replace)),
+            queue.item("b", key(None, OnDuplicate::Reject)),
+        ];
+        let wanted = [Inserted::Withheld, Inserted::Rejected(id_of("holder"), State::Ready)];
+        assert_eq!(queue.put(strict(items), 0).await, wanted);
+        assert_eq!(queue.state("holder").await, Some(State::Scheduled));
+    }
+
     async fn room_is_counted_for_each_job_of_a_loose_group(queue: Queue) {
         let room = Room { jobs: Some(3), bytes: None };
         queue.add("a", spec()).await;

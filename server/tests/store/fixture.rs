@@ -314,6 +314,12 @@ impl Signals {
         seen
     }
 
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
+        let next = tokio::time::timeout(PATIENCE, self.0.recv()).await;
+        next.unwrap().unwrap()
+    }
+
     /// The next signal about `queue`, if one comes in time.
     async fn next_of(&mut self, queue: &QueueName, patience: Duration) -> Option<Signal> {
         let search = async {

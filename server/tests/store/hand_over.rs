@@ -70,9 +70,10 @@ every_store!(
     async fn others_are_told_of_what_stays_ready_and_of_the_first_end(queue: Queue) {
         queue.begin().await;
         let mut signals = queue.signals().await;
-        queue.hand(&["a", "b"], vec![claim(1)]).await.unwrap();
+        let brief = Claim { lease_duration: Some(seconds(20)), ..claim(1) };
+        queue.hand(&["a", "b"], vec![brief]).await.unwrap();
         let earlier = signals.expect(Signal::Ready(queue.name.clone())).await;
-        let due = Signal::Due(queue.name.clone(), at(30));
+        let due = Signal::Due(queue.name.clone(), at(20));
         if !earlier.contains(&due) {
             signals.expect(due).await;
         }

@@ -1,11 +1,12 @@
 //! What [`Store::signals`](crate::store::Store::signals) promises.
 
+use crate::clock::Timestamp;
 use crate::fixture::{
     Queue, acked, at, claim, expired, extension, given_back, kept, nacked, scheduled, seconds,
     spec, typed,
 };
-use crate::job::Spec;
 use crate::job::transition::Disposition;
+use crate::job::{Job, Spec};
 use crate::store::{Claim, Signal};
 
 every_store!(
@@ -98,6 +99,59 @@ every_store!(
         signals.expect(due(10)).await;
     }
 
+    async fn an_end_behind_a_look_is_signalled_once_the_look_is_over(queue: Queue) {
+        let mut signals = queue.signals().await;
+        let due = |second| Signal::Due(queue.name.clone(), at(second));
+        let lasting = |second| Spec { lease_duration: Some(seconds(second)), ..spec() };
+        let first = queue.add_leased("a", lasting(100)).await;
+        signals.expect(due(100)).await;
+        queue.apply(acked(&first, at(0)), at(0)).await;
+        // Whoever heard of 100 looks then, and finds this one.
+        let second = queue.add_leased("b", lasting(200)).await;
+        assert_eq!(queue.next_due().await, Some(at(200)));
+        queue.apply(acked(&second, at(0)), at(0)).await;
+        queue.add_leased("c", lasting(150)).await;
+        signals.expect(due(150)).await;
+    }
+
+    async fn who_looks_when_signals_say_misses_no_end_of_a_lease(queue: Queue) {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut signals = queue.signals().await;
+        let (mut now, mut held, mut look) = (0, Vec::<Job>::new(), queue.next_due().await);
+        for round in 0..80 {
+            match random.u8(..5) {
+                0..2 => {
+                    let lasting = seconds(random.u64(5..300));
+                    queue.add(&format!("{round}"), spec()).await;
+                    let claim = Claim { lease_duration: Some(lasting), ..claim(1) };
+                    held.extend(queue.serve(claim, at(now)).await);
+                }
+                2 if !held.is_empty() => {
+                    let job = held.swap_remove(random.usize(..held.len()));
+                    queue.apply(acked(&job, at(now)), at(now)).await;
+                }
+                3 => look = queue.next_due().await,
+                _ => now += random.u64(..40),
+            }
+            // A broker looks when it is time, and may do so before.
+            while look.is_some_and(|look| look <= at(now)) {
+                for job in held.extract_if(.., |job| job.at <= at(now)) {
+                    queue.apply(expired(&job, at(now)), at(now)).await;
+                }
+                queue.promote(at(now)).await;
+                look = queue.next_due().await;
+            }
+            let heard = queue.catch_up(&mut signals).await;
+            let mut ends =
+                heard.iter().filter_map(|signal| queue.due_in(signal)).collect::<Vec<_>>();
+            while held.iter().any(|job| ends.iter().chain(&look).all(|known| *known > job.at)) {
+                // Nodes of a cluster tell in no order; what never comes fails the test.
+                ends.extend(queue.due_in(&signals.next().await));
+            }
+            look = ends.into_iter().chain(look).min();
+        }
+    }
+
     async fn what_changes_nothing_for_who_waits_is_not_signalled(queue: Queue) {
         let mut signals = queue.signals().await;
         queue.add("a", spec()).await;
@@ -131,3 +185,13 @@ every_store!(
         signals.expect(Signal::CalledOff(name)).await;
     }
 );
+
+impl Queue {
+    /// When something in this queue falls due, if the signal tells that.
+    fn due_in(&self, signal: &Signal) -> Option<Timestamp> {
+        match signal {
+            Signal::Due(about, at) if *about == self.name => Some(*at),
+            _ => None,
+        }
+    }
+}

@@ -1,7 +1,5 @@
 //! What a script is told of one job or transition: positional, in the order that its header names.
 
-use bytes::Bytes;
-
 use super::codec;
 use super::scripts::Call;
 use crate::clock::millis;
@@ -118,11 +116,11 @@ fn keep(transition: &Transition) -> String {
 }
 
 /// The record with the spec that the transition brings; empty when it brings none.
-fn changed_record(transition: &Transition) -> Bytes {
+fn changed_record(transition: &Transition) -> Vec<u8> {
     match (&transition.spec, transition.guard) {
         (Some(spec), Guard::Standing(version)) => {
             codec::changed_record(spec, version.revision.saturating_add(1))
         }
-        _ => Bytes::new(),
+        _ => Vec::new(),
     }
 }

@@ -55,7 +55,7 @@ use crate::store::{Claim, Error, Result};
 /// Bytes of a record before the type.
 const HEAD: usize = 17;
 /// The first byte of a record that has nothing special.
-const PLAIN: u8 = 64;
+pub(super) const PLAIN: u8 = 64;
 /// Bytes of a course without an attempt.
 const COURSE: usize = 38;
 /// Bytes of a lease before the size of the record.
@@ -64,14 +64,31 @@ pub(super) const LEASE: usize = 61;
 const HOLDER: usize = LEASE + 4;
 
 /// An id as scripts have it.
-pub(super) fn id_bytes(id: &JobId) -> Bytes {
+pub(super) enum IdBytes<'i> {
+    /// One that a broker made.
+    Made([u8; 17]),
+    /// One that somebody chose.
+    Chosen(&'i str),
+}
+
+impl AsRef<[u8]> for IdBytes<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Made(bytes) => bytes,
+            Self::Chosen(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// The bytes of this id.
+pub(super) fn id_bytes(id: &JobId) -> IdBytes<'_> {
     match id.bits() {
         Some(bits) => {
             let mut bytes = [1; 17];
             bytes[1..].copy_from_slice(&bits.to_be_bytes());
-            Bytes::copy_from_slice(&bytes)
+            IdBytes::Made(bytes)
         }
-        None => Bytes::copy_from_slice(id.as_str().as_bytes()),
+        None => IdBytes::Chosen(id.as_str()),
     }
 }
 
@@ -106,20 +123,20 @@ impl Changing {
 }
 
 /// The record of a new job.
-pub(super) fn new_record(job: &Job) -> Bytes {
+pub(super) fn new_record(job: &Job) -> Vec<u8> {
     record_of(&job.spec, job.revision, job.state, job.at)
 }
 
 /// The record of a job with another spec; where it stands says its course.
-pub(super) fn changed_record(spec: &Spec, revision: u32) -> Bytes {
+pub(super) fn changed_record(spec: &Spec, revision: u32) -> Vec<u8> {
     record_of(spec, revision, State::Ready, spec.created)
 }
 
-fn record_of(spec: &Spec, revision: u32, state: State, at: Timestamp) -> Bytes {
+fn record_of(spec: &Spec, revision: u32, state: State, at: Timestamp) -> Vec<u8> {
     let extras = extras(spec);
     let payload = spec.payload.as_ref().map_or(0, |payload| payload.data.len());
     let usual = HEAD + spec.job_type.len() + extras.len() + 64;
-    let mut out = BytesMut::with_capacity(usual + payload);
+    let mut out = Vec::with_capacity(usual + payload);
     let until_started = |dedup: &Dedup| matches!(dedup.scope, DedupScope::UntilStarted { .. });
     out.put_u8(
         PLAIN
@@ -137,7 +154,7 @@ fn record_of(spec: &Spec, revision: u32, state: State, at: Timestamp) -> Bytes {
     out.put_slice(spec.job_type.as_bytes());
     out.put_slice(&extras);
     record::put_spec(spec, &mut out);
-    out.freeze()
+    out
 }
 
 pub(super) fn has_timeouts(spec: &Spec) -> bool {

@@ -2,10 +2,12 @@
 //! script for any kind of job does the work.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 
 use bytes::Bytes;
 use redis::Value;
 
+use super::pages::{self, Records};
 use super::scripts::{Call, Ran, is_declined};
 use super::{CLAIM_SLACK, RedisStore, codec, log, reply};
 use crate::clock::{Timestamp, millis};
@@ -26,17 +28,26 @@ struct Line<'a> {
 
 /// True for what insert.lua can do.
 pub(super) fn is_plain(groups: &[Group]) -> bool {
+    let inserts = || groups.iter().flat_map(|group| &group.inserts);
     // Of one id that stands twice, the second is taken; of one request, it repeats the first.
-    let (mut chosen, mut asked) = (HashSet::new(), HashSet::new());
-    let mut inserts = groups.iter().flat_map(|group| &group.inserts).peekable();
-    inserts.peek().is_some()
-        && groups.iter().all(|group| group.request.is_none_or(|request| asked.insert(request.id)))
-        && inserts.all(|insert| {
-            (!insert.chosen_id || chosen.insert(&insert.job.name.id))
-                && insert.request.is_none_or(|request| asked.insert(request.id))
-                && insert.job.state == State::Ready
-                && !codec::is_indexed(&insert.job.spec)
+    let chosen = || inserts().filter(|insert| insert.chosen_id).map(|insert| &insert.job.name.id);
+    let asked = || {
+        let of_groups = groups.iter().filter_map(|group| group.request);
+        of_groups.chain(inserts().filter_map(|insert| insert.request)).map(|request| request.id)
+    };
+    inserts().next().is_some()
+        && inserts().all(|insert| {
+            insert.job.state == State::Ready && !codec::is_indexed(&insert.job.spec)
         })
+        // Those that follow from a request rise.
+        && (chosen().is_sorted_by(|one, next| one < next) || are_distinct(chosen()))
+        && are_distinct(asked())
+}
+
+fn are_distinct<T: Eq + Hash>(mut all: impl Iterator<Item = T>) -> bool {
+    let Some(first) = all.next() else { return true };
+    let mut seen = HashSet::from([first]);
+    all.all(|one| seen.insert(one))
 }
 
 /// True for what claim.lua can do.
@@ -91,14 +102,14 @@ fn are_alike(one: &Transition, other: &Transition) -> bool {
 }
 
 /// Ids and records of new jobs.
-pub(super) fn records<'i>(inserts: impl Iterator<Item = &'i Insert>) -> Vec<(Bytes, Bytes)> {
-    let record =
-        |insert: &Insert| (codec::id_bytes(&insert.job.name.id), codec::new_record(&insert.job));
-    inserts.map(record).collect()
+pub(super) fn records<'i>(inserts: impl Iterator<Item = &'i Insert>) -> Records<'i> {
+    inserts
+        .map(|Insert { job, .. }| (codec::id_bytes(&job.name.id), codec::new_record(job)))
+        .collect()
 }
 
 /// Adds how many jobs and bytes the queue may hold, how many these are, and how large the largest is.
-pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &[(Bytes, Bytes)]) {
+pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &Records<'_>) {
     let room = |room: fn(&Group) -> Option<u64>| groups.iter().filter_map(room).min();
     let sizes = || records.iter().map(|(_, record)| record.len());
     call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
@@ -113,8 +124,10 @@ pub(super) fn add_requests(call: &mut Call<'_>, groups: &[Group]) {
         Some((group.request?, Bytes::from(made)))
     });
     let inserts = groups.iter().flat_map(|group| &group.inserts);
-    let of_jobs =
-        inserts.filter_map(|insert| Some((insert.request?, codec::id_bytes(&insert.job.name.id))));
+    let of_jobs = inserts.filter_map(|insert| {
+        let id = codec::id_bytes(&insert.job.name.id);
+        Some((insert.request?, Bytes::copy_from_slice(id.as_ref())))
+    });
     let requests: Vec<(Request, Bytes)> = of_groups.chain(of_jobs).collect();
     call.text(requests.len());
     for (Request { id, digest }, made) in requests {
@@ -177,8 +190,11 @@ impl RedisStore {
         for Line { priority, job_type, jobs } in &lines {
             call.text(format!("{priority}:{job_type}")).text(-priority).text(jobs.len());
         }
-        for (id, record) in &records {
-            call.bytes(id).bytes(record);
+        pages::add(&mut call, &records);
+        let jobs = lines.iter().flat_map(|line| &line.jobs);
+        for (insert, (id, _)) in jobs.zip(&records) {
+            let since = insert.job.at.as_millis().to_be_bytes();
+            call.bytes([&since[2..], id.as_ref()].concat());
         }
         let Ran { answer, again } = call.run(&self.link).await?;
         if is_declined(&answer) {

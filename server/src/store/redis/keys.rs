@@ -14,8 +14,9 @@
 //! | `e` | zset | ids of pending jobs that expire, by when |
 //! | `f:<state>` | zset | ids of finished jobs, by purge time |
 //! | `i:<term>` | zset | ids of jobs with a label or owner, by create time |
-//! | `j` | hash | id of a job → its record ([`super::codec`]) |
+//! | `j` | hash | id of a job → its record ([`super::codec`]), or name of a page → records ([`super::pages`]) |
 //! | `g` | hash | id of a job that is not as it was enqueued → its course |
+//! | `h` | hash | name of a page → which of its jobs are still there |
 //! | `m:<id>` | hash | what attempts left behind and a cancellation; only when there is something |
 //! | `d:<key>` | string | who holds a dedup key, and until when |
 //! | `n:<key>` | hash | holder of a dedup key → who waits behind it, and how it will hold the key |
@@ -106,7 +107,7 @@ impl Namespace {
 }
 
 /// What the keys end with that prelude.lua expects as KEYS, in its order.
-pub(super) const DECLARED: [&str; 17] = [
+pub(super) const DECLARED: [&str; 18] = [
     of_state(State::Ready),
     of_state(State::Scheduled),
     of_state(State::Retrying),
@@ -124,6 +125,7 @@ pub(super) const DECLARED: [&str; 17] = [
     of_state(State::Expired),
     "j",
     "g",
+    "h",
 ];
 
 const EVENTS: &str = "ev";

@@ -147,17 +147,18 @@ fn ended(queue: &QueueName, body: &[u8], events: &mut Vec<Event>) -> Option<()> 
 #[derive(Default)]
 pub(super) struct Told {
     parts: Vec<(&'static str, Vec<u8>)>,
-    /// What events must have in common with those before to stand in one body with them.
-    common: Vec<u8>,
 }
 
 impl Told {
-    /// Adds one event to those with the same form and `common` beginning.
-    fn add_to(&mut self, form: &'static str, common: Vec<u8>) -> &mut Vec<u8> {
-        let goes_on = self.parts.last().is_some_and(|(last, _)| *last == form);
-        if !goes_on || self.common != common {
-            self.parts.push((form, common.clone()));
-            self.common = common;
+    /// The last body, if it is of this form and goes on; else a new one that begins with `head`.
+    fn body(
+        &mut self,
+        form: &'static str,
+        goes_on: bool,
+        head: impl FnOnce() -> Vec<u8>,
+    ) -> &mut Vec<u8> {
+        if !goes_on || self.parts.last().is_none_or(|(last, _)| *last != form) {
+            self.parts.push((form, head()));
         }
         let last = self.parts.len() - 1;
         &mut self.parts[last].1
@@ -174,16 +175,17 @@ impl Told {
 
 /// What is told of new jobs that are ready.
 pub(super) fn created<'a>(inserts: impl Iterator<Item = &'a Insert>) -> Told {
-    let mut told = Told::default();
+    let (mut told, mut known) = (Told::default(), None);
     for insert in inserts {
         let spec = &insert.job.spec;
         if insert.reason.is_empty() && spec.trace_context.is_empty() && spec.labels.is_empty() {
-            let mut common = format!("{};", spec.created.as_millis()).into_bytes();
-            put_counted(&mut common, spec.job_type.as_bytes());
-            put_counted(told.add_to("e", common), &id_bytes(&insert.job.name.id));
+            let common = (spec.created, spec.job_type.as_str());
+            let goes_on = known.replace(common) == Some(common);
+            let body = told.body("e", goes_on, || head(common.0, common.1));
+            put_counted(body, id_bytes(&insert.job.name.id).as_ref());
         } else {
             let event = encode_event(&store::created(insert));
-            told.add_to("b", Vec::new()).extend(event);
+            told.body("b", true, Vec::new).extend(event);
         }
     }
     told
@@ -191,17 +193,24 @@ pub(super) fn created<'a>(inserts: impl Iterator<Item = &'a Insert>) -> Told {
 
 /// What is told of jobs that succeeded; each knows the attempt that did it.
 pub(super) fn succeeded<'a>(transitions: impl Iterator<Item = &'a Transition>) -> Told {
-    let mut told = Told::default();
+    let (mut told, mut known) = (Told::default(), None);
     for Transition { name, event, attempt, .. } in transitions {
         let worker = attempt.as_ref().and_then(|attempt| attempt.worker.as_ref());
-        let mut common = format!("{};", event.at.as_millis()).into_bytes();
-        put_counted(&mut common, worker.map_or("", |worker| worker.as_str()).as_bytes());
-        let body = told.add_to("s", common);
-        put_counted(body, &id_bytes(&name.id));
+        let common = (event.at, worker.map_or("", |worker| worker.as_str()));
+        let goes_on = known.replace(common) == Some(common);
+        let body = told.body("s", goes_on, || head(common.0, common.1));
+        put_counted(body, id_bytes(&name.id).as_ref());
         body.extend(event.attempt.to_be_bytes());
         body.extend(event.ran.map_or(0, millis).to_be_bytes());
     }
     told
+}
+
+/// What events of one body have in common: when, and who or what.
+fn head(at: Timestamp, what: &str) -> Vec<u8> {
+    let mut head = format!("{};", at.as_millis()).into_bytes();
+    put_counted(&mut head, what.as_bytes());
+    head
 }
 
 /// A length of one byte, then so many bytes; the wire allows no more of what is written so.

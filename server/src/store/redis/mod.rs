@@ -15,6 +15,7 @@ mod hand_over;
 mod hot;
 mod keys;
 mod log;
+mod pages;
 mod reads;
 mod reply;
 mod scripts;

@@ -129,21 +129,22 @@ pub(super) fn claimed_plain(
         let mut parts = array(claim)?.into_iter();
         claimed.exhausted.push(parts.next() == Some(Value::Int(1)));
         let usual = parts.next().as_ref().and_then(moment).ok_or_else(|| strange("lease"))?;
-        let mut list = || parts.next().map_or(Ok(Vec::new()), array);
-        let (ids, records) = (list()?, list()?);
-        let mut found = Vec::with_capacity(ids.len());
-        for (id, record) in ids.into_iter().zip(records) {
-            let (Some(id), Some(record)) = (bytes(id), bytes(record)) else {
-                return Err(strange("job"));
-            };
-            found.push(Answer {
-                id,
-                record,
-                course: None,
-                deadline: Some(usual),
-                lease: Some(lease.clone()),
-                details: Vec::new(),
-            });
+        let mut parts = parts.peekable();
+        let mut found = Vec::new();
+        if let Some(Value::BulkString(_)) = parts.peek() {
+            let ids = parts.next().and_then(bytes).ok_or_else(|| strange("claim"))?;
+            let texts = parts.next().map_or(Ok(Vec::new()), array)?;
+            let runs = parts.next().and_then(bytes).ok_or_else(|| strange("claim"))?;
+            for (id, record) in jobs_in(ids, texts, &runs)? {
+                found.push(Answer {
+                    id,
+                    record,
+                    course: None,
+                    deadline: Some(usual),
+                    lease: Some(lease.clone()),
+                    details: Vec::new(),
+                });
+            }
         }
         for part in parts {
             found.push(answer(part)?);
@@ -151,6 +152,54 @@ pub(super) fn claimed_plain(
         claimed.jobs.push(readable(queue, found)?);
     }
     Ok(claimed)
+}
+
+/// One run of records in the texts of a claim: 1 if they are in the next text and not in the last one (1
+/// byte), how many they are, where the first one begins, and their size (4 bytes each). Those that begin
+/// at 0 are texts of their own.
+struct Run {
+    is_next: bool,
+    count: usize,
+    start: usize,
+    size: usize,
+}
+
+impl Run {
+    const LENGTH: usize = 13;
+
+    fn of(bytes: &[u8; Self::LENGTH]) -> Self {
+        let number = |at| codec::u32_at(bytes, at) as usize;
+        Self { is_next: bytes[0] == 1, count: number(1), start: number(5), size: number(9) }
+    }
+}
+
+/// Ids and records of a claim; ids are of one length.
+fn jobs_in(mut ids: Bytes, texts: Vec<Value>, runs: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
+    let (runs, _) = runs.as_chunks();
+    let runs = || runs.iter().map(Run::of);
+    let total: usize = runs().map(|run| run.count).sum();
+    let width = ids.len().checked_div(total).unwrap_or(0);
+    let mut jobs = Vec::with_capacity(total.min(ids.len()));
+    let (mut texts, mut page) = (texts.into_iter(), Bytes::new());
+    let mut next = || texts.next().and_then(bytes).ok_or_else(|| strange("claim"));
+    for run in runs() {
+        if run.is_next {
+            page = next()?;
+        }
+        for index in 0..run.count {
+            let record = if run.start == 0 {
+                next()?
+            } else {
+                let start = run.start + index * run.size;
+                page.get(start..start + run.size).map(|it| page.slice_ref(it)).unwrap_or_default()
+            };
+            if width == 0 || ids.len() < width {
+                return Err(strange("claim"));
+            }
+            jobs.push((ids.split_to(width), record));
+        }
+    }
+    Ok(jobs)
 }
 
 /// What `hand_over.lua` answers: how many jobs each claim got, and the end of their leases.

@@ -16,6 +16,7 @@ pub(super) struct Script {
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
+const PAGES: &str = include_str!("lua/pages.lua");
 const JOB: &str = include_str!("lua/job.lua");
 const LEDGER: &str = include_str!("lua/ledger.lua");
 const READY: &str = include_str!("lua/ready.lua");
@@ -32,10 +33,13 @@ const BYTES: &str = include_str!("lua/bytes.lua");
 const GATES: &str = include_str!("lua/gates.lua");
 
 /// What scripts without functions share: put in where they name it.
-const SHARED: [(&str, &str); 3] = [
+const SHARED: [(&str, &str); 6] = [
     ("--@ledger\n", include_str!("lua/hot/ledger.lua")),
     ("--@write_ledger\n", include_str!("lua/hot/write_ledger.lua")),
+    ("--@forget\n", include_str!("lua/hot/forget.lua")),
+    ("--@lease\n", include_str!("lua/hot/lease.lua")),
     ("--@log\n", include_str!("lua/hot/log.lua")),
+    ("--@taken\n", include_str!("lua/hot/taken.lua")),
 ];
 
 impl Script {
@@ -115,7 +119,7 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         let queue = Script::of_queue;
-        let standing = [JOB, LEDGER, READY, TIMES, TERMS, STANDING];
+        let standing = [PAGES, JOB, LEDGER, READY, TIMES, TERMS, STANDING];
         let any = |parts: &[&str]| queue(&[&standing, parts].concat());
         let claim_any = include_str!("lua/claim_any.lua");
         let commit_any = include_str!("lua/commit_any.lua");
@@ -127,21 +131,21 @@ impl Scripts {
             insert_any: any(&[BATCH, DEDUP, ENQUEUE, include_str!("lua/insert_any.lua")]),
             claim: Script::hot(include_str!("lua/claim.lua")),
             hand_over: Script::hot(include_str!("lua/hand_over.lua")),
-            claim_any: queue(&[JOB, LEDGER, READY, LINES, GATES, claim_any]),
+            claim_any: queue(&[PAGES, JOB, LEDGER, READY, LINES, GATES, claim_any]),
             finish: Script::hot(include_str!("lua/finish.lua")),
             commit_any: any(&[BATCH, DEDUP, ENQUEUE, FOLLOWUPS, commit_any]),
-            extend: queue(&[JOB, include_str!("lua/extend.lua")]),
-            promote: queue(&[JOB, LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
-            overdue: queue(&[JOB, include_str!("lua/overdue.lua")]),
-            purge: queue(&[JOB, LEDGER, READY, LINES, TERMS, purge]),
-            next_due: queue(&[include_str!("lua/next_due.lua")]),
-            read: queue(&[JOB, include_str!("lua/read.lua")]),
-            list: queue(&[JOB, BYTES, include_str!("lua/list.lua")]),
-            list_ready: queue(&[JOB, LEDGER, READY, LINES, SEARCH, list_ready]),
-            ahead: queue(&[JOB, LEDGER, READY, SEARCH, include_str!("lua/ahead.lua")]),
-            survey: queue(&[JOB, LEDGER, READY, LINES, TERMS, survey]),
+            extend: queue(&[PAGES, JOB, include_str!("lua/extend.lua")]),
+            promote: queue(&[PAGES, JOB, LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
+            overdue: queue(&[PAGES, JOB, include_str!("lua/overdue.lua")]),
+            purge: queue(&[PAGES, JOB, LEDGER, READY, LINES, TERMS, purge]),
+            next_due: queue(&[LEDGER, include_str!("lua/next_due.lua")]),
+            read: queue(&[PAGES, JOB, include_str!("lua/read.lua")]),
+            list: queue(&[PAGES, JOB, BYTES, include_str!("lua/list.lua")]),
+            list_ready: queue(&[PAGES, JOB, LEDGER, READY, LINES, SEARCH, list_ready]),
+            ahead: queue(&[PAGES, JOB, LEDGER, READY, SEARCH, include_str!("lua/ahead.lua")]),
+            survey: queue(&[PAGES, JOB, LEDGER, READY, LINES, TERMS, survey]),
             configure: queue(&[LEDGER, include_str!("lua/configure.lua")]),
-            wipe: queue(&[JOB, LEDGER, READY, TERMS, include_str!("lua/wipe.lua")]),
+            wipe: queue(&[PAGES, JOB, LEDGER, READY, TERMS, include_str!("lua/wipe.lua")]),
             log_end: queue(&[include_str!("lua/log_end.lua")]),
             documents: Script::new(&[include_str!("lua/documents.lua")]),
         }

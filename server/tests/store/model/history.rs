@@ -17,8 +17,8 @@ use crate::fixture::{
 };
 use crate::job::transition::{self, Disposition, Verb, Verdict};
 use crate::job::{
-    Cancel, Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, JobIds, Keep, OnDuplicate, Progress,
-    Retention, RetryPolicy, Spec, State, Transition,
+    Cancel, Dedup, DedupKey, DedupScope, Event, EventKind, Job, JobId, JobIds, Keep, OnDuplicate,
+    Progress, Retention, RetryPolicy, Spec, State, Transition,
 };
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Commit, Error, Extension, Group, Guarded, Insert, Result, Room, Store};
@@ -190,7 +190,7 @@ impl History {
         let mut request = request(1000 + u128::from(number), 0);
         // A store may forget what a request asked for that made nothing.
         request.digest = u64::from(self.memory.has_made(&request.id) && self.one_in(10));
-        let items = (0..=number % 4).map(|index| {
+        let items = (0..=number % 7).map(|index| {
             let id = JobIds::of(&request.id).at(index);
             let spec = self.spec();
             self.queue.chosen(id.as_str(), spec)

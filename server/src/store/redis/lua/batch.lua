@@ -29,11 +29,12 @@ local function state_of(id)
 end
 
 -- A group's view: what its jobs will have done by the time the next one is decided. `states` and
--- `held` hold false for a job and a key that will be gone.
+-- `held` hold false for a job and a key that will be gone; `replaced` holds the states of jobs that
+-- were there and will do something else.
 local function new_group(jobs_room, bytes_room)
   local numbers = ledger()
   return {
-    asked = {}, states = {}, held = {}, waiting = {}, jobs = 0, bytes = 0,
+    asked = {}, states = {}, replaced = {}, held = {}, waiting = {}, jobs = 0, bytes = 0,
     jobs_left = (tonumber(jobs_room) or math.huge) - numbers[field.jobs],
     bytes_left = (tonumber(bytes_room) or math.huge) - numbers[field.bytes],
   }
@@ -43,5 +44,5 @@ local function group_state(group, id)
   if group.states[id] ~= nil then
     return group.states[id] or nil
   end
-  return state_of(id)
+  return group.replaced[id] or state_of(id)
 end

@@ -6,18 +6,19 @@
 --   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes,
 --   lease in ms or '', lease (codec.rs), worker, request id or ''.
 -- Reply: 'any' if nothing was done; else per claim 1 if no job was left for it, else 0; the end of its
---   leases; ids and records of its jobs, or where one of them is not as it was enqueued or has timeouts
---   of its own, two empty lists and what job.lua's answer() makes of each.
--- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, events.
+--   leases; then the ids of its jobs in one text, the texts with their records, and where these are
+--   (reply.rs); or where a job is not as it was enqueued or has timeouts of its own, or ids differ in
+--   length, what job.lua's answer() makes of each.
+-- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
 local raw, claims = redis.call('GET', KEYS[10]), tonumber(ARGV[11])
 local now = tonumber(ARGV[6])
-local want, room, largest, total = 0, 0, 0, 0
+local want, room, largest, total, alarm = 0, 0, 0, 0, 0
 if raw then
   if string.byte(raw) % 4 ~= 0 then
     return 'any'
   end
   total = struct.unpack('>d', raw, 58)
-  largest = struct.unpack('>d', raw, 130)
+  largest, alarm = struct.unpack('>dd', raw, 130)
 end
 for i = 12, 6 + 6 * claims, 6 do
   want = want + ARGV[i]
@@ -63,26 +64,66 @@ for i = 1, taken do
 end
 if total > room and largest * taken > room then
   for i = 1, taken do
-    size = size + redis.call('HSTRLEN', KEYS[16], ids[i]) + 256
+    -- One without an entry of its own is small: it is in a page.
+    size = size + math.max(1024, redis.call('HSTRLEN', KEYS[16], ids[i])) + 256
     if size > room and i > 1 then
       fit = i - 1
       break
     end
   end
 end
-local records, courses = {}, {}
+-- Where the record of each job is: in which text, from which byte on, how long. Those of a batch share a
+-- page (pages.lua), whose records are plain and were ready.
+local courses, texts, starts, sizes, loose, places = {}, {}, {}, {}, {}, {}
 if fit > 0 then
-  records = redis.call('HMGET', KEYS[16], unpack(ids, 1, fit))
   courses = redis.call('HMGET', KEYS[17], unpack(ids, 1, fit))
+end
+local i, has_pages = 1, fit > 0 and redis.call('EXISTS', KEYS[18]) == 1
+while i <= fit do
+  local id, live, page = ids[i], nil, nil
+  local version = has_pages and byte(id, 8)
+  if version and byte(id) == 1 and version >= 80 and version < 96 then
+    local prefix, last = sub(id, 1, 16), byte(id, 17)
+    local place = last % 8
+    local name = '\2' .. sub(id, 2, 16) .. string.char(last - place)
+    live = redis.call('HGET', KEYS[18], name)
+    if live then
+      page, live = redis.call('HGET', KEYS[16], name), byte(live)
+      local at, number, width = struct.unpack('>BBI2', page)
+      -- Neighbours mostly stand side by side.
+      repeat
+        if math.floor(live / 2 ^ place) % 2 == 0 then
+          loose[#loose + 1], places[#places + 1] = ids[i], i
+        elseif width > 0 then
+          texts[i], starts[i], sizes[i] = page, 5 + (place - at) * width, width
+        else
+          local n = 5 + 2 * (place - at)
+          local from = n > 5 and struct.unpack('>I2', page, n - 2) or 0
+          texts[i], starts[i] = page, 5 + 2 * number + from
+          sizes[i] = struct.unpack('>I2', page, n) - from
+        end
+        i, place, last = i + 1, place + 1, last + 1
+      until place == 8 or ids[i] ~= prefix .. string.char(last)
+    end
+  end
+  if not live then
+    loose[#loose + 1], places[#places + 1] = id, i
+    i = i + 1
+  end
+end
+if #loose > 0 then
+  for i, record in ipairs(redis.call('HMGET', KEYS[16], unpack(loose))) do
+    texts[places[i]], starts[places[i]], sizes[places[i]] = record, 1, record and #record
+  end
 end
 
 -- A job that went another way or has lapsed gives its place to one behind it.
 local next_job, is_sound = 1, true
 for i = 1, fit do
-  local record, course = records[i], courses[i]
-  if not record or (course and byte(course, 2) or byte(record, 11)) ~= 82 then
+  local record, course, is_own = texts[i], courses[i], starts[i] == 1
+  if not record or (course and byte(course, 2) or is_own and byte(record, 11) or 82) ~= 82 then
     is_sound = false
-  elseif byte(record) % 2 == 1 then
+  elseif is_own and byte(record) % 2 == 1 then
     local at = 18 + byte(record, 8)
     while sub(record, at, at) ~= 'x' do
       at = at + 3 + struct.unpack('>I2', record, at + 1)
@@ -104,8 +145,8 @@ for p = 12, 6 + 6 * claims, 6 do
   local lease, width = nil, nil
   while is_sound and last - first + 1 < limit and last < fit do
     local i = last + 1
-    local id, record, course = ids[i], records[i], courses[i]
-    local bytes = #record + 256
+    local id, record, course = ids[i], texts[i], courses[i]
+    local bytes = sizes[i] + 256
     if course and byte(course) == 49 then
       details[i] = redis.call('HGETALL', ARGV[1] .. 'm:' .. id)
       for _, part in ipairs(details[i]) do
@@ -115,7 +156,7 @@ for p = 12, 6 + 6 * claims, 6 do
     if i > first and used + bytes > most then
       break
     end
-    local ends, text, kind = usual, usual_text, byte(record)
+    local ends, text, kind = usual, usual_text, starts[i] == 1 and byte(record) or 64
     if kind ~= 64 then
       -- It expires, has timeouts of its own, or holds a dedup key only until now.
       local at, high, low = 18 + byte(record, 8), byte(record, 9, 10)
@@ -140,8 +181,8 @@ for p = 12, 6 + 6 * claims, 6 do
       end
     end
     soonest, latest = ends < soonest and ends or soonest, ends > latest and ends or latest
-    if #record ~= width then
-      width = #record
+    if sizes[i] ~= width then
+      width = sizes[i]
       lease = prefix .. struct.pack('>I4', width) .. worker
     end
     deadlines[2 * i - 1], deadlines[2 * i] = text, id
@@ -162,18 +203,37 @@ for p = 12, 6 + 6 * claims, 6 do
       local length = string.char(entry_length)
       told[#told + 1] = head .. length
         .. table.concat(found, no_attempts .. length, first, last) .. no_attempts
-      local is_all = number == #ids
-      reply[3] = is_all and ids or { unpack(ids, first, last) }
-      reply[4] = is_all and records or { unpack(records, first, last) }
+      reply[3] = table.concat(ids, '', first, last)
+      -- Redis's Lua hashes every byte of a text that it makes, so nothing is cut or joined here.
+      local sent, runs, text, i = {}, {}, nil, first
+      while i <= last do
+        local from, start, size = i, starts[i], sizes[i]
+        local is_next = start > 1 and texts[i] ~= text and 1 or 0
+        text = texts[i]
+        if start == 1 then
+          repeat
+            sent[#sent + 1] = texts[i]
+            i = i + 1
+          until i > last or starts[i] > 1
+        else
+          if is_next == 1 then
+            sent[#sent + 1] = text
+          end
+          repeat
+            i = i + 1
+          until i > last or texts[i] ~= text or sizes[i] ~= size or starts[i] ~= starts[i - 1] + size
+        end
+        runs[#runs + 1] = struct.pack('>BI4I4I4', is_next, i - from, start - 1, size)
+      end
+      reply[4], reply[5] = sent, table.concat(runs)
     else
       local event = { head }
-      reply[3], reply[4] = {}, {}
       for i = first, last do
         local course = courses[i]
         event[#event + 1] = string.char(#found[i]) .. found[i]
           .. (course and sub(course, 15, 18) or no_attempts)
         reply[#reply + 1] = {
-          ids[i], records[i], course, deadlines[2 * i - 1], leases[2 * i], details[i] or {},
+          ids[i], sub(texts[i], starts[i], starts[i] + sizes[i] - 1), course, deadlines[2 * i - 1], leases[2 * i], details[i] or {},
         }
       end
       told[#told + 1] = table.concat(event)
@@ -205,11 +265,9 @@ for s = #segments, 1, -1 do
 end
 
 if events > 0 then
-  redis.call('HSET', KEYS[6], unpack(leases))
-  redis.call('ZADD', KEYS[5], unpack(deadlines))
-  local earliest = redis.call('ZRANGE', KEYS[5], '0', '0', 'WITHSCORES')[2]
-  if tonumber(earliest) == soonest then
-    redis.call('PUBLISH', ARGV[4], earliest .. ' ' .. ARGV[2])
+  --@lease
+  if is_news then
+    redis.call('SETRANGE', KEYS[10], '137', struct.pack('>d', alarm))
   end
   --@log
 end

@@ -160,7 +160,7 @@ local function pick(limit, bytes, types)
       ids[i] = string.sub(entry, entry_part.id)
     end
     local courses = redis.call('HMGET', key.courses, unpack(ids))
-    for i, record in ipairs(redis.call('HMGET', key.jobs, unpack(ids))) do
+    for i, record in ipairs(records_of(ids)) do
       local has_stale = is_stale and ledger()[field.stale] > 0
       local whole = join(record, courses[i])
       if may_lease(found[i], whole, ids[i], has_stale) and not is_lapsed(whole) then

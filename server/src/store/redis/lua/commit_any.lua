@@ -94,11 +94,15 @@ local function write_job(t, has_details)
   end
   local flag = has_details and '1' or string.sub(course, 1, 1)
   redis.call('HSET', key.courses, t.id, flag .. t.head)
-  local size = redis.call('HSTRLEN', key.jobs, t.id)
+  local size = record_size(t.id)
   if t.spec == '' then
+    if key.finished[t.state] and t.state ~= 'K' then
+      -- It is kept for long.
+      part_record(t.id)
+    end
     return size, size
   end
-  redis.call('HSET', key.jobs, t.id, t.spec)
+  write_record(t.id, t.spec)
   count_size(#t.spec)
   return size, #t.spec
 end
@@ -179,7 +183,7 @@ local function apply(t)
     leave_standing(t)
   end
   if t.keep == 'none' then
-    sum_up(t, redis.call('HSTRLEN', key.jobs, t.id), 0)
+    sum_up(t, record_size(t.id), 0)
     forget({ t.id })
   else
     sum_up(t, write_job(t, write_details(t, worker)))

@@ -69,6 +69,14 @@ local function new_start(job, old, keeps_time)
   return 'S', tonumber(job.due)
 end
 
+-- Notes the state of a job whose spec will be replaced, as new_start() makes it.
+local function note_replaced(group, job, id)
+  local state, keeps_time = group_state(group, id), string.sub(job.rule, 2) == 'A'
+  local wants = (state == 'B' or keeps_time) and state or (job.due == '' and 'R' or 'S')
+  local known = group.states[id] and group.states or group.replaced
+  known[id] = wants
+end
+
 -- The record of `job` under the id of another one, `old`: that one's create time stays.
 local function merged_record(job, old, keeps_time)
   local record = job.record
@@ -97,8 +105,9 @@ local function replace(job, id)
   local since = at and struct.pack('>I8', at) or string.sub(old, head.at, head.at + 7)
   local course = string.sub(old, head.flags, head.flags) .. (to or state) .. since
     .. string.sub(old, head.counters, course_size)
-  redis.call('HSET', key.jobs, id, record)
+  write_record(id, record)
   redis.call('HSET', key.courses, id, course)
+  fresh[id] = fresh[id] and (to or state)
   count('bytes', #record - (#old - course_size))
   count_size(#record)
   local whole = join(record, course)

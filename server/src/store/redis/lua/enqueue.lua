@@ -72,7 +72,9 @@ local function decide(group, job, place)
   end
   local outcome = job.dedup ~= '' and meet(group, job) or outcome_new
   local is_new = outcome == outcome_new or outcome[1] == 'behind'
-  if is_new then
+  if outcome[1] == 'replaced' then
+    note_replaced(group, job, outcome[2])
+  elseif is_new then
     local size = #job.record
     if group.jobs_left < 1 or group.bytes_left < size then
       return { 'full' }

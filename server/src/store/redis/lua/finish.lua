@@ -57,15 +57,11 @@ end
 -- This goes first: a script that has written is not refused when memory runs out, and settles make room.
 redis.call('ZREM', KEYS[5], unpack(ARGV, first, last))
 redis.call('HDEL', KEYS[6], unpack(ARGV, first, last))
+local gone, old = nil, {}
 if keep == 'none' then
-  local left = {}
+  gone = { unpack(ARGV, first, last) }
   for i in pairs(detailed) do
-    left[#left + 1] = ARGV[1] .. 'm:' .. ARGV[first + i - 1]
-  end
-  redis.call('HDEL', KEYS[16], unpack(ARGV, first, last))
-  redis.call('HDEL', KEYS[17], unpack(ARGV, first, last))
-  if #left > 0 then
-    redis.call('UNLINK', unpack(left))
+    old[#old + 1] = ARGV[1] .. 'm:' .. gone[i]
   end
 else
   for _, i in ipairs(doomed) do
@@ -102,8 +98,8 @@ else
   local excess = keep ~= '' and redis.call('ZCARD', KEYS[12]) - keep or 0
   if excess > 0 then
     -- Not popped: that would write out a time for each.
-    local most, old = string.format('%d', math.min(excess, 1000) - 1), {}
-    local gone = redis.call('ZRANGE', KEYS[12], '0', most)
+    local most = string.format('%d', math.min(excess, 1000) - 1)
+    gone = redis.call('ZRANGE', KEYS[12], '0', most)
     redis.call('ZREMRANGEBYRANK', KEYS[12], '0', most)
     local courses_gone = redis.call('HMGET', KEYS[17], unpack(gone))
     for i = 1, #gone do
@@ -111,11 +107,13 @@ else
         old[#old + 1] = ARGV[1] .. 'm:' .. gone[i]
       end
     end
-    redis.call('HDEL', KEYS[16], unpack(gone))
-    redis.call('HDEL', KEYS[17], unpack(gone))
-    if #old > 0 then
-      redis.call('UNLINK', unpack(old))
-    end
+  end
+end
+if gone then
+  --@forget
+  redis.call('HDEL', KEYS[17], unpack(gone))
+  if #old > 0 then
+    redis.call('UNLINK', unpack(old))
   end
 end
 --@ledger

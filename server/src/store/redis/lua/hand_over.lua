@@ -52,11 +52,7 @@ for i = 1, added do
   ids[i] = ARGV[first + 2 * i - 2]
 end
 if ARGV[17] == '1' then
-  for _, taken in ipairs(redis.call('HMGET', KEYS[16], unpack(ids))) do
-    if taken then
-      return 'any'
-    end
-  end
+  --@taken
 end
 
 for i = asked + 1, forms - 1, 2 do
@@ -109,12 +105,7 @@ for p = claims + 1, asked - 1, 6 do
 end
 
 if last > 0 then
-  redis.call('HSET', KEYS[6], unpack(leases))
-  redis.call('ZADD', KEYS[5], unpack(deadlines))
-  local earliest = redis.call('ZRANGE', KEYS[5], '0', '0', 'WITHSCORES')[2]
-  if tonumber(earliest) == soonest then
-    redis.call('PUBLISH', ARGV[4], earliest .. ' ' .. ARGV[2])
-  end
+  --@lease
 end
 if last < added then
   redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[18], unpack(entries, last + 1))

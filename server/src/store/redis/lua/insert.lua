@@ -9,15 +9,17 @@
 --   them the queue may hold or ''; jobs, bytes of their records and the largest; number of events;
 --   '1' if ids may be taken; number of forms and bodies of the log, these; number of requests, per request
 --   its id and what is remembered; number of lines; per line its name, the negative of its priority,
---   its number of jobs; then per job id and record, in the order of the lines.
+--   its number of jobs; number of entries of the hash of records, these; number of pages among them, per
+--   page its name and which of its jobs live (pages.lua); then per job, in the order of the lines, since
+--   when it is ready (6 bytes) and its id.
 -- Reply: 1 if the queue is new, else 0; or 'any' if nothing was done.
 -- Touches: jobs, requests, ready lists, ledger, events.
 local raw, is_new = redis.call('GET', KEYS[10]), 0
 if not raw then
   local time = redis.call('TIME')
   raw = '\0' .. struct.pack(
-    '>ddddddddddddddddd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0,
-    time[1] * 1000000 + time[2], 0
+    '>dddddddddddddddddd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0,
+    time[1] * 1000000 + time[2], 0, 0
   ) .. string.rep('\0', 104)
   is_new = 1
 end
@@ -40,30 +42,31 @@ for i = at + 1, at + 2 * ARGV[at], 2 do
   end
 end
 local lines = at + 2 * ARGV[at] + 1
-local first = lines + 3 * ARGV[lines] + 1
+local records = lines + 3 * ARGV[lines] + 1
+local paged = records + 2 * ARGV[records] + 1
+local first = paged + 2 * ARGV[paged] + 1
 if ARGV[16] == '1' then
   local ids = {}
   for i = 1, added do
-    ids[i] = ARGV[first + 2 * i - 2]
+    ids[i] = string.sub(ARGV[first + i - 1], 7)
   end
-  for _, taken in ipairs(redis.call('HMGET', KEYS[16], unpack(ids))) do
-    if taken then
-      return 'any'
-    end
-  end
+  --@taken
 end
 for i = at + 1, at + 2 * ARGV[at], 2 do
   redis.call('SET', requests .. ARGV[i], ARGV[i + 1], 'PX', ARGV[8])
 end
 at = lines
-redis.call('HSET', KEYS[16], unpack(ARGV, first, first + 2 * added - 1))
-local place, pack, cut = 140737488355328 + back, struct.pack, string.sub
-for i = at + 1, first - 1, 3 do
+redis.call('HSET', KEYS[16], unpack(ARGV, records + 1, paged - 1))
+if ARGV[paged] ~= '0' then
+  redis.call('HSET', KEYS[18], unpack(ARGV, paged + 1, first - 1))
+end
+local place, pack = 140737488355328 + back, struct.pack
+for i = at + 1, records - 1, 3 do
   local entries, number = {}, tonumber(ARGV[i + 2])
   for j = 1, number do
     place = place + 1
-    entries[j] = pack('>I6', place) .. cut(ARGV[first + 1], 12, 17) .. ARGV[first]
-    first = first + 2
+    entries[j] = pack('>I6', place) .. ARGV[first]
+    first = first + 1
   end
   if redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[i], unpack(entries)) == number then
     redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])

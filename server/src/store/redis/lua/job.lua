@@ -1,4 +1,4 @@
--- Shared by scripts that look into jobs.
+-- Shared by scripts that look into jobs; needs pages.lua.
 
 -- A course and a record as one text; '' when there is no record.
 local function join(record, course)
@@ -14,7 +14,7 @@ end
 
 -- A job; '' when there is none.
 local function read_job(id)
-  local record = redis.call('HGET', key.jobs, id)
+  local record = record_of(id)
   return join(record, record and redis.call('HGET', key.courses, id))
 end
 
@@ -94,7 +94,7 @@ end
 
 -- What answer() makes of the job `id`, with its lease; nil when there is none.
 local function answer_of(id)
-  local record = redis.call('HGET', key.jobs, id)
+  local record = record_of(id)
   if not record then
     return nil
   end

@@ -16,9 +16,12 @@ local field = {
   arrival = 15, -- µs: when the next lease would come at the full rate
   began = 16, -- µs by the server's clock: no two lives of a queue are the same
   largest = 17, -- no record of an unfinished job is larger
+  alarm = 18, -- every broker looks what is due in the queue at this time, or before; see next_due.lua
 }
-local ledger_size = 17
-local ledger_form = '>ddddddddddddddddd'
+local ledger_size = 18
+local ledger_form = '>dddddddddddddddddd'
+-- Where the alarm stands in the string, counted from 0.
+local ledger_alarm = 137
 local flag = { gated = 1, stale = 2, indexed = 4 }
 
 local ledger_raw, ledger_read, ledger_changed = nil, nil, false

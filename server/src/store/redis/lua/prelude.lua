@@ -14,8 +14,9 @@ local key = {
   ledger = KEYS[10], -- string: counters and gates; see ledger.lua
   settings = KEYS[11], -- string: settings; see configure.lua
   finished = { K = KEYS[12], D = KEYS[13], C = KEYS[14], E = KEYS[15] }, -- zsets: job id -> purge time
-  jobs = KEYS[16], -- hash: job id -> record; see codec.rs
+  jobs = KEYS[16], -- hash: job id -> record, or page -> records; see codec.rs and pages.lua
   courses = KEYS[17], -- hash: job id -> course, of jobs that are not as they were enqueued
+  live = KEYS[18], -- hash: page -> which of its jobs are still there
 }
 -- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond. A ready
 -- message may name who inserts: that one knows already.

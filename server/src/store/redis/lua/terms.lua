@@ -23,7 +23,7 @@ local function forget(ids)
       left[#left + 1] = details_key(ids[i])
     end
     if ledger()[field.indexed] == 1 then
-      local record = redis.call('HGET', key.jobs, ids[i])
+      local record = record_of(ids[i])
       local extras = record and extras_of(join(record, course))
       if extras then
         unindex(ids[i], extras)
@@ -33,6 +33,6 @@ local function forget(ids)
   if #left > 0 then
     redis.call('UNLINK', unpack(left))
   end
-  redis.call('HDEL', key.jobs, unpack(ids))
+  forget_records(ids)
   redis.call('HDEL', key.courses, unpack(ids))
 end

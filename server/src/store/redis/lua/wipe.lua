@@ -36,8 +36,14 @@ for _ = 1, limit do
   end
 end
 
+-- A job may stand in two indexes.
+local seen, single = {}, {}
 for _, id in ipairs(ids) do
-  local job = read_job(id)
+  local job = not seen[id] and read_job(id) or ''
+  if not seen[id] then
+    seen[id] = true
+    single[#single + 1] = id
+  end
   local extras = job ~= '' and extras_of(job)
   if extras and extras.dedup then
     local holder = redis.call('GET', base .. 'd:' .. extras.dedup)
@@ -50,14 +56,16 @@ for _, id in ipairs(ids) do
     count('jobs', -1)
     count('bytes', course_size - #job)
   end
-  -- A job may stand in two indexes: what is gone is not counted again.
   redis.call('ZREM', key.expiring, id)
-  forget({ id })
+end
+if #single > 0 then
+  forget(single)
 end
 
 if #ids < limit then
   redis.call(
-    'UNLINK', key.ledger, key.settings, key.events, key.number, key.lines, key.leases, key.jobs, key.courses
+    'UNLINK', key.ledger, key.settings, key.events, key.number, key.lines, key.leases, key.jobs, key.courses,
+    key.live
   )
   redis.call('PUBLISH', channel_settings, queue)
   return 1

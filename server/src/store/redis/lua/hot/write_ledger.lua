@@ -1,6 +1,6 @@
 -- Counts `happened` jobs in the last minute as enqueued (`what` is 0) or finished (1), as ledger.lua
 -- does, and writes the ledger.
-local lately = string.sub(raw, 138)
+local lately = string.sub(raw, 146)
 local newest, bucket = struct.unpack('>d', lately), math.floor(tonumber(ARGV[6]) / 10000)
 if bucket > newest then
   local spans = { struct.unpack('>dddddddddddd', lately, 9) }
@@ -15,7 +15,7 @@ lately = string.sub(lately, 1, place - 1)
   .. struct.pack('>d', struct.unpack('>d', lately, place) + happened)
   .. string.sub(lately, place + 8)
 local numbers = struct.pack(
-  '>ddddddddddddddddd', back, front, enqueued, succeeded, dead, lost, jobs, bytes, stale, indexed,
-  paused, max_leased, interval, burst, arrival, began, largest
+  '>dddddddddddddddddd', back, front, enqueued, succeeded, dead, lost, jobs, bytes, stale, indexed,
+  paused, max_leased, interval, burst, arrival, began, largest, alarm
 )
 redis.call('SET', KEYS[10], string.sub(raw, 1, 1) .. numbers .. lately)
