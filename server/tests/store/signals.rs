@@ -118,19 +118,19 @@ every_store!(
         let mut random = fastrand::Rng::with_seed(7);
         let mut signals = queue.signals().await;
         let (mut now, mut held, mut look) = (0, Vec::<Job>::new(), queue.next_due().await);
-        for round in 0..80 {
-            match random.u8(..5) {
+        for round in 0..200 {
+            match random.u8(..8) {
                 0..2 => {
                     let lasting = seconds(random.u64(5..300));
                     queue.add(&format!("{round}"), spec()).await;
                     let claim = Claim { lease_duration: Some(lasting), ..claim(1) };
                     held.extend(queue.serve(claim, at(now)).await);
                 }
-                2 if !held.is_empty() => {
+                2..5 if !held.is_empty() => {
                     let job = held.swap_remove(random.usize(..held.len()));
                     queue.apply(acked(&job, at(now)), at(now)).await;
                 }
-                3 => look = queue.next_due().await,
+                5 => look = queue.next_due().await,
                 _ => now += random.u64(..40),
             }
             // A broker looks when it is time, and may do so before.
