@@ -150,7 +150,7 @@ every_store!(
         assert_eq!(queue.get(&id(1, 6)).await.spec.payload, spec_of(6).payload);
     }
 
-    async fn a_lost_job_of_a_batch_keeps_its_failure_and_its_payload(queue: Queue) {
+    async fn a_redriven_job_of_a_batch_has_its_failure_and_its_payload(queue: Queue) {
         queue.add_batch(1).await;
         let job = queue.claim_one(at(0)).await;
         let mut dead = nacked(&job, Disposition::Dead, at(1));
@@ -159,6 +159,7 @@ every_store!(
         queue.redrive(&id(1, 0), at(2)).await;
         let job = queue.get(&id(1, 0)).await;
         assert_eq!((job.state, &job.spec.payload), (State::Ready, &spec_of(0).payload));
+        assert_eq!(job.details.last_failure, Some(failure("HTTP_500")));
     }
 );
 

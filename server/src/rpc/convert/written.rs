@@ -28,7 +28,6 @@ const fn nested(field: u8) -> u8 {
 }
 
 /// What jobs of one kind have in common.
-#[derive(PartialEq)]
 struct Kind {
     job_type: String,
     priority: i16,

@@ -126,10 +126,9 @@ pub(super) fn claimed_plain(
 ) -> Result<Claimed> {
     let mut claimed = Claimed::default();
     for (claim, lease) in array(value)?.into_iter().zip(leases) {
-        let mut parts = array(claim)?.into_iter();
+        let mut parts = array(claim)?.into_iter().peekable();
         claimed.exhausted.push(parts.next() == Some(Value::Int(1)));
         let usual = parts.next().as_ref().and_then(moment).ok_or_else(|| strange("lease"))?;
-        let mut parts = parts.peekable();
         let mut found = Vec::new();
         if let Some(Value::BulkString(_)) = parts.peek() {
             let ids = parts.next().and_then(bytes).ok_or_else(|| strange("claim"))?;
