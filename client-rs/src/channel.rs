@@ -1,4 +1,5 @@
-//! The connection that carries calls: it adds the credential to each of them.
+//! The connection that carries calls: it adds the credential to each of them, and sends them in as few
+//! frames as there can be.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{HeaderValue, Request};
 use tonic::transport;
 
+use crate::ahead::Ahead;
 use crate::{Error, Result};
 
 /// A connection, opened by its first call. Cheap to clone.
@@ -80,6 +82,6 @@ impl Service<Request<Body>> for Channel {
         if let Some(header) = self.credential.as_ref().and_then(Credential::header) {
             request.headers_mut().insert(AUTHORIZATION, header);
         }
-        self.transport.call(request)
+        self.transport.call(request.map(|body| Body::new(Ahead::new(body))))
     }
 }

@@ -39,6 +39,7 @@
 #![deny(missing_docs)]
 
 mod action;
+mod ahead;
 mod batch;
 mod bulk;
 mod channel;

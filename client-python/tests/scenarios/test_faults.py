@@ -360,7 +360,7 @@ def test_scenario_deadline_is_always_set() -> None:
 def test_scenario_unavailable_is_retried(own_broker: Broker, queue: str) -> None:
     with Client(own_broker.address) as client, ThreadPoolExecutor() as pool:
         own_broker.stop()
-        with pytest.raises(Unavailable), Client(own_broker.address, timeout=0.2) as hasty:
+        with pytest.raises(Unavailable), Client(own_broker.address, timeout=1) as hasty:
             hasty.enqueue(queue)
         answer = pool.submit(client.enqueue, queue, "patient")
         own_broker.start()

@@ -1,8 +1,9 @@
 //! The `SQLite` store: jobs in one file, or in memory.
 //!
 //! One thread owns the connection ([`writer`]). It takes all calls that wait, carries them out in
-//! one transaction, commits once and only then answers them, so that concurrent calls share the
-//! flush to disk. Reads go the same way and see what the calls before them did.
+//! one transaction and commits once; another one flushes that to disk and then answers them
+//! ([`flusher`]), so that concurrent calls share the flush. Reads go the same way and see what the calls
+//! before them did.
 //!
 //! One process at a time has a file: the counters in `queue` are kept in memory between
 //! transactions. A lock on `{file}.lock` holds others off ([`open`]); other programs may still
@@ -14,6 +15,7 @@ mod commit;
 mod dedup;
 mod document;
 mod extend;
+mod flusher;
 mod forget;
 mod gate;
 mod insert;

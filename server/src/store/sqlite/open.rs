@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::Synchronous;
+use super::flusher::Flush;
 use super::migrate::{check, migrate};
 use crate::store::{Error, Result, Status};
 
@@ -34,12 +35,13 @@ pub(super) enum Place {
 }
 
 /// An open store.
-#[derive(Debug)]
 pub(super) struct Opened {
     /// The only connection to it.
     pub(super) db: Connection,
     /// Dropped after the connection; holds off other processes until then.
     pub(super) lock: Option<File>,
+    /// What a commit needs before it is answered, if anything.
+    pub(super) flush: Option<Flush>,
     /// What it says of itself.
     pub(super) status: Status,
 }
@@ -55,8 +57,8 @@ impl Opened {
         let mut db = Connection::open(path).map_err(wrong)?;
         // First of all, so that a file which is refused is left as it is.
         let done = check(&db, path)?;
-        if let Place::File { sync, .. } = place {
-            set_up_file(&db, *sync).map_err(wrong)?;
+        if let Place::File { .. } = place {
+            set_up_file(&db).map_err(wrong)?;
         }
         // What belongs to a job is deleted by name (forget.rs), which costs less than a cascade.
         db.pragma_update(None, "foreign_keys", false).map_err(wrong)?;
@@ -66,7 +68,11 @@ impl Opened {
         db.set_prepared_statement_cache_capacity(STATEMENTS);
         migrate(&mut db, done).map_err(wrong)?;
         let epoch = epoch(&db).map_err(wrong)?;
-        Ok(Self { status: status(place, epoch), db, lock })
+        let flush = match place {
+            Place::File { sync: Synchronous::Full, .. } => Some(flush(&db)?),
+            Place::File { sync: Synchronous::Normal, .. } | Place::Memory => None,
+        };
+        Ok(Self { status: status(place, epoch), db, lock, flush })
     }
 }
 
@@ -88,20 +94,29 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn set_up_file(db: &Connection, sync: Synchronous) -> rusqlite::Result<()> {
+fn set_up_file(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "journal_mode", "wal")?;
-    let sync = match sync {
-        Synchronous::Full => "full",
-        Synchronous::Normal => "normal",
-    };
-    db.pragma_update(None, "synchronous", sync)?;
+    // A commit writes and does not flush: that is done beside it, where it is wanted (flusher.rs). A
+    // checkpoint flushes all the same, so that the file is whole at any time.
+    db.pragma_update(None, "synchronous", "normal")?;
     // 16 MiB between checkpoints: each costs two more flushes.
     db.pragma_update(None, "wal_autocheckpoint", 4000)?;
     // The log file shrinks to this after a burst.
     db.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // In KiB, when negative.
     db.pragma_update(None, "cache_size", -64 << 10)
+}
+
+/// Flushes the write-ahead log of `db`, which is there from the first statement on. After a loss of
+/// power `SQLite` reads it up to the first transaction that is not whole.
+fn flush(db: &Connection) -> Result<Flush> {
+    // Links are resolved in the connection's path, as they are for the log beside it.
+    let mut path = OsString::from(db.path().unwrap_or_default());
+    path.push("-wal");
+    let opened = File::options().write(true).open(&path);
+    let log = opened.map_err(|error| unusable(Path::new(&path), &error))?;
+    Ok(Box::new(move || log.sync_data()))
 }
 
 /// The epoch of the store, made at its first opening.

@@ -1,8 +1,9 @@
 //! The thread that owns the connection.
 //!
-//! It takes every call that waits, carries them all out in one transaction, commits, tells the
-//! signals, and only then answers. While a commit flushes, the next calls gather.
+//! It takes every call that waits, carries them all out in one transaction and commits. Signals are told
+//! and calls answered once that is safe ([`flusher`](super::flusher)); meanwhile the next calls gather.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -10,6 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::batch::Batch;
+use super::flusher::{Committed, Flusher};
 use super::open::Opened;
 use super::queue::Queues;
 use super::row::Failure;
@@ -19,7 +21,8 @@ use crate::store::{Error, Result, Signal, Status};
 const MOST: usize = 1024;
 
 /// Work in a transaction. It may run again, after a rollback, so it changes nothing of its own.
-trait Task: Send {
+pub(super) trait Task: Send {
+    /// Does the work.
     fn run(&mut self, batch: &mut Batch<'_>) -> std::result::Result<(), Failure>;
 
     /// Answers the caller: `failed`, or what the last run found.
@@ -75,17 +78,23 @@ impl Writer {
         let signals = broadcast::Sender::new(signals);
         let (opened, outcome) = oneshot::channel();
         let telling = signals.clone();
+        let start = move || {
+            let mut store = open()?;
+            let flusher =
+                Flusher::start(store.flush.take(), telling).map_err(|error| no_thread(&error))?;
+            Ok((store, flusher))
+        };
         let thread = Builder::new()
             .name("sqlite writer".to_owned())
-            .spawn(move || match open() {
-                Ok(store) => {
+            .spawn(move || match start() {
+                Ok((store, flusher)) => {
                     if opened.send(Ok(store.status.clone())).is_ok() {
-                        serve(store, inbox, &telling);
+                        serve(store, inbox, flusher);
                     }
                 }
                 Err(error) => drop(opened.send(Err(error))),
             })
-            .map_err(|error| Error::Unusable(format!("no thread for the store: {error}")))?;
+            .map_err(|error| no_thread(&error))?;
         let status = outcome.await.map_err(|_| closed())??;
         Ok((Self { calls, signals, thread: Mutex::new(Some(thread)) }, status))
     }
@@ -126,12 +135,16 @@ impl Writer {
     }
 }
 
+fn no_thread(error: &io::Error) -> Error {
+    Error::Unusable(format!("no thread for the store: {error}"))
+}
+
 fn closed() -> Error {
     Error::Unavailable("the store is closed".to_owned())
 }
 
 /// The life of the thread, until it is told to close or the store was dropped.
-fn serve(store: Opened, mut inbox: mpsc::Receiver<Message>, signals: &broadcast::Sender<Signal>) {
+fn serve(store: Opened, mut inbox: mpsc::Receiver<Message>, flusher: Flusher) {
     let Opened { db, lock, .. } = store;
     let mut queues = Queues::default();
     let mut closing = false;
@@ -145,8 +158,12 @@ fn serve(store: Opened, mut inbox: mpsc::Receiver<Message>, signals: &broadcast:
             }
             message = if tasks.len() < MOST { inbox.try_recv().ok() } else { None };
         }
-        carry_out(&db, &mut queues, tasks, signals);
+        match flusher.broken() {
+            Some(error) => tasks.into_iter().for_each(|task| task.answer(Some(error.clone()))),
+            None => carry_out(&db, &mut queues, tasks, &flusher),
+        }
     }
+    flusher.close();
     if let Err(error) = db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())) {
         tracing::warn!(%error, "could not empty the write-ahead log; the next start will");
     }
@@ -161,25 +178,20 @@ fn next(inbox: &mut mpsc::Receiver<Message>, closing: bool) -> Option<Message> {
     if closing { inbox.try_recv().ok() } else { inbox.blocking_recv() }
 }
 
-/// Carries out `tasks` in one transaction and answers them.
+/// Carries out `tasks` in one transaction and has them answered.
 fn carry_out(
     db: &Connection,
     queues: &mut Queues,
     mut tasks: Vec<Box<dyn Task>>,
-    signals: &broadcast::Sender<Signal>,
+    flusher: &Flusher,
 ) {
     // Each round but the last takes one task out.
     while !tasks.is_empty() {
+        let changes = db.total_changes();
         let (culprit, failure) = match transact(db, queues, &mut tasks) {
             Ok(news) => {
-                for signal in news {
-                    // Nobody need listen.
-                    drop(signals.send(signal));
-                }
-                for task in tasks {
-                    task.answer(None);
-                }
-                return;
+                let wrote = db.total_changes() != changes;
+                return flusher.pass(Committed { tasks, news, wrote });
             }
             Err(failed) => failed,
         };

@@ -1,6 +1,7 @@
 //! What this store alone promises; what all stores promise is in `server/tests/store/`.
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod flushes;
 mod numbers;
 mod plans;
 mod upgrade;
@@ -16,6 +17,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::batch::Batch;
 use super::row::Failure;
+use super::writer::Writer;
 use super::{SqliteStore, Synchronous};
 use crate::clock::Timestamp;
 use crate::job::transition::{ack, expire, give_back};
