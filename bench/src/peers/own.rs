@@ -14,8 +14,9 @@ use super::{Chosen, Notes};
 use crate::metric;
 
 const QUEUES: usize = 1000;
-/// Jobs that go through before the memory is measured: the event log has its bound by then.
-const WARM: usize = 20_000;
+/// Jobs that go through before the memory is measured: each tells three events, of which the log keeps
+/// 100,000, so that it has its bound by then.
+const WARM: usize = 50_000;
 const BATCH: usize = 1000;
 
 pub(super) async fn measure(

@@ -209,7 +209,7 @@ every_store!(
 
 impl Queue {
     /// Inserts one group so many seconds after the start.
-    async fn put(&self, group: Group, second: u64) -> Vec<Inserted> {
+    pub(crate) async fn put(&self, group: Group, second: u64) -> Vec<Inserted> {
         one(self.store.insert(&self.name, vec![group], at(second)).await.unwrap())
     }
 

@@ -12,7 +12,7 @@ use crate::job::transition::Disposition;
 use crate::job::{Job, QueueName, Spec, State};
 use crate::redis_server::{RedisCluster, RedisServer};
 use crate::store::open::{OpenOptions, open};
-use crate::store::{Claim, EVENTS_KEPT, Error, Inserted, LogStart, Signal};
+use crate::store::{Claim, EVENTS_KEPT, Error, Group, Inserted, LogStart, Request, Room, Signal};
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_it_had() {
@@ -189,6 +189,29 @@ async fn a_claim_is_remembered_little_longer_than_its_leases() {
     let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).unwrap();
     let left: i64 = redis::cmd("PTTL").arg(&keys[0]).query(&mut connection).unwrap();
     assert!((60_000..=90_000).contains(&left), "{left} ms");
+}
+
+#[tokio::test]
+async fn a_request_is_remembered_in_as_little_for_many_jobs_as_for_one() {
+    let server = RedisServer::start(&[]);
+    let queue = Queue::open(&server.url(), None).await;
+    // Ones that have nothing special, and ones with dedup keys, which another script inserts.
+    for (number, key) in [(1, None), (2, Some("key"))] {
+        let job = |index: usize| match key {
+            Some(key) => deduplicated(&format!("{key}-{index}"), UNTIL_FINISHED),
+            None => spec(),
+        };
+        let inserts = (0..50).map(|index| queue.item(&format!("{number}-{index}"), job(index)));
+        let request = Some(Request { id: request_id(number), digest: 7 });
+        let group = Group { request, ..Group::all_or_none(inserts.collect(), Room::default()) };
+        assert_eq!(queue.put(group, 0).await, vec![Inserted::New; 50]);
+    }
+    let mut connection = server.connection();
+    let pattern = format!("{{{}:{}}}:q:*", queue.namespace, queue.name);
+    let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).unwrap();
+    let length = |key: &String| redis::cmd("STRLEN").arg(key).query::<usize>(&mut connection);
+    let lengths: Vec<usize> = keys.iter().map(length).map(Result::unwrap).collect();
+    assert_eq!(lengths, [16, 16]);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Enqueue meets a waiting worker.
 
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
 use super::subscription::{subscribe, subscribe_to};
 use super::*;
 use crate::broker::dispatch::DOUBT;
@@ -33,6 +36,28 @@ async fn a_waiting_worker_gets_a_job_in_the_step_that_inserts_it() {
         [Operation::HandOver, Operation::Insert, Operation::Claim].map(|it| faulty.calls(it));
     assert_eq!(calls, [1, 0, 1], "one look and one step");
     drop(worker);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiting_worker_has_its_job_before_the_producer_has_the_answer() {
+    let (running, _faulty) = on_silent().await;
+    let mut worker = subscribe(&running.broker, &["a"], 1).await;
+    running.broker.dispatcher.rest().await.unwrap();
+    // Tasks take turns as they are woken; the test itself would come last.
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let tasks = TaskTracker::new();
+    let (broker, telling) = (running.broker.clone(), told.clone());
+    tasks.spawn(async move {
+        broker.enqueue(new_job("a")).await.unwrap();
+        telling.send("answered")
+    });
+    tasks.spawn(async move {
+        worker.next().await.unwrap();
+        told.send("delivered")
+    });
+    let order = [heard.recv().await.unwrap(), heard.recv().await.unwrap()];
+    assert_eq!(order, ["delivered", "answered"]);
     running.stop().await;
 }
 

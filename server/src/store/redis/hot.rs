@@ -117,12 +117,9 @@ pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &Records
 }
 
 /// Adds what is to be remembered of the requests for these jobs, which are all made: of that of a group
-/// which of its jobs, of that of a job its id.
+/// nothing more, of that of a job its id.
 pub(super) fn add_requests(call: &mut Call<'_>, groups: &[Group]) {
-    let of_groups = groups.iter().filter_map(|group| {
-        let made = vec![b'1'; group.inserts.len()];
-        Some((group.request?, Bytes::from(made)))
-    });
+    let of_groups = groups.iter().filter_map(|group| Some((group.request?, Bytes::new())));
     let inserts = groups.iter().flat_map(|group| &group.inserts);
     let of_jobs = inserts.filter_map(|insert| {
         let id = codec::id_bytes(&insert.job.name.id);

@@ -27,7 +27,8 @@ local function request_key(request)
   return base .. 'q:' .. plain(ledger()[field.began]) .. ':' .. request
 end
 
--- What a group's request did when it came before: `group.made` tells of each job whether it was made.
+-- What a group's request did when it came before: `group.made` tells of each job whether it was made, or
+-- nothing if all were, as mostly: it is kept for long.
 local function recall(group, request, digest)
   local known = request ~= '' and redis.call('GET', request_key(request))
   if known then
@@ -45,14 +46,16 @@ local function remember(group, request, digest, outcomes, memory)
     local word = outcome[1]
     made[i] = (word == 'new' or word == 'behind' or word == 'replayed') and '1' or '0'
   end
-  redis.call('SET', request_key(request), digest .. table.concat(made), 'PX', memory)
+  made = table.concat(made)
+  made = string.find(made, '0', 1, true) and made or ''
+  redis.call('SET', request_key(request), digest .. made, 'PX', memory)
 end
 
 -- What is to become of the job at `place` of its group. Writes nothing: the group may be refused.
 local function decide(group, job, place)
   if group.reused then
     return { 'reused' }
-  elseif group.made and string.sub(group.made, place, place) == '1' then
+  elseif group.made == '' or group.made and string.sub(group.made, place, place) == '1' then
     return { 'replayed', job.id }
   end
   local request = job.request
