@@ -1,12 +1,12 @@
 //! Enqueue meets a waiting worker.
 
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use super::subscription::{subscribe, subscribe_to};
 use super::*;
 use crate::broker::dispatch::DOUBT;
 use crate::broker::enqueue::Start;
+use crate::crew::Guests;
 use crate::store::faulty::HandOver;
 
 /// A broker on a store that does not ring.
@@ -46,15 +46,15 @@ async fn a_waiting_worker_has_its_job_before_the_producer_has_the_answer() {
     running.broker.dispatcher.rest().await.unwrap();
     // Tasks take turns as they are woken; the test itself would come last.
     let (told, mut heard) = mpsc::unbounded_channel();
-    let tasks = TaskTracker::new();
+    let tasks = Guests::default();
     let (broker, telling) = (running.broker.clone(), told.clone());
-    tasks.spawn(async move {
+    tasks.admit(async move {
         broker.enqueue(new_job("a")).await.unwrap();
-        telling.send("answered")
+        telling.send("answered").unwrap();
     });
-    tasks.spawn(async move {
+    tasks.admit(async move {
         worker.next().await.unwrap();
-        told.send("delivered")
+        told.send("delivered").unwrap();
     });
     let order = [heard.recv().await.unwrap(), heard.recv().await.unwrap()];
     assert_eq!(order, ["delivered", "answered"]);
