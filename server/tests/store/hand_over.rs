@@ -117,6 +117,21 @@ every_store!(
         assert_eq!(claimed.jobs, [[]]);
     }
 
+    async fn of_a_group_that_is_refused_nobody_gets_a_job(queue: Queue) {
+        queue.begin().await;
+        queue.add_leased("taken", spec()).await;
+        let items = ["a", "taken"].map(|id| queue.chosen(id, spec()));
+        let refused = Group { atomic: true, ..roomy(items.to_vec()) };
+        let groups = vec![refused, queue.group(&["b", "c"])];
+        let (inserted, claimed) = queue.hand_or_part(groups, vec![claim(1), claim(1)]).await;
+        let exists = Inserted::Exists(State::Leased);
+        assert_eq!(inserted, [vec![Inserted::Withheld, exists], vec![Inserted::New; 2]]);
+        assert_eq!(shares(&claimed), [["b"], ["c"]]);
+        assert_eq!(queue.find("a").await, None);
+        assert_eq!(queue.count().await.leased, 3);
+        assert!(queue.events().await.iter().all(|event| event.job != Some(id_of("a"))));
+    }
+
     async fn a_full_queue_takes_no_more(queue: Queue) {
         queue.begin().await;
         let room = Room { jobs: Some(2), bytes: None };

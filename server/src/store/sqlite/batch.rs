@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::forget::forget;
+use super::hand_over::{self, Takers};
 use super::queue::{Queue, Queues};
 use super::row::{Failure, corrupt, time};
 use crate::clock::Timestamp;
@@ -57,8 +58,8 @@ impl<'c> Batch<'c> {
     pub(super) fn call<'a>(&'a mut self, name: &'a QueueName) -> Result<Option<Call<'a>>, Failure> {
         let Some(queue) = self.queues.find(self.db, name)? else { return Ok(None) };
         let before = *queue;
-        let (log, keep) = (Vec::new(), Kept::default());
-        Ok(Some(Call { db: self.db, name, queue, log, keep, before, news: &mut self.news }))
+        let (log, takers, keep) = (Vec::new(), None, Kept::default());
+        Ok(Some(Call { db: self.db, name, queue, log, takers, keep, before, news: &mut self.news }))
     }
 
     /// As [`Batch::call`], and makes the queue if it does not exist.
@@ -113,6 +114,8 @@ pub(super) struct Call<'a> {
     pub(super) queue: &'a mut Queue,
     /// The events of this call, encoded and joined.
     pub(super) log: Vec<u8>,
+    /// Who waits for the jobs that this call inserts.
+    pub(super) takers: Option<Takers<'a>>,
     keep: Kept,
     before: Queue,
     news: &'a mut News,
@@ -125,6 +128,7 @@ type Kept = [Option<u32>; State::ALL.len()];
 pub(super) struct Mark {
     queue: Queue,
     log: usize,
+    takers: Option<hand_over::Mark>,
     keep: Kept,
 }
 
@@ -148,7 +152,8 @@ impl Call<'_> {
     /// Begins what may be undone.
     pub(super) fn mark(&self) -> rusqlite::Result<Mark> {
         self.db.prepare_cached("savepoint mark")?.execute([])?;
-        Ok(Mark { queue: *self.queue, log: self.log.len(), keep: self.keep })
+        let takers = self.takers.as_ref().map(Takers::mark);
+        Ok(Mark { queue: *self.queue, log: self.log.len(), takers, keep: self.keep })
     }
 
     /// Undoes all since `mark`.
@@ -156,6 +161,9 @@ impl Call<'_> {
         self.db.prepare_cached("rollback to mark")?.execute([])?;
         *self.queue = mark.queue;
         self.log.truncate(mark.log);
+        if let (Some(takers), Some(mark)) = (&mut self.takers, mark.takers) {
+            takers.rewind(mark);
+        }
         self.keep = mark.keep;
         Ok(())
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use rusqlite::{CachedStatement, OptionalExtension, ToSql, params};
+use rusqlite::{CachedStatement, ToSql, params};
 
 use super::batch::{Batch, Call};
 use super::dedup;
 use super::memory::Memory;
-use super::row::{Failure, Found, Jobs, Portion, bits, integer, pass_over, span};
+use super::row::{Failure, Found, Jobs, Portion, bits, integer, lease_columns, pass_over};
 use crate::clock::Timestamp;
 use crate::job::{
     DEFAULT_LEASE_DURATION, DedupScope, Event, EventKind, Job, Lease, QueueName, RequestId, State,
@@ -36,18 +36,28 @@ pub(super) fn claim(
             gate: None,
         });
     };
+    let claimed = claim_in(&mut call, claims, now)?;
+    call.finish(now)?;
+    Ok(claimed)
+}
+
+/// As [`claim`], in a call that does more.
+pub(super) fn claim_in(
+    call: &mut Call<'_>,
+    claims: &[Claim],
+    now: Timestamp,
+) -> Result<Claimed, Failure> {
     let (mut jobs, mut exhausted) = (Vec::new(), Vec::new());
     for claim in claims {
-        let (taken, ended) = serve(&mut call, claim, now)?;
+        let (taken, ended) = serve(call, claim, now)?;
         jobs.push(taken);
         exhausted.push(ended || call.queue.jobs(State::Ready) == 0);
     }
     if claims.iter().any(|claim| claim.request.is_some()) {
-        Memory::Claims.fade(&call, claims.len(), now)?;
+        Memory::Claims.fade(call, claims.len(), now)?;
     }
     let (ready, leased) = (call.queue.jobs(State::Ready), call.queue.jobs(State::Leased));
     let gate = call.queue.gates.shut(ready, leased, now);
-    call.finish(now)?;
     Ok(Claimed { jobs, exhausted, gate })
 }
 
@@ -81,16 +91,19 @@ fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<(Vec<Job>
 /// Those jobs of a remembered claim that are still under its leases.
 fn replay(call: &Call<'_>, request: RequestId) -> Result<Vec<Found>, Failure> {
     // Most claims are new: do not bother the planner's big join with them.
-    let mut find = call.db.prepare_cached("select 1 from replay where queue = ?1 and id = ?2")?;
-    let known =
-        find.query_row(params![call.queue.id, request.as_bytes()], |_| Ok(())).optional()?;
-    if known.is_none() {
+    if !is_known(call, request)? {
         return Ok(Vec::new());
     }
     let select = concat!(include_str!("sql/job.sql"), include_str!("sql/replay.sql"));
     let select = call.db.prepare_cached(select)?;
     let params = params![call.queue.id, request.as_bytes()];
     Jobs::of(call.db, call.name).read(select, params, |_| false)
+}
+
+/// True when a claim with that id is remembered.
+pub(super) fn is_known(call: &Call<'_>, request: RequestId) -> Result<bool, Failure> {
+    let mut find = call.db.prepare_cached("select 1 from replay where queue = ?1 and id = ?2")?;
+    Ok(find.exists(params![call.queue.id, request.as_bytes()])?)
 }
 
 /// The next ready jobs, up to `limit` and as many as the claim has room for. Answers also whether
@@ -165,14 +178,8 @@ pub(super) fn line_of_types(types: usize) -> String {
     sql
 }
 
-/// Leases one job: the row, the job as it is answered, the event.
-fn lease(
-    call: &mut Call<'_>,
-    found: &mut Found,
-    claim: &Claim,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let job = &mut found.job;
+/// Leases a ready job for `claim`. Answers what is told of that.
+pub(super) fn leased(job: &mut Job, claim: &Claim, now: Timestamp) -> Event {
     let waited = now.since(job.at);
     let duration =
         claim.lease_duration.or(job.spec.lease_duration).unwrap_or(DEFAULT_LEASE_DURATION);
@@ -182,26 +189,8 @@ fn lease(
     job.started = job.started.or(Some(now));
     job.lease =
         Some(Lease { secret: claim.secret, worker: claim.worker.clone(), started: now, duration });
-    call.falls_due(job.at)?;
-    call.db.prepare_cached(include_str!("sql/claim.sql"))?.execute(params![
-        found.row,
-        integer(job.at),
-        job.counters.deliveries,
-        job.counters.attempts,
-        job.started.map(integer),
-        bits(claim.secret.0),
-        claim.worker.as_str(),
-        integer(now),
-        span(duration),
-    ])?;
-    call.queue.step(State::Ready, State::Leased);
-    if let Some(dedup) = &job.spec.dedup
-        && matches!(dedup.scope, DedupScope::UntilStarted { .. })
-    {
-        dedup::free(call, &dedup.key, &job.name.id)?;
-    }
-    let mut event =
-        Event::new(EventKind::Leased, now, call.name.clone(), job.name.id.clone(), State::Leased);
+    let (queue, id) = (job.name.queue.clone(), job.name.id.clone());
+    let mut event = Event::new(EventKind::Leased, now, queue, id, State::Leased);
     event.from = Some(State::Ready);
     event.job_type.clone_from(&job.spec.job_type);
     event.labels.clone_from(&job.spec.labels);
@@ -209,12 +198,43 @@ fn lease(
     event.attempt = job.counters.attempts;
     event.worker = Some(claim.worker.clone());
     event.waited = Some(waited);
+    event
+}
+
+/// Leases one job: the row, the job as it is answered, the event.
+fn lease(
+    call: &mut Call<'_>,
+    found: &mut Found,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let job = &mut found.job;
+    let event = leased(job, claim, now);
+    let (secret, worker, started, duration) = lease_columns(job);
+    call.falls_due(job.at)?;
+    call.db.prepare_cached(include_str!("sql/claim.sql"))?.execute(params![
+        found.row,
+        integer(job.at),
+        job.counters.deliveries,
+        job.counters.attempts,
+        job.started.map(integer),
+        secret,
+        worker,
+        started,
+        duration,
+    ])?;
+    call.queue.step(State::Ready, State::Leased);
+    if let Some(dedup) = &job.spec.dedup
+        && matches!(dedup.scope, DedupScope::UntilStarted { .. })
+    {
+        dedup::free(call, &dedup.key, &job.name.id)?;
+    }
     call.log.extend(encode_event(&event));
     Ok(())
 }
 
 /// Remembers what the claim took, so that it can be answered again.
-fn remember(
+pub(super) fn remember(
     call: &Call<'_>,
     request: RequestId,
     claim: &Claim,

@@ -8,7 +8,7 @@ use super::dedup;
 use super::memory::Memory;
 use super::queue::count;
 use super::request::{self, Made};
-use super::row::{Failure, corrupt, integer, letter, state, whole};
+use super::row::{Failure, corrupt, integer, lease_columns, letter, state, whole};
 use super::standing::told;
 use super::term;
 use crate::clock::Timestamp;
@@ -24,13 +24,23 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> Result<Vec<Vec<Inserted>>, Failure> {
     let mut call = batch.call_new(queue)?;
+    let answers = insert_in(&mut call, groups, now)?;
+    call.finish(now)?;
+    Ok(answers)
+}
+
+/// As [`insert`], in a call that does more.
+pub(super) fn insert_in(
+    call: &mut Call<'_>,
+    groups: &[Group],
+    now: Timestamp,
+) -> Result<Vec<Vec<Inserted>>, Failure> {
     let mut answers = Vec::with_capacity(groups.len());
     for group in groups {
-        answers.push(insert_group(&mut call, group, now)?);
+        answers.push(insert_group(call, group, now)?);
     }
     let requests = groups.iter().filter(|group| group.request.is_some()).count();
-    fade(&call, requests, groups.iter().flat_map(|group| &group.inserts), now)?;
-    call.finish(now)?;
+    fade(call, requests, groups.iter().flat_map(|group| &group.inserts), now)?;
     Ok(answers)
 }
 
@@ -154,11 +164,19 @@ pub(super) fn create(
     {
         return Ok((Inserted::Full(room), None));
     }
-    let Some(row) = add(call, job, state, &spec)? else {
+    let straight = call.takers.as_ref().and_then(|takers| takers.lease(job, spec.len()));
+    let (as_written, its_state) = match &straight {
+        Some(straight) => (straight.job(), State::Leased),
+        None => (job, state),
+    };
+    let Some(row) = add(call, as_written, its_state, &spec)? else {
         // A generated id that is taken: the same answer, rather than a job lost in silence.
         let taken = state_of(call, &job.name.id)?;
         return Ok((Inserted::Exists(taken.unwrap_or(state)), None));
     };
+    if let (Some(takers), Some(straight)) = (&mut call.takers, straight) {
+        takers.give(straight, row);
+    }
     call.queue.lately.enqueued(now);
     let mut event = created(insert);
     event.to = Some(state);
@@ -183,6 +201,7 @@ fn add(call: &mut Call<'_>, job: &Job, state: State, spec: &[u8]) -> rusqlite::R
         call.falls_due(due)?;
     }
     let bytes = whole(spec.len());
+    let (secret, worker, started, duration) = lease_columns(job);
     let added = call.db.prepare_cached(include_str!("sql/insert.sql"))?.execute(params![
         call.queue.id,
         job.name.id.as_str(),
@@ -194,6 +213,13 @@ fn add(call: &mut Call<'_>, job: &Job, state: State, spec: &[u8]) -> rusqlite::R
         bytes,
         job.spec.expires.map(integer),
         told(&job.spec),
+        job.counters.deliveries,
+        job.counters.attempts,
+        job.started.map(integer),
+        secret,
+        worker,
+        started,
+        duration,
     ])?;
     if added == 0 {
         return Ok(None);

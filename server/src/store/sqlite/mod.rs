@@ -18,6 +18,7 @@ mod extend;
 mod flusher;
 mod forget;
 mod gate;
+mod hand_over;
 mod insert;
 mod lately;
 mod list;
@@ -48,6 +49,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use self::batch::Batch;
 use self::open::{Opened, Place};
 use self::writer::Writer;
 use super::{
@@ -129,11 +131,9 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<(Vec<Vec<Inserted>>, Claimed)>> {
         let (queue, groups, claims) = (queue.clone(), groups.to_vec(), claims.to_vec());
-        let both = self.writer.call(move |batch| {
-            let inserted = insert::insert(batch, &queue, &groups, now)?;
-            Ok((inserted, claim::claim(batch, &queue, &claims, now)?))
-        });
-        both.await.map(Some)
+        let work =
+            move |batch: &mut Batch<'_>| hand_over::hand_over(batch, &queue, &groups, &claims, now);
+        self.writer.call(work).await.map(Some)
     }
 
     async fn extend(

@@ -85,6 +85,13 @@ pub(super) struct Found {
     pub(super) size: usize,
 }
 
+impl Found {
+    /// A job that is not in a row yet, with a record of so many bytes.
+    pub(super) fn new(job: &Job, bytes: usize) -> Self {
+        Self { row: 0, job: job.clone(), size: bytes + OVERHEAD }
+    }
+}
+
 /// What is counted for a job beside its records.
 const OVERHEAD: usize = 256;
 
@@ -307,6 +314,14 @@ fn decode(
         Ok(Found { row, job, size })
     };
     Ok(decoded())
+}
+
+/// The lease of a job as its row has it: secret, worker, start and duration.
+pub(super) fn lease_columns(job: &Job) -> (Option<i64>, Option<&str>, Option<i64>, Option<i64>) {
+    let Some(Lease { secret, worker, started, duration }) = &job.lease else {
+        return (None, None, None, None);
+    };
+    (Some(bits(secret.0)), Some(worker.as_str()), Some(integer(*started)), Some(span(*duration)))
 }
 
 /// The row of a job in the table `detail`.

@@ -393,3 +393,16 @@ async fn a_list_goes_on_from_its_own_marks_only() {
     assert_eq!(rest.jobs[0].name.id.as_str(), "c");
     assert_eq!(rest.next, None);
 }
+
+#[tokio::test]
+async fn a_job_that_is_handed_over_is_written_as_leased_at_once() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let changes = || store.writer.call(|batch| Ok(batch.db().total_changes()));
+    store.insert(&queue(), one("a"), NOW).await.unwrap();
+    assert_eq!(store.claim(&queue(), vec![claim(1, 1)], NOW).await.unwrap().jobs[0].len(), 1);
+    let before = changes().await.unwrap();
+    let both = store.hand_over(&queue(), &one("b"), &[claim(2, 1)], NOW).await.unwrap();
+    assert_eq!(both.unwrap().1.jobs[0].len(), 1);
+    // The job, its spec, an entry of the log, the counters of the queue.
+    assert_eq!(changes().await.unwrap() - before, 4);
+}
