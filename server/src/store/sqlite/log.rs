@@ -26,10 +26,21 @@ pub(super) fn append(call: &mut Call<'_>, now: Timestamp) -> rusqlite::Result<()
         call.queue.told,
     ])?;
     let too_old = call.queue.told.saturating_sub(whole(EVENTS_KEPT));
-    if too_old > 0 {
-        call.db
-            .prepare_cached(include_str!("sql/trim_events.sql"))?
-            .execute(params![call.queue.id, too_old])?;
+    if too_old > 0 { trim(call, too_old) } else { Ok(()) }
+}
+
+/// Drops the two oldest entries if what they tell is `too_old` or earlier in the count of events. Two,
+/// so that a log that grows by one entry a call comes down to its size.
+fn trim(call: &Call<'_>, too_old: i64) -> rusqlite::Result<()> {
+    let mut find = call.db.prepare_cached(include_str!("sql/oldest_events.sql"))?;
+    let oldest = find
+        .query_map([call.queue.id], |row| row.try_into())?
+        .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    let mut delete = call.db.prepare_cached("delete from event where event = ?1")?;
+    for (event, upto) in oldest {
+        if upto <= too_old {
+            delete.execute([event])?;
+        }
     }
     Ok(())
 }

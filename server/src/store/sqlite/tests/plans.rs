@@ -16,6 +16,18 @@ async fn plan(store: &SqliteStore, sql: &str) -> String {
     steps.await.unwrap()
 }
 
+/// What `SQLite`'s machine does for a statement.
+async fn opcodes(store: &SqliteStore, sql: &str) -> Vec<String> {
+    let explain = format!("explain {sql}");
+    let opcodes = store.writer.call(move |batch| {
+        let mut program = batch.db().prepare(&explain)?;
+        let values = rusqlite::params_from_iter(vec![1; program.parameter_count()]);
+        let opcodes = program.query_map(values, |row| row.get(1))?.collect();
+        Ok(rusqlite::Result::<Vec<String>>::from(opcodes)?)
+    });
+    opcodes.await.unwrap()
+}
+
 /// Fails if the statement reads a whole table or sorts, or does not use the index.
 async fn walks(store: &SqliteStore, sql: &str, index: &str) {
     // These hold what a statement itself makes: values, one row per priority or claimed job.
@@ -43,6 +55,7 @@ async fn reads_of_many_jobs_walk_an_index_in_its_order() {
         ),
         (include_str!("../sql/log.sql"), "sqlite_autoindex_event_1 "),
         (include_str!("../sql/recent.sql"), "sqlite_autoindex_event_1 "),
+        (include_str!("../sql/oldest_events.sql"), "sqlite_autoindex_event_1 "),
         (include_str!("../sql/purge.sql"), "job_due "),
         (include_str!("../sql/purge_requests.sql"), "request_until "),
         (include_str!("../sql/purge_dedup.sql"), "dedup_until "),
@@ -82,5 +95,31 @@ async fn numbers_are_read_with_a_few_steps_into_an_index() {
         ("delete from term where job = ?1", "term_job "),
     ] {
         walks(&store, sql, index).await;
+    }
+}
+
+/// A table of its own is a cache of pages of its own, made and thrown away at each run.
+#[tokio::test]
+async fn what_runs_in_each_call_makes_no_table_of_its_own() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    for sql in [
+        READY,
+        include_str!("../sql/insert.sql"),
+        include_str!("../sql/claim.sql"),
+        include_str!("../sql/standing.sql"),
+        include_str!("../sql/commit.sql"),
+        include_str!("../sql/purge.sql"),
+        include_str!("../sql/append.sql"),
+        include_str!("../sql/oldest_events.sql"),
+        include_str!("../sql/next_due.sql"),
+        include_str!("../sql/save_queue.sql"),
+        include_str!("../sql/remember_request.sql"),
+        include_str!("../sql/remember_claim.sql"),
+    ] {
+        let opcodes = opcodes(&store, sql).await;
+        assert!(opcodes.contains(&"Halt".to_owned()), "{sql}\n{opcodes:?}");
+        for table in ["OpenEphemeral", "OpenAutoindex", "SorterOpen"] {
+            assert!(!opcodes.contains(&table.to_owned()), "{sql}\n{opcodes:?}");
+        }
     }
 }
