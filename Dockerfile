@@ -16,7 +16,7 @@ RUN set -eu; \
     else \
       apt-get update; \
       apt-get install --yes --no-install-recommends gcc g++ libc6-dev make; \
-      cargo build --locked --release --package lessor-cli; \
+      scripts/build-release.sh --package lessor-cli; \
       install -D -m 0755 target/release/lessor /out/lessor; \
     fi
 

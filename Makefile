@@ -50,6 +50,20 @@ help: ## List the commands
 build: ## Compile the broker, its command line and the Rust client
 	cargo build --locked
 
+.PHONY: release
+release: ## Compile the broker and its command line as they are released
+	scripts/build-release.sh --package lessor-cli
+
+# Whoever compiles must merge: the LLVM of rustc.
+.PHONY: profile
+profile: llvm = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+profile: redis ## Learn anew which code runs often, for releases: half an hour
+	scripts/unpack-debian.sh $(target)/llvm llvm-$(llvm)
+	LLVM_PROFILE_FILE=/dev/null CARGO_ENCODED_RUSTFLAGS=-Cprofile-generate CARGO_TARGET_DIR=$(target)/counting \
+	  cargo build --locked --release --package lessor-cli
+	PATH="$(target)/llvm/usr/bin:$$PATH" LD_LIBRARY_PATH="$$(echo $(target)/llvm/usr/lib/*-linux-gnu)" \
+	  scripts/learn-profile $(target)/counting/release/lessor llvm-profdata-$(llvm) profile/lessor.profdata
+
 .PHONY: demo
 demo: demo-parts $(if $(filter redis,$(STORE)),redis) ## Hash the files of DIR=folder by three workers, one of which dies (STORE=sqlite|redis)
 	@$(demo_python) demo/demo.py --dir "$$DIR" --store "$$STORE" $(ARGS)
@@ -307,7 +321,7 @@ bench-libraries: $(python_sdk)/.ready $(node_sdk)/dist/.built bench-lessor ## Me
 
 .PHONY: bench-lessor
 bench-lessor: redis
-	cargo build --locked --release --package lessor-cli --package lessor-bench
+	scripts/build-release.sh --package lessor-cli --package lessor-bench
 
 .PHONY: bench-bullmq
 bench-bullmq: bench/drivers/bullmq/node_modules/.ready
