@@ -187,7 +187,7 @@ async fn workers_are_served_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test]
-async fn one_batch_of_jobs_serves_all_waiting_workers_by_one_claim() {
+async fn one_batch_of_jobs_serves_all_waiting_workers_in_one_step() {
     let running = running().await;
     let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(running.lease(&["a"], LONG))).collect();
     for one in &mut waiting {
@@ -199,7 +199,7 @@ async fn one_batch_of_jobs_serves_all_waiting_workers_by_one_claim() {
     for leased in join_all(waiting).await {
         assert_eq!(leased.jobs.len(), 1);
     }
-    assert_eq!(running.moves("a").await, 2, "one insert and one claim");
+    assert_eq!(running.moves("a").await, 1, "one insert that leases");
     running.stop().await;
 }
 
