@@ -321,7 +321,8 @@ bench-libraries: $(python_sdk)/.ready $(node_sdk)/dist/.built bench-lessor ## Me
 
 .PHONY: bench-lessor
 bench-lessor: redis
-	scripts/build-release.sh --package lessor-cli --package lessor-bench
+	scripts/build-release.sh --package lessor-cli
+	scripts/build-release.sh --package lessor-bench
 
 .PHONY: bench-bullmq
 bench-bullmq: bench/drivers/bullmq/node_modules/.ready

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles what a release consists of, and what measures it, for the code that runs often (profile/lessor.profdata).
-# usage: build-release.sh [CARGO_ARGUMENT...], such as --package lessor-cli
+# The profile knows functions by the features of all that they are compiled with, so a package is built alone.
+# usage: build-release.sh --package PACKAGE
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
