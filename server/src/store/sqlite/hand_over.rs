@@ -39,8 +39,8 @@ fn goes_straight(
     claims: &[Claim],
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let mut specs = groups.iter().flat_map(|group| &group.inserts).map(|insert| &insert.job);
-    let Some(first) = specs.next() else { return Ok(false) };
+    let mut jobs = groups.iter().flat_map(|group| &group.inserts).map(|insert| &insert.job);
+    let Some(first) = jobs.next() else { return Ok(false) };
     let is_plain = |job: &Job| {
         job.state == State::Ready
             && job.spec.priority == first.spec.priority
@@ -49,7 +49,7 @@ fn goes_straight(
     };
     let wanted = claims.iter().map(|claim| claim.limit).fold(0, usize::saturating_add);
     if !is_plain(first)
-        || !specs.all(is_plain)
+        || !jobs.all(is_plain)
         || !claims.iter().all(|claim| claim.types.is_empty())
         || call.queue.jobs(State::Ready) > 0
         || call.queue.gates.room(call.queue.jobs(State::Leased), now) < wanted
