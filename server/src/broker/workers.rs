@@ -2,8 +2,8 @@
 //!
 //! A worker shows itself by its calls. Each broker notes who called it, in memory, and writes what
 //! changed into the store, all of it at once and no more often than every [`PERIOD`]: a thousand
-//! waiting workers cost a few store calls per minute. What is noted of drains is read when the
-//! store tells that they changed.
+//! waiting workers cost a few store calls per minute. A drain is known at once to the
+//! broker that was asked for it, and read by the others when the store tells that drains changed.
 
 mod list;
 mod record;
@@ -90,13 +90,12 @@ pub struct Workers {
     clock: Clock,
     roll: Arc<Mutex<Roll>>,
     news: Arc<Notify>,
-    drains: watch::Receiver<Drains>,
+    drains: watch::Sender<Drains>,
 }
 
 /// The task that writes down who was seen and reads who shall drain.
 pub struct Watching {
     workers: Workers,
-    drains: watch::Sender<Drains>,
 }
 
 /// A worker's call that waits: until this is dropped the worker is there.
@@ -109,10 +108,10 @@ pub struct Presence {
 
 /// The task and the way in to it.
 pub fn pair(store: Arc<dyn Store>, clock: Clock) -> (Workers, Watching) {
-    let (sender, drains) = watch::channel(Drains::new());
+    let drains = watch::Sender::new(Drains::new());
     let (roll, news) = (Arc::default(), Arc::default());
     let workers = Workers { store, clock, roll, news, drains };
-    (workers.clone(), Watching { workers, drains: sender })
+    (workers.clone(), Watching { workers })
 }
 
 impl Workers {
@@ -149,7 +148,7 @@ impl Workers {
 
     /// Who shall lease no more, as it changes.
     pub(super) fn drains(&self) -> watch::Receiver<Drains> {
-        self.drains.clone()
+        self.drains.subscribe()
     }
 
     async fn listed(&self) -> Result<Vec<Worker>> {
@@ -173,6 +172,9 @@ impl Workers {
         let body = encode_drain(self.clock.now(), reason);
         let put = Put { key: id.as_str().to_owned(), expected: None, body: Some(body) };
         self.store.put_documents(Kind::Drain, vec![put]).await?;
+        self.drains.send_modify(|drains| {
+            drains.insert(id.clone(), reason.to_owned());
+        });
         Ok(())
     }
 }
@@ -185,15 +187,10 @@ impl Presence {
 
     /// Returns once the worker shall lease no more.
     pub async fn drained(&self) {
-        let mut drains = self.workers.drains.clone();
-        let drained = async {
-            if drains.wait_for(|drains| drains.contains_key(&self.worker)).await.is_err() {
-                // The task has ended, so nobody is told any more.
-                std::future::pending::<()>().await;
-            }
-        };
+        let mut drains = self.workers.drains();
         tokio::select! {
-            () = drained => {}
+            // No error ends it: who is here holds a sender.
+            _ = drains.wait_for(|drains| drains.contains_key(&self.worker)) => {}
             () = self.parted.cancelled() => {}
         }
     }
@@ -261,7 +258,7 @@ impl Watching {
             Ok(documents) => {
                 let drains = documents.iter().filter_map(decode_drain);
                 let drains = drains.map(|(id, drain)| (id, drain.reason)).collect();
-                self.drains.send_if_modified(|known| {
+                self.workers.drains.send_if_modified(|known| {
                     let changed = *known != drains;
                     *known = drains;
                     changed

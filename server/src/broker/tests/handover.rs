@@ -10,7 +10,7 @@ use crate::crew::Guests;
 use crate::store::faulty::HandOver;
 
 /// A broker on a store that does not ring.
-async fn on_silent() -> (Running, Arc<Faulty>) {
+pub(super) async fn on_silent() -> (Running, Arc<Faulty>) {
     let faulty = Arc::new(Faulty::silent(SqliteStore::in_memory().await.unwrap()));
     (running_on(Arc::clone(&faulty) as Arc<dyn Store>), faulty)
 }

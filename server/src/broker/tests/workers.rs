@@ -1,5 +1,6 @@
 //! Who is seen, and who is drained.
 
+use super::handover::on_silent;
 use super::*;
 use crate::broker::workers::{LATELY, Profile};
 use crate::store::Kind;
@@ -80,5 +81,16 @@ async fn a_drained_worker_is_answered_at_once_and_gets_no_more() {
     let other = LeaseRequest { worker: worker("w3"), ..request(&["a"], LONG) };
     assert_eq!(running.broker.lease(other).await.unwrap().jobs.len(), 1);
     assert!(running.broker.workers().await.unwrap()[0].draining);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_broker_that_is_asked_for_a_drain_knows_of_it_when_it_answers() {
+    // The store tells nobody.
+    let (running, _faulty) = on_silent().await;
+    running.enqueue("a").await;
+    let (_, token) = running.take("a").await;
+    running.broker.drain_worker(&worker("w1"), "deploy").await.unwrap();
+    assert!(running.broker.extend(token, Extend::default()).await.unwrap().drain);
     running.stop().await;
 }
