@@ -172,7 +172,7 @@ client-python-stubs: $(python_sdk)/.ready ## Generate the Python client's copy o
 	scripts/python-sdk-stubs.sh $(python_sdk)
 
 .PHONY: lint
-lint: lint-rust lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios lint-helm lint-keda lint-examples ## Check format, style, types and the compatibility of the protocol
+lint: lint-rust lint-profile lint-drivers lint-proto lint-python lint-client-python lint-node lint-client-node lint-client-go lint-shell lint-docs lint-scenarios lint-helm lint-keda lint-examples ## Check format, style, types and the compatibility of the protocol
 
 # The published libraries are documented for others; the rest for whoever works on it, private
 # items included.
@@ -183,6 +183,13 @@ lint-rust:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package lessor-proto --package lessor
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps \
 	  --document-private-items --workspace --exclude lessor-proto --exclude lessor
+
+# A compiler that can't read it would say so only when a release is built.
+.PHONY: lint-profile
+lint-profile:
+	mkdir -p $(target)
+	echo 'pub fn one() -> u8 { 1 }' | rustc --crate-type lib --crate-name one --emit obj -o $(target)/one.o \
+	  -Cprofile-use=$(abspath profile/lessor.profdata) -
 
 # What drives other brokers is no part of the workspace. Go is there only where they are measured.
 .PHONY: lint-drivers
