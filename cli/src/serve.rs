@@ -3,12 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use lessor_server::Server;
 use lessor_server::config::{Config, RawAuth, RawConfig, RawTls};
 use lessor_server::telemetry::{self, Telemetry};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::room;
@@ -150,9 +148,7 @@ async fn serve(
     telemetry: &Telemetry,
     again: impl Fn() -> anyhow::Result<Config> + Send,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", config.listen))?;
+    let listener = lessor_server::bind(config.listen)?;
     let address = listener.local_addr()?;
     let store = config.store.url.to_string();
     // Before the line is printed: whoever reads it may send a signal at once.

@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use self::auth::{Credentials, Keeping};
@@ -85,7 +85,7 @@ pub enum Error {
     /// Telemetry can't be set up.
     #[error(transparent)]
     Metrics(#[from] telemetry::metrics::Error),
-    /// The address of `ops_listen` can't be listened on.
+    /// An address can't be listened on.
     #[error("can't listen on {address}: {cause}")]
     Listen {
         /// The address.
@@ -145,7 +145,7 @@ impl Server {
     /// Binds the port of `ops_listen` and opens the store; fails when either can't be used.
     pub async fn open(config: Config, listener: TcpListener) -> Result<Self, Error> {
         let ops = match config.ops_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
         let authorities = config.push.ca.as_deref().map(authorities).transpose()?;
@@ -283,8 +283,21 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(read)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|cause| Error::Listen { address, cause })
+/// Connections that may wait to be taken, as far as the system allows (`net.core.somaxconn` on Linux): when a
+/// broker goes away, all its workers come to the others at once. Of those beyond it some learn that they
+/// are connected and others do not, and are tried again by their systems after seconds.
+const WAITING: u32 = 4096;
+
+/// Listens on `address`; within a runtime.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A broker that is started anew has its port again at once, as `TcpListener::bind` sees to.
+        socket.set_reuseaddr(cfg!(unix))?;
+        socket.bind(address)?;
+        socket.listen(WAITING)
+    };
+    listen().map_err(|cause| Error::Listen { address, cause })
 }
 
 /// Serves the pages until `stop`, so that they tell of a shutdown too.

@@ -1,7 +1,10 @@
-//! A broker that can't start says why, and keeps secrets to itself.
+//! A broker that can't start says why, and keeps secrets to itself. One that starts has room for those who wait.
 
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
 use lessor_server::config::{Config, RawConfig, Sources};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// What is said of a `store` that can't be used: when it is chosen, or when it is opened.
 async fn refusal(store: &str) -> String {
@@ -34,4 +37,14 @@ async fn a_file_that_cannot_be_made_is_named() {
 async fn an_unknown_kind_of_store_is_refused() {
     let told = refusal("mysql://localhost").await;
     assert!(told.contains("sqlite:") && told.contains("redis://"), "{told}");
+}
+
+#[tokio::test]
+async fn hundreds_of_connections_may_come_before_the_first_is_taken() {
+    let listener = lessor_server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let coming = try_join_all((0..300).map(|_| TcpStream::connect(address)));
+    // One that finds no room is tried again for minutes.
+    let come = tokio::time::timeout(Duration::from_secs(30), coming).await.unwrap().unwrap();
+    assert_eq!(come.len(), 300);
 }
