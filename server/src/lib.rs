@@ -288,7 +288,7 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 /// are connected and others do not, and are tried again by their systems after seconds.
 const WAITING: u32 = 4096;
 
-/// Listens on `address`; within a runtime.
+/// Listens on `address`, within a runtime; fails with [`Error::Listen`].
 pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -15,7 +15,7 @@ use crate::metric;
 
 const QUEUES: usize = 1000;
 /// Jobs that go through before the memory is measured: each tells three events, of which the log keeps
-/// 100,000, so that it has its bound by then.
+/// 100,000. What it takes for them still grows a little behind that.
 const WARM: usize = 50_000;
 const BATCH: usize = 1000;
 

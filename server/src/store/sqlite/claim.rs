@@ -53,6 +53,17 @@ pub(super) fn claim_in(
         jobs.push(taken);
         exhausted.push(ended || call.queue.jobs(State::Ready) == 0);
     }
+    served(call, claims, jobs, exhausted, now)
+}
+
+/// Ends the service of `claims`, which took these jobs.
+pub(super) fn served(
+    call: &Call<'_>,
+    claims: &[Claim],
+    jobs: Vec<Vec<Job>>,
+    exhausted: Vec<bool>,
+    now: Timestamp,
+) -> Result<Claimed, Failure> {
     if claims.iter().any(|claim| claim.request.is_some()) {
         Memory::Claims.fade(call, claims.len(), now)?;
     }
@@ -81,11 +92,21 @@ fn serve(call: &mut Call<'_>, claim: &Claim, now: Timestamp) -> Result<(Vec<Job>
     for found in &mut taken {
         lease(call, found, claim, now)?;
     }
+    Ok((took(call, claim, taken, now)?, ended))
+}
+
+/// Takes note that `claim` took these jobs. Answers them.
+pub(super) fn took(
+    call: &mut Call<'_>,
+    claim: &Claim,
+    taken: Vec<Found>,
+    now: Timestamp,
+) -> Result<Vec<Job>, Failure> {
     call.queue.gates.pass(taken.len(), now);
     if let Some(request) = claim.request {
         remember(call, request, claim, &taken, now)?;
     }
-    Ok((taken.into_iter().map(|found| found.job).collect(), ended))
+    Ok(taken.into_iter().map(|found| found.job).collect())
 }
 
 /// Those jobs of a remembered claim that are still under its leases.
@@ -234,7 +255,7 @@ fn lease(
 }
 
 /// Remembers what the claim took, so that it can be answered again.
-pub(super) fn remember(
+fn remember(
     call: &Call<'_>,
     request: RequestId,
     claim: &Claim,

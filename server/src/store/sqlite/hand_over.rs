@@ -1,9 +1,8 @@
 //! `hand_over`: an insert, and the claims behind it, in one call.
 
 use super::batch::{Batch, Call};
-use super::claim::{claim_in, is_known, leased, remember};
+use super::claim::{claim_in, is_known, leased, served, took};
 use super::insert::insert_in;
-use super::memory::Memory;
 use super::row::{Failure, Found, Portion};
 use crate::clock::Timestamp;
 use crate::job::{Event, Job, QueueName, State};
@@ -20,7 +19,7 @@ pub(super) fn hand_over(
 ) -> Result<(Vec<Vec<Inserted>>, Claimed), Failure> {
     let mut call = batch.call_new(queue)?;
     if goes_straight(&call, groups, claims, now)? {
-        call.takers = Some(Takers::of(claims, now));
+        call.takers = Takers::of(claims, now);
     }
     let inserted = insert_in(&mut call, groups, now)?;
     let claimed = match call.takers.take() {
@@ -68,19 +67,31 @@ fn goes_straight(
 pub(super) struct Takers<'c> {
     claims: &'c [Claim],
     now: Timestamp,
-    /// The first claim that has room left, and that room.
-    next: usize,
-    room: Portion,
+    turn: Turn,
     /// What was given to which claim, and what is told of it.
     given: Vec<(usize, Found)>,
     told: Vec<u8>,
 }
 
+/// The first claim that has room left, and that room.
+#[derive(Clone, Copy)]
+struct Turn {
+    claim: usize,
+    room: Portion,
+}
+
+impl Turn {
+    /// That of `claim`, if there are so many.
+    fn of(claims: &[Claim], claim: usize) -> Option<Self> {
+        let Claim { limit, max_bytes, .. } = claims.get(claim)?;
+        Some(Self { claim, room: Portion::within(*limit, *max_bytes) })
+    }
+}
+
 /// Where takers were at some point, to go back to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
-    next: usize,
-    room: Portion,
+    turn: Turn,
     given: usize,
     told: usize,
 }
@@ -89,8 +100,8 @@ pub(super) struct Mark {
 pub(super) struct Straight {
     found: Found,
     event: Event,
-    next: usize,
-    room: Portion,
+    /// Whose it is, and what there is room for behind it.
+    turn: Turn,
 }
 
 impl Straight {
@@ -101,45 +112,40 @@ impl Straight {
 }
 
 impl<'c> Takers<'c> {
-    fn of(claims: &'c [Claim], now: Timestamp) -> Self {
-        let room = claims.first().map_or(Portion::of(0), Self::room_of);
-        Self { claims, now, next: 0, room, given: Vec::new(), told: Vec::new() }
-    }
-
-    fn room_of(claim: &Claim) -> Portion {
-        Portion::within(claim.limit, claim.max_bytes)
+    /// `None` where nobody waits.
+    fn of(claims: &'c [Claim], now: Timestamp) -> Option<Self> {
+        let turn = Turn::of(claims, 0)?;
+        Some(Self { claims, now, turn, given: Vec::new(), told: Vec::new() })
     }
 
     /// The new `job`, whose record has so many bytes, as it is leased for the next one who has room for
     /// it; `None`: it stays ready.
     pub(super) fn lease(&self, job: &Job, bytes: usize) -> Option<Straight> {
-        let (mut next, mut room) = (self.next, self.room);
+        let mut turn = self.turn;
         let mut found = Found::new(job, bytes);
-        while room.is_full_before(&found) {
-            next += 1;
-            room = Self::room_of(self.claims.get(next)?);
+        while turn.room.is_full_before(&found) {
+            turn = Turn::of(self.claims, turn.claim + 1)?;
         }
-        let event = leased(&mut found.job, self.claims.get(next)?, self.now);
-        Some(Straight { found, event, next, room })
+        let event = leased(&mut found.job, self.claims.get(turn.claim)?, self.now);
+        Some(Straight { found, event, turn })
     }
 
     /// The job was written to that row.
     pub(super) fn give(&mut self, straight: Straight, row: i64) {
-        let Straight { found, event, next, room } = straight;
+        let Straight { found, event, turn } = straight;
         self.told.extend(encode_event(&event));
-        self.given.push((next, Found { row, ..found }));
-        (self.next, self.room) = (next, room);
+        self.given.push((turn.claim, Found { row, ..found }));
+        self.turn = turn;
     }
 
     /// Where they are.
     pub(super) fn mark(&self) -> Mark {
-        let Self { next, room, .. } = *self;
-        Mark { next, room, given: self.given.len(), told: self.told.len() }
+        Mark { turn: self.turn, given: self.given.len(), told: self.told.len() }
     }
 
     /// Takes back all that was given since `mark`.
     pub(super) fn rewind(&mut self, mark: Mark) {
-        (self.next, self.room) = (mark.next, mark.room);
+        self.turn = mark.turn;
         self.given.truncate(mark.given);
         self.told.truncate(mark.told);
     }
@@ -148,25 +154,15 @@ impl<'c> Takers<'c> {
     fn served(self, call: &mut Call<'_>) -> Result<Claimed, Failure> {
         let Self { claims, now, given, told, .. } = self;
         call.log.extend(told);
-        call.queue.gates.pass(given.len(), now);
         let mut taken: Vec<Vec<Found>> = claims.iter().map(|_| Vec::new()).collect();
         for (claim, found) in given {
             taken[claim].push(found);
         }
-        for (claim, found) in claims.iter().zip(&taken) {
-            if let Some(request) = claim.request {
-                remember(call, request, claim, found, now)?;
-            }
+        let mut jobs = Vec::with_capacity(claims.len());
+        for (claim, taken) in claims.iter().zip(taken) {
+            jobs.push(took(call, claim, taken, now)?);
         }
-        if claims.iter().any(|claim| claim.request.is_some()) {
-            Memory::Claims.fade(call, claims.len(), now)?;
-        }
-        let (ready, leased) = (call.queue.jobs(State::Ready), call.queue.jobs(State::Leased));
-        let jobs = |found: Vec<Found>| found.into_iter().map(|found| found.job).collect();
-        Ok(Claimed {
-            jobs: taken.into_iter().map(jobs).collect(),
-            exhausted: vec![ready == 0; claims.len()],
-            gate: call.queue.gates.shut(ready, leased, now),
-        })
+        let exhausted = vec![call.queue.jobs(State::Ready) == 0; claims.len()];
+        served(call, claims, jobs, exhausted, now)
     }
 }

@@ -4,28 +4,26 @@ use super::super::claim::{READY, line_of_types};
 use super::super::list;
 use super::*;
 
-/// What `SQLite` does for a statement, step by step.
-async fn plan(store: &SqliteStore, sql: &str) -> String {
-    let explain = format!("explain query plan {sql}");
+/// A column of what `SQLite` says of a statement, asked as `how` says.
+async fn explained(store: &SqliteStore, how: &str, sql: &str, column: usize) -> Vec<String> {
+    let explain = format!("{how} {sql}");
     let steps = store.writer.call(move |batch| {
-        let mut plan = batch.db().prepare(&explain)?;
-        let values = rusqlite::params_from_iter(vec![1; plan.parameter_count()]);
-        let steps = plan.query_map(values, |row| row.get::<_, String>(3))?;
-        Ok(steps.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        let mut explained = batch.db().prepare(&explain)?;
+        let values = rusqlite::params_from_iter(vec![1; explained.parameter_count()]);
+        let steps = explained.query_map(values, |row| row.get(column))?.collect();
+        Ok(rusqlite::Result::<Vec<String>>::from(steps)?)
     });
     steps.await.unwrap()
 }
 
+/// What `SQLite` does for a statement, step by step.
+async fn plan(store: &SqliteStore, sql: &str) -> String {
+    explained(store, "explain query plan", sql, 3).await.join("\n")
+}
+
 /// What `SQLite`'s machine does for a statement.
 async fn opcodes(store: &SqliteStore, sql: &str) -> Vec<String> {
-    let explain = format!("explain {sql}");
-    let opcodes = store.writer.call(move |batch| {
-        let mut program = batch.db().prepare(&explain)?;
-        let values = rusqlite::params_from_iter(vec![1; program.parameter_count()]);
-        let opcodes = program.query_map(values, |row| row.get(1))?.collect();
-        Ok(rusqlite::Result::<Vec<String>>::from(opcodes)?)
-    });
-    opcodes.await.unwrap()
+    explained(store, "explain", sql, 1).await
 }
 
 /// Fails if the statement reads a whole table or sorts, or does not use the index.
