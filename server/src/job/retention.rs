@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Keep {
     /// How long after its end a job is forgotten; zero: at once.
     pub span: Duration,
-    /// How many finished jobs of that state its queue keeps at most; `None`: as many as `span` allows.
+    /// How many finished jobs of that state its queue keeps, see [`Keep::most`]; `None`: as many as
+    /// `span` allows.
     pub count: Option<u32>,
 }
 
@@ -16,6 +17,12 @@ impl Keep {
     pub const SUCCEEDED: Self = Self { span: Duration::from_hours(1), count: Some(1000) };
     /// The default for dead letters.
     pub const DEAD: Self = Self { span: Duration::from_hours(7 * 24), count: Some(500) };
+
+    /// How many finished jobs of that state there may be before those beyond `count` are forgotten, all
+    /// at once: a sixteenth more. To forget one with each that ends costs as much as to end it.
+    pub fn most(self) -> Option<u32> {
+        self.count.map(|count| count.saturating_add(count / 16))
+    }
 
     /// True when a finished job leaves nothing behind.
     pub fn nothing(self) -> bool {

@@ -4,7 +4,7 @@ use super::codec;
 use super::scripts::Call;
 use crate::clock::millis;
 use crate::job::{
-    DedupScope, Guard, HISTORY, OnDuplicate, Outcome, Place, State, Transition, Version,
+    DedupScope, Guard, HISTORY, Keep, OnDuplicate, Outcome, Place, State, Transition, Version,
 };
 use crate::store::{Commit, Insert, Request, created, on_duplicate, record};
 
@@ -63,7 +63,7 @@ pub(super) fn commit(call: &mut Call<'_>, Commit { transition, then }: &Commit) 
     call.maybe(transition.result.as_ref().map(record::encode_payload));
     call.maybe(transition.checkpoint.as_ref().map(record::encode_payload));
     call.text(transition.free_dedup.as_ref().map_or("", |key| key.as_str()));
-    call.text(keep(transition));
+    keep(call, transition);
     call.moment(transition.expires.filter(|_| transition.to.is_pending()));
     call.bytes(changed_record(transition));
     call.text(if is_lost { "1" } else { "" });
@@ -106,12 +106,16 @@ fn line(transition: &Transition) -> String {
     format!("{side}{}:{}", transition.line.priority, transition.line.job_type)
 }
 
-/// How many finished jobs are kept with this one, or that it is forgotten at once.
-fn keep(transition: &Transition) -> String {
-    match transition.keep.count {
-        _ if transition.forgets() => "none".to_owned(),
-        Some(count) if transition.to.is_terminal() => count.to_string(),
-        _ => String::new(),
+/// Adds how many finished jobs are kept with this one and how many there may be before the others are
+/// forgotten, or that it is forgotten at once.
+pub(super) fn keep(call: &mut Call<'_>, transition: &Transition) {
+    let Keep { count, .. } = transition.keep;
+    if transition.forgets() {
+        call.text("none").text("");
+    } else if !transition.to.is_terminal() {
+        call.text("").text("");
+    } else {
+        call.number(count.map(u64::from)).number(transition.keep.most().map(u64::from));
     }
 }
 

@@ -9,7 +9,7 @@ use redis::Value;
 
 use super::pages::{self, Records};
 use super::scripts::{Call, Ran, is_declined};
-use super::{CLAIM_SLACK, RedisStore, codec, log, reply};
+use super::{CLAIM_SLACK, RedisStore, arguments, codec, log, reply};
 use crate::clock::{Timestamp, millis};
 use crate::job::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Guard, QueueName, State, Transition,
@@ -269,11 +269,9 @@ impl RedisStore {
     {
         let mut call = self.call(&self.scripts.finish, queue, now);
         call.text(EVENTS_KEPT);
-        match transitions().next().map(keep) {
-            Some((true, _)) => call.text("none"),
-            Some((false, count)) => call.number(count.map(u64::from)),
-            None => call.text(""),
-        };
+        if let Some(transition) = transitions().next() {
+            arguments::keep(&mut call, transition);
+        }
         call.text(transitions().count());
         log::succeeded(transitions()).add(&mut call);
         let groups = alike(transitions());

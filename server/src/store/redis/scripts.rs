@@ -33,13 +33,16 @@ const BYTES: &str = include_str!("lua/bytes.lua");
 const GATES: &str = include_str!("lua/gates.lua");
 
 /// What scripts without functions share: put in where they name it.
-const SHARED: [(&str, &str); 6] = [
+const SHARED: [(&str, &str); 8] = [
     ("--@ledger\n", include_str!("lua/hot/ledger.lua")),
     ("--@write_ledger\n", include_str!("lua/hot/write_ledger.lua")),
     ("--@forget\n", include_str!("lua/hot/forget.lua")),
     ("--@lease\n", include_str!("lua/hot/lease.lua")),
+    // Behind what names it.
+    ("--@due\n", include_str!("lua/hot/due.lua")),
     ("--@log\n", include_str!("lua/hot/log.lua")),
     ("--@taken\n", include_str!("lua/hot/taken.lua")),
+    ("--@enter\n", include_str!("lua/hot/enter.lua")),
 ];
 
 impl Script {

@@ -122,7 +122,7 @@ pub(super) struct Call<'a> {
 }
 
 /// How many finished jobs the last one that came to a state lets there be.
-type Kept = [Option<u32>; State::ALL.len()];
+type Kept = [Option<Keep>; State::ALL.len()];
 
 /// Where a call was at some point, to go back to; see [`Call::rewind`].
 pub(super) struct Mark {
@@ -177,16 +177,20 @@ impl Call<'_> {
     /// Takes note that a job has come to its end, `state`; those that are too many then go when the
     /// call ends, all at once.
     pub(super) fn keep(&mut self, state: State, keep: Keep) {
-        let last = &mut self.keep[state as usize];
-        *last = keep.count.or(*last);
+        if keep.count.is_some() {
+            self.keep[state as usize] = Some(keep);
+        }
     }
 
     /// Forgets the finished jobs that are too many, earliest to go first.
     fn trim(&mut self) -> rusqlite::Result<()> {
-        for (state, count) in State::ALL.into_iter().zip(self.keep) {
-            let surplus = self.queue.jobs(state) - count.map_or(i64::MAX, i64::from);
-            if surplus > 0 {
-                forget(self, state, i64::MAX, surplus)?;
+        for (state, keep) in State::ALL.into_iter().zip(self.keep) {
+            let jobs = self.queue.jobs(state);
+            if let Some(keep) = keep
+                && let (Some(count), Some(most)) = (keep.count, keep.most())
+                && jobs > i64::from(most)
+            {
+                forget(self, state, i64::MAX, jobs - i64::from(count))?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 --   changing part of the head; its time; when it becomes ready 'F' front or 'B' back and its line,
 --   else ''; history field or '', attempt; failure or ''; result or ''; checkpoint or ''; dedup key
 --   to free or ''; how many finished jobs to keep: a number, '' for any number, 'none' to forget
---   this one at once; expiry of one that waits or ''; the record with its new spec or ''; '1' if a
+--   this one at once; how many there may be before the others are forgotten; expiry of one that waits or ''; the record with its new spec or ''; '1' if a
 --   lease is lost; event; number of follow-ups, then each as enqueue.lua says.
 -- Replies, per transition: 'applied', 'lost', or {'refused', index from 0, outcome…}.
 -- Touches: all keys of the jobs, leased, leases, the index of the old and the new state, terms,
@@ -21,7 +21,7 @@ local function read_transition()
   local t = {
     id = take(), guard = take(), head = take(), at = take(), line = take(), field = take(),
     attempt = take(), failure = take(), result = take(), checkpoint = take(), free = take(),
-    keep = take(), expires = take(), spec = take(), lost = take(), event = take(),
+    keep = take(), most = take(), expires = take(), spec = take(), lost = take(), event = take(),
   }
   t.state = string.sub(t.head, 1, 1)
   local followups = take()
@@ -107,20 +107,21 @@ local function write_job(t, has_details)
   return size, #t.spec
 end
 
--- state -> how many finished jobs of it are kept, where this call finishes some.
+-- state -> the last transition that ends in it, where this call finishes jobs: how many are kept.
 local keeps = {}
 
 -- Finished jobs beyond what is kept are forgotten, earliest to go first.
 local function trim(state)
-  local keep = tonumber(keeps[state])
+  local last = keeps[state]
   keeps[state] = nil
+  local keep, most = tonumber(last and last.keep), tonumber(last and last.most)
   if not keep then
     return
   end
-  local excess = redis.call('ZCARD', key.finished[state]) - keep
-  if excess > 0 then
+  local number = redis.call('ZCARD', key.finished[state])
+  if number > most then
     local ids = {}
-    local oldest = redis.call('ZPOPMIN', key.finished[state], math.min(excess, 1000))
+    local oldest = redis.call('ZPOPMIN', key.finished[state], math.min(number - keep, 1000))
     for i = 1, #oldest, 2 do
       ids[#ids + 1] = oldest[i]
     end
@@ -130,11 +131,11 @@ end
 
 local function enter_index(t)
   if key.finished[t.state] then
-    if keeps[t.state] and keeps[t.state] ~= t.keep then
+    if keeps[t.state] and keeps[t.state].keep ~= t.keep then
       flush_times()
       trim(t.state)
     end
-    keeps[t.state] = t.keep
+    keeps[t.state] = t
     enter(key.finished[t.state], t.id, t.at)
   elseif t.state == 'R' then
     local front = string.sub(t.line, 1, 1) == 'F'

@@ -3,7 +3,7 @@
 -- Written as insert.lua is.
 --
 -- Arguments: events to keep, how many finished jobs to keep: a number, '' for any number, 'none' to
---   forget these at once; number of events; number of forms and bodies of the log, these; number of
+--   forget these at once; how many there may be before the others are forgotten; number of events; number of forms and bodies of the log, these; number of
 --   groups of jobs that follow each other and ended alike, per group: its number of jobs, their secret,
 --   their course with the attempt that ended it (codec.rs), purge time; number of results, per result:
 --   the place of its job, counted from 1, and the result; then all ids, none twice.
@@ -15,9 +15,9 @@ local raw = redis.call('GET', KEYS[10])
 if not raw or string.byte(raw) >= 4 then
   return 'any'
 end
-local sub, keep, events = string.sub, ARGV[8], ARGV[9]
-local at = 10 + ARGV[10]
-local told = { unpack(ARGV, 11, at) }
+local sub, keep, events = string.sub, ARGV[8], ARGV[10]
+local at = 11 + ARGV[11]
+local told = { unpack(ARGV, 12, at) }
 local groups = at + 2
 local results = groups + 4 * ARGV[at + 1]
 local first, last = results + 2 * ARGV[results] + 1, #ARGV
@@ -53,6 +53,7 @@ end
 if #missing > 0 then
   return missing
 end
+--@ledger
 
 -- This goes first: a script that has written is not refused when memory runs out, and settles make room.
 redis.call('ZREM', KEYS[5], unpack(ARGV, first, last))
@@ -72,9 +73,10 @@ else
     redis.call('HSET', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'r', ARGV[j + 1])
     detailed[i] = true
   end
-  local courses, purges, i, n = {}, {}, 0, 0
+  local courses, purges, soonest, i, n = {}, {}, math.huge, 0, 0
   for group = groups, results - 1, 4 do
     local till, course, purge = i + ARGV[group], ARGV[group + 2], ARGV[group + 3]
+    soonest = math.min(soonest, purge)
     while i < till do
       local id = ARGV[first + i]
       i = i + 1
@@ -88,19 +90,13 @@ else
   end
   redis.call('HSET', KEYS[17], unpack(courses))
   redis.call('ZADD', KEYS[12], unpack(purges))
-  local earliest = redis.call('ZRANGE', KEYS[12], '0', '0', 'WITHSCORES')
-  for j = first, last do
-    if earliest[1] == ARGV[j] then
-      redis.call('PUBLISH', ARGV[4], earliest[2] .. ' ' .. ARGV[2])
-      break
-    end
-  end
-  local excess = keep ~= '' and redis.call('ZCARD', KEYS[12]) - keep or 0
-  if excess > 0 then
+  --@due
+  local finished = keep ~= '' and redis.call('ZCARD', KEYS[12])
+  if finished and finished > tonumber(ARGV[9]) then
     -- Not popped: that would write out a time for each.
-    local most = string.format('%d', math.min(excess, 1000) - 1)
-    gone = redis.call('ZRANGE', KEYS[12], '0', most)
-    redis.call('ZREMRANGEBYRANK', KEYS[12], '0', most)
+    local excess = string.format('%d', math.min(finished - keep, 1000) - 1)
+    gone = redis.call('ZRANGE', KEYS[12], '0', excess)
+    redis.call('ZREMRANGEBYRANK', KEYS[12], '0', excess)
     local courses_gone = redis.call('HMGET', KEYS[17], unpack(gone))
     for i = 1, #gone do
       if courses_gone[i] and string.byte(courses_gone[i]) == 49 then
@@ -116,7 +112,6 @@ if gone then
     redis.call('UNLINK', unpack(old))
   end
 end
---@ledger
 jobs, bytes, succeeded = jobs - number, bytes - size, succeeded + number
 if jobs == 0 then
   largest = 0

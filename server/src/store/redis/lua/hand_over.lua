@@ -41,12 +41,6 @@ for p = claims + 1, asked - 1, 6 do
     return 'any'
   end
 end
-local requests = ARGV[1] .. 'q:' .. string.format('%.0f', began) .. ':'
-for i = asked + 1, forms - 1, 2 do
-  if redis.call('EXISTS', requests .. ARGV[i]) == 1 then
-    return 'any'
-  end
-end
 local ids = {}
 for i = 1, added do
   ids[i] = ARGV[first + 2 * i - 2]
@@ -55,10 +49,12 @@ if ARGV[17] == '1' then
   --@taken
 end
 
-for i = asked + 1, forms - 1, 2 do
-  redis.call('SET', requests .. ARGV[i], ARGV[i + 1], 'PX', ARGV[10])
+local memory, record, last = ARGV[10], first, #ARGV
+--@enter
+if #lines > 0 then
+  -- The next call need not look whether they are empty.
+  redis.call('ZREM', KEYS[1], unpack(lines))
 end
-redis.call('HSET', KEYS[16], unpack(ARGV, first))
 local entries, place, pack, sub = {}, 140737488355328 + back, struct.pack, string.sub
 for i = 1, added do
   entries[i] = pack('>I6', place + i) .. sub(ARGV[first + 2 * i - 1], 12, 17) .. ids[i]
@@ -66,36 +62,36 @@ end
 
 local told, events = { unpack(ARGV, forms + 1, first - 1) }, added
 local length, no_attempts = string.char(#entries[1]), '\0\0\0\0'
-local now, last, replies, leases, deadlines, soonest = tonumber(ARGV[6]), 0, {}, {}, {}, math.huge
+local now, given, replies, leases, deadlines, soonest = tonumber(ARGV[6]), 0, {}, {}, {}, math.huge
 for p = claims + 1, asked - 1, 6 do
   local limit, most, own = tonumber(ARGV[p]), tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2])
   local prefix, worker, request = ARGV[p + 3], ARGV[p + 4], ARGV[p + 5]
   local ends = now + math.min(own or ARGV[8], ARGV[9])
-  local text, begin, used, lease, width = string.format('%.0f', ends), last + 1, 0, nil, nil
-  while last < added and last - begin + 1 < limit do
-    local record = #ARGV[first + 2 * last + 1]
+  local text, begin, used, lease, width = string.format('%.0f', ends), given + 1, 0, nil, nil
+  while given < added and given - begin + 1 < limit do
+    local record = #ARGV[first + 2 * given + 1]
     used = used + record + 256
-    if last >= begin and used > most then
+    if given >= begin and used > most then
       break
     end
-    last = last + 1
+    given = given + 1
     if record ~= width then
       width = record
       lease = prefix .. pack('>I4', width) .. worker
     end
-    leases[2 * last - 1], leases[2 * last] = ids[last], lease
-    deadlines[2 * last - 1], deadlines[2 * last] = text, ids[last]
+    leases[2 * given - 1], leases[2 * given] = ids[given], lease
+    deadlines[2 * given - 1], deadlines[2 * given] = text, ids[given]
   end
-  replies[#replies + 1], replies[#replies + 2] = last - begin + 1, text
-  if last >= begin then
+  replies[#replies + 1], replies[#replies + 2] = given - begin + 1, text
+  if given >= begin then
     soonest = math.min(soonest, ends)
     told[#told + 1] = 'l'
     told[#told + 1] = ARGV[6] .. ';' .. string.char(#worker) .. worker .. length
-      .. table.concat(entries, no_attempts .. length, begin, last) .. no_attempts
-    events = events + last - begin + 1
+      .. table.concat(entries, no_attempts .. length, begin, given) .. no_attempts
+    events = events + given - begin + 1
     if request ~= '' then
       local memory = { sub(prefix, 1, 8) }
-      for i = begin, last do
+      for i = begin, given do
         memory[#memory + 1] = string.char(#ids[i]) .. ids[i]
       end
       local span = string.format('%.0f', ends - now + ARGV[20])
@@ -104,11 +100,11 @@ for p = claims + 1, asked - 1, 6 do
   end
 end
 
-if last > 0 then
+if given > 0 then
   --@lease
 end
-if last < added then
-  redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[18], unpack(entries, last + 1))
+if given < added then
+  redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[18], unpack(entries, given + 1))
   redis.call('ZADD', KEYS[1], ARGV[19], ARGV[18])
   redis.call('PUBLISH', ARGV[3], ARGV[11] .. ' ' .. ARGV[2])
 end

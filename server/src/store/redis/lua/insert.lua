@@ -34,14 +34,8 @@ end
 local events = ARGV[15]
 local at = 17 + ARGV[17]
 local told = { unpack(ARGV, 18, at) }
-at = at + 1
-local requests = ARGV[1] .. 'q:' .. string.format('%.0f', began) .. ':'
-for i = at + 1, at + 2 * ARGV[at], 2 do
-  if redis.call('EXISTS', requests .. ARGV[i]) == 1 then
-    return 'any'
-  end
-end
-local lines = at + 2 * ARGV[at] + 1
+local asked = at + 1
+local lines = asked + 2 * ARGV[asked] + 1
 local records = lines + 3 * ARGV[lines] + 1
 local paged = records + 2 * ARGV[records] + 1
 local first = paged + 2 * ARGV[paged] + 1
@@ -52,16 +46,13 @@ if ARGV[16] == '1' then
   end
   --@taken
 end
-for i = at + 1, at + 2 * ARGV[at], 2 do
-  redis.call('SET', requests .. ARGV[i], ARGV[i + 1], 'PX', ARGV[8])
-end
-at = lines
-redis.call('HSET', KEYS[16], unpack(ARGV, records + 1, paged - 1))
+local memory, record, last = ARGV[8], records + 1, paged - 1
+--@enter
 if ARGV[paged] ~= '0' then
   redis.call('HSET', KEYS[18], unpack(ARGV, paged + 1, first - 1))
 end
 local place, pack = 140737488355328 + back, struct.pack
-for i = at + 1, records - 1, 3 do
+for i = lines + 1, records - 1, 3 do
   local entries, number = {}, tonumber(ARGV[i + 2])
   for j = 1, number do
     place = place + 1

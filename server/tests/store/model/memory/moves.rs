@@ -149,7 +149,8 @@ impl Memory {
     /// The finished jobs in `state` that are more than `keep` allows: those to be purged first.
     fn beyond(&self, state: State, keep: Keep) -> Option<Forgotten> {
         let finished = || self.jobs.values().filter(|job| job.state == state);
-        let excess = finished().count().saturating_sub(keep.count? as usize);
+        let number = finished().count();
+        let excess = if number > keep.most()? as usize { number - keep.count? as usize } else { 0 };
         let mut times: Vec<Timestamp> = finished().map(|job| job.at).collect();
         times.sort_unstable();
         let last = *times[..excess].last()?;

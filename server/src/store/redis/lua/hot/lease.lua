@@ -1,5 +1,5 @@
 -- Leases jobs: `leases` and `deadlines` are what the commands take, `soonest` is the first of the
--- deadlines. It is told if no look at the queue stands that comes before it, as `is_news`.
+-- deadlines.
 redis.call('HSET', KEYS[6], unpack(leases))
 local is_spread = #deadlines >= 16
 if is_spread then
@@ -10,8 +10,4 @@ redis.call('ZADD', KEYS[5], unpack(deadlines))
 if is_spread then
   redis.call('ZREM', KEYS[5], deadlines[#deadlines])
 end
-local is_news = soonest < alarm or alarm <= tonumber(ARGV[6])
-if is_news then
-  alarm = soonest
-  redis.call('PUBLISH', ARGV[4], string.format('%.0f', soonest) .. ' ' .. ARGV[2])
-end
+--@due

@@ -1,7 +1,10 @@
--- Leaves the work to others if one of `ids` is taken, or a page that it could be in is there.
-for _, taken in ipairs(redis.call('HMGET', KEYS[16], unpack(ids))) do
-  if taken then
-    return 'any'
+-- Leaves the work to others if one of `ids` is taken, or a page that it could be in is there. A lone
+-- one is left to enter.lua.
+if added > 1 then
+  for _, taken in ipairs(redis.call('HMGET', KEYS[16], unpack(ids))) do
+    if taken then
+      return 'any'
+    end
   end
 end
 local pages, known = {}, nil
