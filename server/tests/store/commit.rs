@@ -413,7 +413,9 @@ every_store!(
             assert_eq!(finished[30..], [31, 32, 33, 34, 32], "{state:?}");
             assert_eq!(queue.find("job-2").await, None);
             queue.purge(at(1_000_000)).await;
-            queue.add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() }).await;
+            queue
+                .add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() })
+                .await;
         }
     }
 

@@ -108,7 +108,7 @@ fn line(transition: &Transition) -> String {
 
 /// Adds how many finished jobs are kept with this one and how many there may be before the others are
 /// forgotten, or that it is forgotten at once.
-pub(super) fn keep(call: &mut Call<'_>, transition: &Transition) {
+fn keep(call: &mut Call<'_>, transition: &Transition) {
     let Keep { count, .. } = transition.keep;
     if transition.forgets() {
         call.text("none").text("");

@@ -1,11 +1,14 @@
 //! Inserts that serve claims in the same call.
 
-use super::hot::{add_claims, add_requests, add_sizes, all_new, are_plain, is_plain, records};
-use super::scripts::is_declined;
+use super::hot::{
+    CLAIM_ARGUMENTS, add_claims, add_requests, all_new, are_plain, is_plain, records, requests,
+    sizes,
+};
+use super::scripts::{is_declined, wide};
 use super::{RedisStore, codec, log, reply};
-use crate::clock::{Timestamp, millis};
-use crate::job::{DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Job, QueueName};
-use crate::store::{Claim, Claimed, EVENTS_KEPT, Group, Insert, Inserted, REQUEST_MEMORY, Result};
+use crate::clock::Timestamp;
+use crate::job::{Job, QueueName};
+use crate::store::{Claim, Claimed, Group, Insert, Inserted, Result};
 
 /// True for jobs of one line, without timeouts of their own, with ids of one length.
 pub(super) fn is_uniform(groups: &[Group]) -> bool {
@@ -40,15 +43,23 @@ impl RedisStore {
         let records = records(inserts());
         let (priority, job_type) = (first.job.spec.priority, &first.job.spec.job_type);
         let mut call = self.call(&self.scripts.hand_over, queue, now);
-        call.text(EVENTS_KEPT);
-        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
-        call.text(millis(REQUEST_MEMORY)).text(&self.origin);
-        add_sizes(&mut call, groups, &records);
-        call.text(u8::from(inserts().any(|insert| insert.chosen_id)));
-        call.text(format!("{priority}:{job_type}")).text(-priority);
+        let (told, requests) = (log::created(inserts()), requests(groups));
+        let [most, most_bytes, jobs, bytes, largest, chosen] = sizes(groups, &records);
+        call.text(&self.origin).numbers([
+            most,
+            most_bytes,
+            jobs,
+            bytes,
+            largest,
+            chosen,
+            wide(2 * requests.len()),
+            told.arguments(),
+            wide(CLAIM_ARGUMENTS * claims.len()),
+        ]);
+        call.text(-priority).text(format!("{priority}:{job_type}"));
+        add_requests(&mut call, &requests);
+        told.add(&mut call);
         add_claims(&mut call, claims, now);
-        add_requests(&mut call, groups);
-        log::created(inserts()).add(&mut call);
         for (id, record) in &records {
             call.bytes(id).bytes(record);
         }

@@ -8,15 +8,12 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::pages::{self, Records};
-use super::scripts::{Call, Ran, is_declined};
-use super::{CLAIM_SLACK, RedisStore, arguments, codec, log, reply};
-use crate::clock::{Timestamp, millis};
-use crate::job::{
-    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Guard, QueueName, State, Transition,
-};
+use super::scripts::{Call, Ran, is_declined, wide};
+use super::{RedisStore, codec, log, reply};
+use crate::clock::Timestamp;
+use crate::job::{Guard, QueueName, State, Transition};
 use crate::store::{
-    Claim, Claimed, Commit, EVENTS_KEPT, Group, Guarded, Insert, Inserted, REQUEST_MEMORY, Request,
-    Result, record,
+    Claim, Claimed, Commit, Group, Guarded, Insert, Inserted, Request, Result, record,
 };
 
 /// Jobs of one line, in order.
@@ -108,29 +105,44 @@ pub(super) fn records<'i>(inserts: impl Iterator<Item = &'i Insert>) -> Records<
         .collect()
 }
 
-/// Adds how many jobs and bytes the queue may hold, how many these are, and how large the largest is.
-pub(super) fn add_sizes(call: &mut Call<'_>, groups: &[Group], records: &Records<'_>) {
+/// How many jobs and bytes the queue may hold, how many these are, how large the largest is, and
+/// whether their ids may be taken.
+pub(super) fn sizes(groups: &[Group], records: &Records<'_>) -> [u64; 6] {
     let room = |room: fn(&Group) -> Option<u64>| groups.iter().filter_map(room).min();
-    let sizes = || records.iter().map(|(_, record)| record.len());
-    call.number(room(|group| group.room.jobs)).number(room(|group| group.room.bytes));
-    call.text(records.len()).text(sizes().sum::<usize>()).text(sizes().max().unwrap_or(0));
+    let [jobs, bytes] = [room(|group| group.room.jobs), room(|group| group.room.bytes)];
+    let sizes = || records.iter().map(|(_, record)| wide(record.len()));
+    let chosen = groups.iter().flat_map(|group| &group.inserts).any(|insert| insert.chosen_id);
+    [
+        jobs.unwrap_or(u64::MAX),
+        bytes.unwrap_or(u64::MAX),
+        wide(records.len()),
+        sizes().sum(),
+        sizes().max().unwrap_or(0),
+        u64::from(chosen),
+    ]
 }
 
-/// Adds what is to be remembered of the requests for these jobs, which are all made: of that of a group
+/// What is to be remembered of the requests for these jobs, which are all made: of that of a group
 /// nothing more, of that of a job its id.
-pub(super) fn add_requests(call: &mut Call<'_>, groups: &[Group]) {
+pub(super) fn requests(groups: &[Group]) -> Vec<(Request, Bytes)> {
     let of_groups = groups.iter().filter_map(|group| Some((group.request?, Bytes::new())));
     let inserts = groups.iter().flat_map(|group| &group.inserts);
     let of_jobs = inserts.filter_map(|insert| {
         let id = codec::id_bytes(&insert.job.name.id);
         Some((insert.request?, Bytes::copy_from_slice(id.as_ref())))
     });
-    let requests: Vec<(Request, Bytes)> = of_groups.chain(of_jobs).collect();
-    call.text(requests.len());
+    of_groups.chain(of_jobs).collect()
+}
+
+/// Adds requests and what is to be remembered of them.
+pub(super) fn add_requests(call: &mut Call<'_>, requests: &[(Request, Bytes)]) {
     for (Request { id, digest }, made) in requests {
         call.text(id.to_string()).bytes([format!("{digest:016x}").as_bytes(), &made[..]].concat());
     }
 }
+
+/// Arguments for each claim.
+pub(super) const CLAIM_ARGUMENTS: usize = 3;
 
 /// Adds the claims and the leases that they make, which are answered.
 pub(super) fn add_claims(
@@ -138,11 +150,10 @@ pub(super) fn add_claims(
     claims: &[Claim],
     now: Timestamp,
 ) -> Vec<[u8; codec::LEASE]> {
-    call.text(millis(CLAIM_SLACK)).text(claims.len());
     let leases: Vec<_> = claims.iter().map(|claim| codec::new_lease(claim, now)).collect();
     for (claim, lease) in claims.iter().zip(&leases) {
-        call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
-        call.bytes(lease).text(claim.worker.as_str());
+        let [limit, bytes] = [claim.limit, claim.max_bytes].map(|most| wide(most).to_be_bytes());
+        call.bytes([&limit[..], &bytes, lease].concat()).text(claim.worker.as_str());
         call.text(claim.request.map_or(String::new(), |request| request.to_string()));
     }
     leases
@@ -177,17 +188,34 @@ impl RedisStore {
             }
         }
         let records = records(lines.iter().flat_map(|line| &line.jobs).copied());
+        let (told, requests) = (log::created(inserts()), requests(groups));
+        let runs = pages::runs(&records);
+        let [most, most_bytes, jobs, bytes, largest, chosen] = sizes(groups, &records);
+        let [entries, paged] = pages::arguments(&runs);
         let mut call = self.call(&self.scripts.insert, queue, now);
-        call.text(EVENTS_KEPT).text(millis(REQUEST_MEMORY)).text(&self.origin);
-        add_sizes(&mut call, groups, &records);
-        call.text(records.len()).text(u8::from(inserts().any(|insert| insert.chosen_id)));
-        log::created(inserts()).add(&mut call);
-        add_requests(&mut call, groups);
-        call.text(lines.len());
+        call.text(&self.origin).numbers([
+            most,
+            most_bytes,
+            jobs,
+            bytes,
+            largest,
+            chosen,
+            jobs,
+            wide(2 * requests.len()),
+            told.arguments(),
+            wide(lines.len()),
+            entries,
+            paged,
+        ]);
+        add_requests(&mut call, &requests);
+        told.add(&mut call);
         for Line { priority, job_type, jobs } in &lines {
-            call.text(format!("{priority}:{job_type}")).text(-priority).text(jobs.len());
+            let [score, number] =
+                [(-i64::from(*priority)).to_be_bytes(), wide(jobs.len()).to_be_bytes()];
+            let name = format!("{priority}:{job_type}");
+            call.bytes([&score[..], &number, name.as_bytes()].concat());
         }
-        pages::add(&mut call, &records);
+        pages::add(&mut call, &records, &runs);
         let jobs = lines.iter().flat_map(|line| &line.jobs);
         for (insert, (id, _)) in jobs.zip(&records) {
             let since = insert.job.at.as_millis().to_be_bytes();
@@ -209,8 +237,6 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Option<Claimed>> {
         let mut call = self.call(&self.scripts.claim, queue, now);
-        call.text(EVENTS_KEPT);
-        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
         let leases = add_claims(&mut call, claims, now);
         let answer = call.run(&self.link).await?.answer;
         if is_declined(&answer) {
@@ -267,33 +293,38 @@ impl RedisStore {
     where
         I: Iterator<Item = &'a Transition>,
     {
+        let results = || {
+            let placed = (1_usize..).zip(transitions());
+            placed.filter_map(|(place, transition)| Some((place, transition.result.as_ref()?)))
+        };
+        let (told, groups) = (log::succeeded(transitions()), alike(transitions()));
+        let keep = groups.first().map(|(_, first)| (first.forgets(), first.keep));
+        let [keep, most] = match keep {
+            Some((false, keep)) => {
+                [keep.count, keep.most()].map(|most| most.map_or(u64::MAX, u64::from))
+            }
+            _ => [0, 0],
+        };
         let mut call = self.call(&self.scripts.finish, queue, now);
-        call.text(EVENTS_KEPT);
-        if let Some(transition) = transitions().next() {
-            arguments::keep(&mut call, transition);
-        }
-        call.text(transitions().count());
-        log::succeeded(transitions()).add(&mut call);
-        let groups = alike(transitions());
-        call.text(groups.len());
+        call.numbers([
+            keep,
+            most,
+            wide(transitions().count()),
+            told.arguments(),
+            wide(groups.len()),
+            wide(2 * results().count()),
+        ]);
+        told.add(&mut call);
         for (number, transition) in groups {
             let Transition { guard, at, attempt, .. } = transition;
             let secret = match guard {
                 Guard::Leased(secret) | Guard::Overdue { secret, .. } => secret.0,
                 Guard::Standing(_) => 0,
             };
-            call.text(number).bytes(secret.to_be_bytes());
-            match attempt {
-                Some(attempt) => call.bytes(codec::last_course(transition, attempt)),
-                None => call.text(""),
-            };
-            call.text(at.as_millis());
+            let course = attempt.as_ref().map(|attempt| codec::last_course(transition, attempt));
+            let numbers = [wide(number), at.as_millis(), secret].map(u64::to_be_bytes);
+            call.bytes([numbers.as_flattened(), course.as_deref().unwrap_or_default()].concat());
         }
-        let results = || {
-            let placed = (1_usize..).zip(transitions());
-            placed.filter_map(|(place, transition)| Some((place, transition.result.as_ref()?)))
-        };
-        call.text(results().count());
         for (place, result) in results() {
             call.text(place).maybe(Some(record::encode_payload(result)));
         }

@@ -100,6 +100,11 @@ impl Namespace {
         format!("{{{}}}:documents:{kind}", self.name)
     }
 
+    /// Where the queue's name stands in what its keys begin with.
+    pub(super) fn queue_at(&self) -> usize {
+        "{:".len() + self.name.len()
+    }
+
     /// What all keys of a queue begin with.
     pub(super) fn base(&self, queue: &QueueName) -> String {
         format!("{{{}:{queue}}}:", self.name)

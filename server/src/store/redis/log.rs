@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::codec::{id_bytes, id_of, u32_at, u64_at};
-use super::scripts::Call;
+use super::scripts::{Call, wide};
 use crate::clock::{Timestamp, millis};
 use crate::job::{Event, EventKind, QueueName, State, Transition, WorkerId};
 use crate::store::record::{decode_events, encode_event};
@@ -164,9 +164,13 @@ impl Told {
         &mut self.parts[last].1
     }
 
-    /// Adds the number of forms and bodies, and these.
+    /// How many arguments it takes.
+    pub(super) fn arguments(&self) -> u64 {
+        wide(2 * self.parts.len())
+    }
+
+    /// Adds the forms and bodies.
     pub(super) fn add(&self, call: &mut Call<'_>) {
-        call.text(2 * self.parts.len());
         for (form, body) in &self.parts {
             call.text(*form).bytes(body);
         }

@@ -39,15 +39,12 @@ use self::habits::Habits;
 use self::keys::Namespace;
 use self::scripts::{Call, Ran, Script, Scripts, unavailable};
 use super::{
-    Claim, Claimed, Commit, Document, EVENT_MEMORY, EVENTS_KEPT, Entry, Extended, Extension,
-    Following, Group, Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put,
-    REQUEST_MEMORY, Result, Signal, Status, Store, Survey, record,
+    Claim, Claimed, Commit, Document, EVENT_MEMORY, Entry, Extended, Extension, Following, Group,
+    Guarded, Index, Inserted, Kind, LogStart, Mark, Order, Page, Position, Put, Result, Signal,
+    Status, Store, Survey, record,
 };
 use crate::clock::{Timestamp, millis};
-use crate::job::{
-    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, Event, HISTORY, Job, JobName, QueueName,
-    QueueSettings,
-};
+use crate::job::{Event, Job, JobName, QueueName, QueueSettings};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -93,11 +90,12 @@ impl RedisStore {
     pub async fn open(url: &str, options: &RedisOptions) -> Result<Arc<Self>> {
         let address = Address::parse(url)?;
         let link = address.connect().await.map_err(unavailable)?;
+        let namespace = Namespace::new(&options.namespace);
         let store = Self {
             address,
-            namespace: Namespace::new(&options.namespace),
+            scripts: Scripts::new(&namespace),
+            namespace,
             link,
-            scripts: Scripts::new(),
             signals: broadcast::Sender::new(SIGNALS),
             registered: Mutex::default(),
             epoch: Mutex::default(),
@@ -125,13 +123,6 @@ impl RedisStore {
 
     fn call<'s>(&'s self, script: &'s Script, queue: &QueueName, now: Timestamp) -> Call<'s> {
         Call::new(script, &self.namespace, queue, now)
-    }
-
-    /// A call that may write to the event log.
-    fn moving<'s>(&'s self, script: &'s Script, queue: &QueueName, now: Timestamp) -> Call<'s> {
-        let mut call = self.call(script, queue, now);
-        call.text(EVENTS_KEPT);
-        call
     }
 
     async fn ran(&self, call: &Call<'_>) -> Result<Value> {
@@ -214,8 +205,8 @@ impl Store for RedisStore {
             }
             is_late = true;
         }
-        let mut call = self.moving(&self.scripts.insert_any, queue, now);
-        call.text(millis(REQUEST_MEMORY)).text(&self.origin).text(groups.len());
+        let mut call = self.call(&self.scripts.insert_any, queue, now);
+        call.text(&self.origin).text(groups.len());
         for group in &groups {
             call.number(group.room.jobs).number(group.room.bytes);
             call.text(u8::from(group.atomic));
@@ -246,9 +237,8 @@ impl Store for RedisStore {
         {
             return Ok(claimed);
         }
-        let mut call = self.moving(&self.scripts.claim_any, queue, now);
-        call.text(millis(DEFAULT_LEASE_DURATION)).text(millis(DEFAULT_ATTEMPT_TIMEOUT));
-        call.text(millis(CLAIM_SLACK)).text(claims.len());
+        let mut call = self.call(&self.scripts.claim_any, queue, now);
+        call.text(claims.len());
         for claim in &claims {
             call.text(claim.limit).text(claim.max_bytes).number(claim.lease_duration.map(millis));
             call.bytes(codec::new_lease(claim, now)).text(claim.worker.as_str());
@@ -286,7 +276,7 @@ impl Store for RedisStore {
         extensions: Vec<Extension>,
         now: Timestamp,
     ) -> Result<Vec<Extended>> {
-        let mut call = self.moving(&self.scripts.extend, queue, now);
+        let mut call = self.call(&self.scripts.extend, queue, now);
         call.text(extensions.len());
         for extension in &extensions {
             let Extension { id, secret, until, progress, checkpoint, cancel, event } = extension;
@@ -314,8 +304,8 @@ impl Store for RedisStore {
         {
             return Ok(outcomes);
         }
-        let mut call = self.moving(&self.scripts.commit_any, queue, now);
-        call.text(millis(REQUEST_MEMORY)).text(HISTORY).text(commits.len());
+        let mut call = self.call(&self.scripts.commit_any, queue, now);
+        call.text(commits.len());
         for commit in &commits {
             arguments::commit(&mut call, commit);
         }
@@ -323,7 +313,7 @@ impl Store for RedisStore {
     }
 
     async fn promote(&self, queue: &QueueName, now: Timestamp, limit: usize) -> Result<usize> {
-        let mut call = self.moving(&self.scripts.promote, queue, now);
+        let mut call = self.call(&self.scripts.promote, queue, now);
         call.text(limit);
         reply::count(&self.ran(&call).await?)
     }

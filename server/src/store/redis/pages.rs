@@ -21,7 +21,7 @@
 use std::ops::Range;
 
 use super::codec::{IdBytes, PLAIN};
-use super::scripts::Call;
+use super::scripts::{Call, wide};
 
 /// Jobs that a page is for. More would save little memory, and a claim reads whole pages.
 const PLACES: u8 = 8;
@@ -35,14 +35,16 @@ const VERSION: u8 = 5;
 /// Ids and records of new jobs.
 pub(super) type Records<'i> = Vec<(IdBytes<'i>, Vec<u8>)>;
 
-/// Adds entries of the hash of records: their number, these; then the number of pages among them, and
-/// per page its name and which of its jobs are there.
-pub(super) fn add(call: &mut Call<'_>, records: &Records<'_>) {
-    let runs = runs(records);
-    call.text(runs.len());
+/// How many arguments the entries of the hash of records take, and how many the pages among them.
+pub(super) fn arguments(runs: &[Range<usize>]) -> [u64; 2] {
+    [wide(2 * runs.len()), wide(2 * runs.iter().filter(|run| run.len() > 1).count())]
+}
+
+/// Adds entries of the hash of records; then per page among them its name and which of its jobs are there.
+pub(super) fn add(call: &mut Call<'_>, records: &Records<'_>, runs: &[Range<usize>]) {
     let mut pages = Vec::new();
     for run in runs {
-        match &records[run] {
+        match &records[run.clone()] {
             [(id, record)] => {
                 call.bytes(id).bytes(record);
             }
@@ -55,14 +57,13 @@ pub(super) fn add(call: &mut Call<'_>, records: &Records<'_>) {
             }
         }
     }
-    call.text(pages.len());
     for (name, live) in pages {
         call.bytes(name).bytes(live);
     }
 }
 
 /// The jobs of each entry, in order: one, or those of a page.
-fn runs(records: &Records<'_>) -> Vec<Range<usize>> {
+pub(super) fn runs(records: &Records<'_>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::with_capacity(records.len());
     let mut names: Vec<[u8; 17]> = Vec::new();
     let mut begin = 0;

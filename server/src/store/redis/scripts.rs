@@ -2,11 +2,12 @@
 
 use redis::{Cmd, ServerErrorKind, ToRedisArgs, Value};
 
+use super::CLAIM_SLACK;
 use super::connect::Link;
 use super::keys::{Channels, DECLARED, Namespace};
-use crate::clock::Timestamp;
-use crate::job::QueueName;
-use crate::store::{Error, Result};
+use crate::clock::{Timestamp, millis};
+use crate::job::{DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_LEASE_DURATION, HISTORY, QueueName};
+use crate::store::{EVENTS_KEPT, Error, REQUEST_MEMORY, Result};
 
 /// A script: what is sent, its hash, and what the keys of a queue end with that it gets.
 pub(super) struct Script {
@@ -45,27 +46,51 @@ const SHARED: [(&str, &str); 8] = [
     ("--@enter\n", include_str!("lua/hot/enter.lua")),
 ];
 
-impl Script {
+/// Names in scripts and what stands for them in the text that is sent: an argument costs each call more
+/// than a short command does.
+struct Constants([(&'static str, String); 11]);
+
+impl Constants {
+    fn new(namespace: &Namespace) -> Self {
+        let quoted = |text: &dyn std::fmt::Display| format!("'{text}'");
+        let Channels { ready, due, logged } = namespace.channels();
+        Self([
+            // Quoted where commands take them: Redis prints a number with all digits of a double.
+            ("EVENTS_KEPT", quoted(&EVENTS_KEPT)),
+            ("REQUEST_MEMORY", quoted(&millis(REQUEST_MEMORY))),
+            ("DEFAULT_LEASE", millis(DEFAULT_LEASE_DURATION).to_string()),
+            ("DEFAULT_TIMEOUT", millis(DEFAULT_ATTEMPT_TIMEOUT).to_string()),
+            ("CLAIM_SLACK", millis(CLAIM_SLACK).to_string()),
+            ("ATTEMPTS_KEPT", HISTORY.to_string()),
+            ("READY_CHANNEL", quoted(ready)),
+            ("DUE_CHANNEL", quoted(due)),
+            ("LOG_CHANNEL", quoted(logged)),
+            ("SETTINGS_CHANNEL", quoted(&namespace.settings_channel())),
+            // The first character of a queue's name in what its keys begin with, counted from 1.
+            ("QUEUE_FROM", (namespace.queue_at() + 1).to_string()),
+        ])
+    }
+
     /// A script of these parts, of which later ones use earlier ones.
-    fn new(parts: &[&str]) -> Self {
-        let source = parts.join("\n");
+    fn script(&self, parts: &[&str]) -> Script {
+        let named = parts.join("\n");
+        let source = self.0.iter().fold(named, |source, (name, value)| source.replace(name, value));
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash, keys: DECLARED.to_vec() }
+        Script { source, hash, keys: DECLARED.to_vec() }
     }
 
     /// A script of a queue: what all share, then these parts.
-    fn of_queue(parts: &[&str]) -> Self {
-        Self::new(&[&[PRELUDE], parts].concat())
+    fn of_queue(&self, parts: &[&str]) -> Script {
+        self.script(&[&[PRELUDE], parts].concat())
     }
 
-    /// A script on the hot path: it gets those keys only that it names, for each costs as much as a
-    /// line of it.
-    fn hot(source: &str) -> Self {
+    /// A script on the hot path: it gets those keys only that it names.
+    fn hot(&self, source: &str) -> Script {
         let source = SHARED
             .iter()
             .fold(source.to_owned(), |source, (name, part)| source.replace(name, part));
         let (source, keys) = with_own_keys(&source);
-        Self { keys, ..Self::new(&[&source]) }
+        Script { keys, ..self.script(&[&source]) }
     }
 }
 
@@ -120,8 +145,9 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
-        let queue = Script::of_queue;
+    pub(super) fn new(namespace: &Namespace) -> Self {
+        let constants = Constants::new(namespace);
+        let queue = |parts: &[&str]| constants.of_queue(parts);
         let standing = [PAGES, JOB, LEDGER, READY, TIMES, TERMS, STANDING];
         let any = |parts: &[&str]| queue(&[&standing, parts].concat());
         let claim_any = include_str!("lua/claim_any.lua");
@@ -130,12 +156,12 @@ impl Scripts {
         let list_ready = include_str!("lua/list_ready.lua");
         let survey = include_str!("lua/survey.lua");
         Self {
-            insert: Script::hot(include_str!("lua/insert.lua")),
+            insert: constants.hot(include_str!("lua/insert.lua")),
             insert_any: any(&[BATCH, DEDUP, ENQUEUE, include_str!("lua/insert_any.lua")]),
-            claim: Script::hot(include_str!("lua/claim.lua")),
-            hand_over: Script::hot(include_str!("lua/hand_over.lua")),
+            claim: constants.hot(include_str!("lua/claim.lua")),
+            hand_over: constants.hot(include_str!("lua/hand_over.lua")),
             claim_any: queue(&[PAGES, JOB, LEDGER, READY, LINES, GATES, claim_any]),
-            finish: Script::hot(include_str!("lua/finish.lua")),
+            finish: constants.hot(include_str!("lua/finish.lua")),
             commit_any: any(&[BATCH, DEDUP, ENQUEUE, FOLLOWUPS, commit_any]),
             extend: queue(&[PAGES, JOB, include_str!("lua/extend.lua")]),
             promote: queue(&[PAGES, JOB, LEDGER, READY, BYTES, include_str!("lua/promote.lua")]),
@@ -150,7 +176,7 @@ impl Scripts {
             configure: queue(&[LEDGER, include_str!("lua/configure.lua")]),
             wipe: queue(&[PAGES, JOB, LEDGER, READY, TERMS, include_str!("lua/wipe.lua")]),
             log_end: queue(&[include_str!("lua/log_end.lua")]),
-            documents: Script::new(&[include_str!("lua/documents.lua")]),
+            documents: constants.script(&[include_str!("lua/documents.lua")]),
         }
     }
 }
@@ -182,9 +208,7 @@ impl<'s> Call<'s> {
             command.arg(&key);
             key.truncate(base);
         }
-        command.arg(key).arg(queue.as_str());
-        let Channels { ready, due, logged } = namespace.channels();
-        command.arg(ready).arg(due).arg(logged).arg(now.as_millis());
+        command.arg(key).arg(now.as_millis());
         Self { script, command }
     }
 
@@ -205,6 +229,11 @@ impl<'s> Call<'s> {
     pub(super) fn bytes(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
         self.command.arg(value.as_ref());
         self
+    }
+
+    /// Adds numbers as one argument, of 8 bytes each.
+    pub(super) fn numbers<const N: usize>(&mut self, numbers: [u64; N]) -> &mut Self {
+        self.bytes(numbers.map(u64::to_be_bytes).concat())
     }
 
     /// Adds a number, or the empty argument that stands for none.
@@ -259,6 +288,11 @@ pub(super) struct Ran {
 
 fn is_no_script(error: &redis::RedisError) -> bool {
     error.kind() == ServerErrorKind::NoScript.into()
+}
+
+/// A number of things in memory as scripts get it.
+pub(super) fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// What an error of the server means for the caller.

@@ -27,8 +27,7 @@ impl RedisStore {
     ) -> Result<Guarded> {
         self.register(queue).await?;
         let next = QueueSettings { revision: settings.revision + 1, ..settings.clone() };
-        let mut call = self.moving(&self.scripts.configure, queue, now);
-        call.text(self.namespace.settings_channel());
+        let mut call = self.call(&self.scripts.configure, queue, now);
         call.text(settings.revision).text(next.revision).bytes(encode_settings(&next));
         call.text(u8::from(next.paused));
         call.text(next.most_leased().map_or(-1, i64::from));
@@ -45,7 +44,7 @@ impl RedisStore {
 
     pub(super) async fn wipe_some(&self, queue: &QueueName, limit: usize) -> Result<bool> {
         let mut call = self.call(&self.scripts.wipe, queue, Timestamp::default());
-        call.text(limit.max(1)).text(self.namespace.settings_channel());
+        call.text(limit.max(1));
         let gone = reply::count(&self.ran(&call).await?)? == 1;
         if gone {
             self.forget(queue);

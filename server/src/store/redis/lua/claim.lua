@@ -2,16 +2,13 @@
 -- entries and no two lines are of one priority: what most queues are. What it can't do it leaves
 -- alone, for claim_any.lua. Written as insert.lua is.
 --
--- Arguments: events to keep, default lease in ms, default attempt timeout in ms, how long in ms to
---   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes,
---   lease in ms or '', lease (codec.rs), worker, request id or ''.
+-- Arguments, per claim: two numbers, limit and bytes, and the lease (codec.rs); worker; request id or ''.
 -- Reply: 'any' if nothing was done; else per claim 1 if no job was left for it, else 0; the end of its
 --   leases; then the ids of its jobs in one text, the texts with their records, and where these are
 --   (reply.rs); or where a job is not as it was enqueued or has timeouts of its own, or ids differ in
 --   length, what job.lua's answer() makes of each.
 -- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
-local raw, claims = redis.call('GET', KEYS[10]), tonumber(ARGV[11])
-local now = tonumber(ARGV[6])
+local raw, now = redis.call('GET', KEYS[10]), tonumber(ARGV[2])
 local want, room, largest, total, alarm = 0, 0, 0, 0, 0
 if raw then
   if string.byte(raw) % 4 ~= 0 then
@@ -20,10 +17,10 @@ if raw then
   total = struct.unpack('>d', raw, 58)
   largest, alarm = struct.unpack('>dd', raw, 130)
 end
-for i = 12, 6 + 6 * claims, 6 do
-  want = want + ARGV[i]
-  room = room + ARGV[i + 1]
-  if ARGV[i + 5] ~= '' and redis.call('EXISTS', ARGV[1] .. 'c:' .. ARGV[i + 5]) == 1 then
+for p = 3, #ARGV, 3 do
+  local limit, most = struct.unpack('>I8I8', ARGV[p])
+  want, room = want + limit, room + most
+  if ARGV[p + 2] ~= '' and redis.call('EXISTS', ARGV[1] .. 'c:' .. ARGV[p + 2]) == 1 then
     return 'any'
   end
 end
@@ -134,10 +131,10 @@ end
 
 local replies, told, events, no_attempts = {}, {}, 0, '\0\0\0\0'
 local deadlines, leases, details, soonest = {}, {}, {}, math.huge
-for p = 12, 6 + 6 * claims, 6 do
-  local limit, most, asked = tonumber(ARGV[p]), tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2])
-  local prefix, worker, request = ARGV[p + 3], ARGV[p + 4], ARGV[p + 5]
-  local usual = now + math.min(asked or ARGV[8], ARGV[9])
+for p = 3, #ARGV, 3 do
+  local limit, most, asked = struct.unpack('>I8I8xxxxxxxxxxxxxxxxI4', ARGV[p])
+  local prefix, worker, request = sub(ARGV[p], 17), ARGV[p + 1], ARGV[p + 2]
+  local usual = now + math.min(asked > 0 and asked or DEFAULT_LEASE, DEFAULT_TIMEOUT)
   local usual_text = format('%.0f', usual)
   local first, last, used, latest, is_usual = next_job, next_job - 1, 0, 0, true
   local entry_length = found[first] and #found[first]
@@ -170,8 +167,8 @@ for p = 12, 6 + 6 * claims, 6 do
           end
         elseif what == 'o' then
           local own, timeout = struct.unpack('>I4I4', record, at + 3)
-          own, timeout = own > 0 and own or ARGV[8], timeout > 0 and timeout or ARGV[9]
-          ends = now + math.min(asked or own, timeout)
+          own, timeout = own > 0 and own or DEFAULT_LEASE, timeout > 0 and timeout or DEFAULT_TIMEOUT
+          ends = now + math.min(asked > 0 and asked or own, timeout)
           text = format('%.0f', ends)
         end
         at = at + 3 + length
@@ -197,7 +194,7 @@ for p = 12, 6 + 6 * claims, 6 do
 
   local reply = { exhausted and next_job > taken and 1 or 0, usual_text }
   if last >= first then
-    local head, number = ARGV[6] .. ';' .. string.char(#worker) .. worker, last - first + 1
+    local head, number = ARGV[2] .. ';' .. string.char(#worker) .. worker, last - first + 1
     told[#told + 1] = 'l'
     if is_usual then
       local length = string.char(entry_length)
@@ -245,7 +242,7 @@ for p = 12, 6 + 6 * claims, 6 do
       for i = first, last do
         memory[#memory + 1] = string.char(#ids[i]) .. ids[i]
       end
-      local span = format('%.0f', latest - now + ARGV[10])
+      local span = format('%.0f', latest - now + CLAIM_SLACK)
       redis.call('SET', ARGV[1] .. 'c:' .. request, table.concat(memory), 'PX', span)
     end
   end

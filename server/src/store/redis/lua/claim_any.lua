@@ -1,14 +1,12 @@
 -- Takes ready jobs in order and leases them, as far as the queue's gates allow: what claim.lua can't
 -- do. Claims are served one after another.
 --
--- Arguments: events to keep, default lease in ms, default attempt timeout in ms, how long in ms to
---   remember the request of a claim beyond its leases, number of claims; per claim: limit, bytes, lease in ms or '',
---   lease (codec.rs), worker, request id or '', number of types, types.
+-- Arguments: number of claims; per claim: limit, bytes, lease in ms or '', lease (codec.rs),
+--   worker, request id or '', number of types, types.
 -- Replies: {'paused'}, {'full'}, {'limited', moment} or nil; 1 if claim.lua would do the next time;
 --   then per claim 1 if no job was left for it, then jobs as job.lua's answer() makes them.
 -- Touches: ready lists, leased, leases, expiring, dedup keys, remembered claims, ledger, events.
-local kept, default_lease, default_timeout = take(), tonumber(take()), tonumber(take())
-local slack, claims = tonumber(take()), tonumber(take())
+local claims = tonumber(take())
 
 -- So many entries without a job to lease are dropped in one call.
 local most_dropped = 5000
@@ -39,8 +37,8 @@ end
 -- When a lease made now ends: as asked for or as the job says, but no later than an attempt may.
 local function lease_end(job, asked)
   local extras = string.byte(job, head.kind) % 8 >= 4 and extras_of(job) or {}
-  local span = asked or ((extras.lease or 0) > 0 and extras.lease or default_lease)
-  local longest = (extras.timeout or 0) > 0 and extras.timeout or default_timeout
+  local span = asked or ((extras.lease or 0) > 0 and extras.lease or DEFAULT_LEASE)
+  local longest = (extras.timeout or 0) > 0 and extras.timeout or DEFAULT_TIMEOUT
   return plain(tonumber(now) + math.min(span, longest))
 end
 
@@ -227,7 +225,7 @@ local function lease_all(jobs, lease, asked, worker, request)
   add_times(key.leased, deadlines)
   if request ~= '' then
     -- Who asks again did not get the answer, so cannot have extended the leases.
-    local name, memory = base .. 'c:' .. request, plain(longest + slack)
+    local name, memory = base .. 'c:' .. request, plain(longest + CLAIM_SLACK)
     redis.call('SET', name, string.sub(lease, 1, 8) .. table.concat(ids), 'PX', memory)
   end
   tell('c', table.concat(told), #ids)
@@ -276,5 +274,5 @@ end
 local lines = redis.call('ZRANGE', key.lines, 0, 1, 'WITHSCORES')
 replies[2] = ledger_flags() % 4 == 0 and not (lines[4] and lines[2] == lines[4]) and 1 or 0
 write_ledger()
-write_log(kept)
+write_log()
 return replies

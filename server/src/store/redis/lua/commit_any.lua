@@ -1,7 +1,7 @@
 -- Applies decided transitions of any kind, each only if its guard holds, with the jobs that come with
 -- it.
 --
--- Arguments: events to keep, request memory in ms, attempts to keep, number of transitions; per transition: job id;
+-- Arguments: number of transitions; per transition: job id;
 --   guard ('L' leased, then the secret; 'O' leased and overdue, then the secret and the moment of
 --   the sweep; 'W' held by nobody, then state, time, leases and revision as in the head); the
 --   changing part of the head; its time; when it becomes ready 'F' front or 'B' back and its line,
@@ -15,7 +15,7 @@
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
-local kept, memory, history, number = take(), take(), tonumber(take()), tonumber(take())
+local number = tonumber(take())
 
 local function read_transition()
   local t = {
@@ -87,7 +87,7 @@ local function write_job(t, has_details)
     local before = redis.call('HGET', key.courses, t.id)
     if before and #before > course_size then
       -- The attempt that ended it goes where the others are.
-      local slot = 'a' .. struct.unpack('>I4', before, head.counters) % history
+      local slot = 'a' .. struct.unpack('>I4', before, head.counters) % ATTEMPTS_KEPT
       redis.call('HSET', details_key(t.id), slot, string.sub(before, course_size + 1))
       has_details = true
     end
@@ -215,7 +215,7 @@ local function commit(t)
     return { 'refused', refused - 1, unpack(outcomes[refused]) }
   end
   apply(t)
-  apply_group(group, t.followups, outcomes, memory)
+  apply_group(group, t.followups, outcomes)
   -- Before another transition puts a job in a line.
   flush_inserts()
   return 'applied'
@@ -251,5 +251,5 @@ if #gone > 0 and ledger()[field.max_leased] >= 0 and redis.call('EXISTS', key.li
   redis.call('PUBLISH', channel.ready, ' ' .. queue)
 end
 write_ledger()
-write_log(kept)
+write_log()
 return replies

@@ -1,11 +1,9 @@
 -- Replaces a queue's settings if they are still of the revision that was read.
 --
--- Arguments: events to keep, channel of changed settings, the revision, the next one, the settings,
---   1 if paused, jobs leased at most or -1, µs between two leases or 0, leases at once, event.
+-- Arguments: the revision, the next one, the settings, 1 if paused, jobs leased at most or -1, µs between two leases or 0, leases at once, event.
 -- Reply: 1 if the queue is new, then 'applied' or 'lost'.
 -- Touches: settings, ledger, events.
-local kept, channel_settings, revision, next_revision, settings =
-  take(), take(), take(), take(), take()
+local revision, next_revision, settings = take(), take(), take()
 local paused, max_leased, interval, burst, event =
   tonumber(take()), tonumber(take()), tonumber(take()), tonumber(take()), take()
 
@@ -25,8 +23,8 @@ numbers[field.interval], numbers[field.burst] = interval, burst
 ledger_changed = true
 write_ledger()
 tell_event(event)
-write_log(kept)
-redis.call('PUBLISH', channel_settings, queue)
+write_log()
+redis.call('PUBLISH', SETTINGS_CHANNEL, queue)
 if paused == 0 and redis.call('EXISTS', key.lines) == 1 then
   redis.call('PUBLISH', channel.ready, ' ' .. queue)
 end

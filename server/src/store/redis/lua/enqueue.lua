@@ -37,7 +37,7 @@ local function recall(group, request, digest)
 end
 
 -- Remembers which jobs of a group its request made.
-local function remember(group, request, digest, outcomes, memory)
+local function remember(group, request, digest, outcomes)
   if request == '' or group.reused then
     return
   end
@@ -48,7 +48,7 @@ local function remember(group, request, digest, outcomes, memory)
   end
   made = table.concat(made)
   made = string.find(made, '0', 1, true) and made or ''
-  redis.call('SET', request_key(request), digest .. made, 'PX', memory)
+  redis.call('SET', request_key(request), digest .. made, 'PX', REQUEST_MEMORY)
 end
 
 -- What is to become of the job at `place` of its group. Writes nothing: the group may be refused.
@@ -109,7 +109,7 @@ local function decide_group(group, jobs)
 end
 
 -- Makes the decided outcomes of a group true, but for those that are refused.
-local function apply_group(group, jobs, outcomes, memory)
+local function apply_group(group, jobs, outcomes)
   for i, job in ipairs(jobs) do
     local word, id = outcomes[i][1], outcomes[i][2]
     if word == 'duplicate' then
@@ -143,7 +143,7 @@ local function apply_group(group, jobs, outcomes, memory)
       tell('b', job.event)
     end
     if job.request ~= '' and word ~= 'replayed' and not refusals[word] then
-      redis.call('SET', request_key(job.request), job.digest .. id, 'PX', memory)
+      redis.call('SET', request_key(job.request), job.digest .. id, 'PX', REQUEST_MEMORY)
     end
   end
   if group.jobs > 0 then

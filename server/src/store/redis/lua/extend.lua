@@ -1,6 +1,6 @@
 -- Moves the end of leases and marks jobs that shall be cancelled.
 --
--- Arguments: events to keep, number of leases; per lease: job id, secret, new end or '', progress or
+-- Arguments: number of leases; per lease: job id, secret, new end or '', progress or
 --   '', checkpoint or '', latest end that a cancellation sets or '', the cancellation or '', event
 --   or ''.
 -- Replies, per lease: {end, cancellation or ''} or 'lost'.
@@ -8,7 +8,7 @@
 -- A script that has written already is not refused when memory runs out, and settles make room.
 redis.call('UNLINK', base .. 'o')
 
-local kept, number = take(), tonumber(take())
+local number = tonumber(take())
 
 local ends = {} -- id -> new end
 
@@ -80,5 +80,5 @@ end
 if #times > 0 then
   add_times(key.leased, times)
 end
-write_log(kept)
+write_log()
 return replies

@@ -2,11 +2,12 @@
 -- All of them or, if a lease is lost, none. What it can't do it leaves alone, for commit_any.lua.
 -- Written as insert.lua is.
 --
--- Arguments: events to keep, how many finished jobs to keep: a number, '' for any number, 'none' to
---   forget these at once; how many there may be before the others are forgotten; number of events; number of forms and bodies of the log, these; number of
---   groups of jobs that follow each other and ended alike, per group: its number of jobs, their secret,
---   their course with the attempt that ended it (codec.rs), purge time; number of results, per result:
---   the place of its job, counted from 1, and the result; then all ids, none twice.
+-- Arguments: numbers (arguments.rs): how many finished jobs to keep, how many there may be before the
+--   others are forgotten, 0 to forget these at once; events, arguments for the log, for groups of jobs
+--   that follow each other and ended alike, and for results; then these arguments: forms and bodies of
+--   the log; per group two numbers, its jobs and their purge time, their secret and their course with
+--   the attempt that ended it (codec.rs); per result the place of its job, counted from 1, and the
+--   result; then all ids, none twice.
 -- Reply: 'any' if nothing was done; else the places of jobs whose lease is lost, counted from 1: if
 --   there are any, nothing was done.
 -- Touches: jobs, courses, details, leased, leases, finished, ledger, events.
@@ -15,19 +16,18 @@ local raw = redis.call('GET', KEYS[10])
 if not raw or string.byte(raw) >= 4 then
   return 'any'
 end
-local sub, keep, events = string.sub, ARGV[8], ARGV[10]
-local at = 11 + ARGV[11]
-local told = { unpack(ARGV, 12, at) }
-local groups = at + 2
-local results = groups + 4 * ARGV[at + 1]
-local first, last = results + 2 * ARGV[results] + 1, #ARGV
+local sub = string.sub
+local keep, most, events, told, groups, results = struct.unpack('>I8I8I8I8I8I8', ARGV[3])
+local group_at, told = 4 + told, { unpack(ARGV, 4, 3 + told) }
+local result_at = group_at + groups
+local first, last = result_at + results, #ARGV
 local number = last - first + 1
 
 -- Leases of one claim are one text, as long as their jobs are of one size: looked at once.
 local leases = redis.call('HMGET', KEYS[6], unpack(ARGV, first, last))
 local i, size, missing, doomed, detailed = 0, 0, {}, {}, {}
-for group = groups, results - 1, 4 do
-  local till, secret, known, width = i + ARGV[group], ARGV[group + 1], nil, 0
+for group = group_at, result_at - 1 do
+  local till, secret, known, width = i + struct.unpack('>I8', ARGV[group]), sub(ARGV[group], 17, 24), nil, 0
   local is_doomed, is_detailed = false, false
   while i < till do
     i = i + 1
@@ -59,7 +59,7 @@ end
 redis.call('ZREM', KEYS[5], unpack(ARGV, first, last))
 redis.call('HDEL', KEYS[6], unpack(ARGV, first, last))
 local gone, old = nil, {}
-if keep == 'none' then
+if most == 0 then
   gone = { unpack(ARGV, first, last) }
   for i in pairs(detailed) do
     old[#old + 1] = ARGV[1] .. 'm:' .. gone[i]
@@ -68,15 +68,16 @@ else
   for _, i in ipairs(doomed) do
     redis.call('HDEL', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'x')
   end
-  for j = results + 1, first - 1, 2 do
+  for j = result_at, first - 1, 2 do
     local i = tonumber(ARGV[j])
     redis.call('HSET', ARGV[1] .. 'm:' .. ARGV[first + i - 1], 'r', ARGV[j + 1])
     detailed[i] = true
   end
   local courses, purges, soonest, i, n = {}, {}, math.huge, 0, 0
-  for group = groups, results - 1, 4 do
-    local till, course, purge = i + ARGV[group], ARGV[group + 2], ARGV[group + 3]
-    soonest = math.min(soonest, purge)
+  for group = group_at, result_at - 1 do
+    local number, time = struct.unpack('>I8I8', ARGV[group])
+    local till, course, purge = i + number, sub(ARGV[group], 25), string.format('%.0f', time)
+    soonest = math.min(soonest, time)
     while i < till do
       local id = ARGV[first + i]
       i = i + 1
@@ -91,8 +92,8 @@ else
   redis.call('HSET', KEYS[17], unpack(courses))
   redis.call('ZADD', KEYS[12], unpack(purges))
   --@due
-  local finished = keep ~= '' and redis.call('ZCARD', KEYS[12])
-  if finished and finished > tonumber(ARGV[9]) then
+  local finished = redis.call('ZCARD', KEYS[12])
+  if finished > most then
     -- Not popped: that would write out a time for each.
     local excess = string.format('%d', math.min(finished - keep, 1000) - 1)
     gone = redis.call('ZRANGE', KEYS[12], '0', excess)
@@ -121,6 +122,6 @@ local what, happened = 1, number
 --@log
 -- A lease fewer lets another job run where their number is limited.
 if max_leased >= 0 and redis.call('EXISTS', KEYS[1]) == 1 then
-  redis.call('PUBLISH', ARGV[3], ' ' .. ARGV[2])
+  redis.call('PUBLISH', READY_CHANNEL, ' ' .. sub(ARGV[1], QUEUE_FROM, -3))
 end
 return missing

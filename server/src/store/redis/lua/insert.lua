@@ -5,13 +5,13 @@
 -- would cost more than all commands together. Numbers go to commands as text: Redis would print them
 -- with all digits of a double.
 --
--- Arguments: events to keep, request memory in ms, who inserts; how many jobs and how many bytes of
---   them the queue may hold or ''; jobs, bytes of their records and the largest; number of events;
---   '1' if ids may be taken; number of forms and bodies of the log, these; number of requests, per request
---   its id and what is remembered; number of lines; per line its name, the negative of its priority,
---   its number of jobs; number of entries of the hash of records, these; number of pages among them, per
---   page its name and which of its jobs live (pages.lua); then per job, in the order of the lines, since
---   when it is ready (6 bytes) and its id.
+-- Arguments: who inserts; numbers (arguments.rs): how many jobs and how many bytes of them the queue may
+--   hold, jobs, bytes of their records and of the largest, 1 if ids may be taken, events, arguments for
+--   requests, the log, lines, entries of the hash of records, pages; then these arguments: per request
+--   its id and what is remembered; forms and bodies of the log; per line two numbers, the negative of
+--   its priority and how many jobs, and its name; entries of the hash of records; per page its name and
+--   which of its jobs live (pages.lua); then per job, in the order of the lines, since when it is ready
+--   (6 bytes) and its id.
 -- Reply: 1 if the queue is new, else 0; or 'any' if nothing was done.
 -- Touches: jobs, requests, ready lists, ledger, events.
 local raw, is_new = redis.call('GET', KEYS[10]), 0
@@ -24,50 +24,46 @@ if not raw then
   is_new = 1
 end
 --@ledger
-local added, size = tonumber(ARGV[12]), tonumber(ARGV[13])
-if
-  (ARGV[10] ~= '' and jobs + added > tonumber(ARGV[10]))
-  or (ARGV[11] ~= '' and bytes + size > tonumber(ARGV[11]))
-then
+local most, most_bytes, added, size, record_size, may_be_taken, events, asked, told, lines, records, paged =
+  struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8', ARGV[4])
+if jobs + added > most or bytes + size > most_bytes then
   return 'any'
 end
-local events = ARGV[15]
-local at = 17 + ARGV[17]
-local told = { unpack(ARGV, 18, at) }
-local asked = at + 1
-local lines = asked + 2 * ARGV[asked] + 1
-local records = lines + 3 * ARGV[lines] + 1
-local paged = records + 2 * ARGV[records] + 1
-local first = paged + 2 * ARGV[paged] + 1
-if ARGV[16] == '1' then
+local asked, forms = 5, 5 + asked
+local line, told = forms + told, { unpack(ARGV, forms, forms + told - 1) }
+local record = line + lines
+local page = record + records
+local first, last = page + paged, page - 1
+if may_be_taken == 1 then
   local ids = {}
   for i = 1, added do
     ids[i] = string.sub(ARGV[first + i - 1], 7)
   end
   --@taken
 end
-local memory, record, last = ARGV[8], records + 1, paged - 1
 --@enter
-if ARGV[paged] ~= '0' then
-  redis.call('HSET', KEYS[18], unpack(ARGV, paged + 1, first - 1))
+if paged > 0 then
+  redis.call('HSET', KEYS[18], unpack(ARGV, page, first - 1))
 end
 local place, pack = 140737488355328 + back, struct.pack
-for i = lines + 1, records - 1, 3 do
-  local entries, number = {}, tonumber(ARGV[i + 2])
+for i = line, record - 1 do
+  local score, number, at = struct.unpack('>i8I8', ARGV[i])
+  local entries, name = {}, string.sub(ARGV[i], at)
   for j = 1, number do
     place = place + 1
     entries[j] = pack('>I6', place) .. ARGV[first]
     first = first + 1
   end
-  if redis.call('RPUSH', ARGV[1] .. 'r:' .. ARGV[i], unpack(entries)) == number then
-    redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])
+  if redis.call('RPUSH', ARGV[1] .. 'r:' .. name, unpack(entries)) == number then
+    redis.call('ZADD', KEYS[1], string.format('%.0f', score), name)
     -- A new queue is news for its own broker too.
-    redis.call('PUBLISH', ARGV[3], (is_new == 1 and '' or ARGV[9]) .. ' ' .. ARGV[2])
+    local origin, queue = is_new == 1 and '' or ARGV[3], string.sub(ARGV[1], QUEUE_FROM, -3)
+    redis.call('PUBLISH', READY_CHANNEL, origin .. ' ' .. queue)
   end
 end
 back, enqueued = back + added, enqueued + added
 jobs, bytes = jobs + added, bytes + size
-largest = math.max(largest, tonumber(ARGV[14]))
+largest = math.max(largest, record_size)
 local what, happened = 0, added
 --@write_ledger
 --@log

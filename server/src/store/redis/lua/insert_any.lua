@@ -1,12 +1,11 @@
 -- Inserts groups of jobs of any kind, each group whole or each of its jobs for itself.
 --
--- Arguments: events to keep, request memory in ms, who inserts, number of groups; per group: how many unfinished
+-- Arguments: who inserts, number of groups; per group: how many unfinished
 --   jobs and how many bytes of them the queue may hold or '', '1' if it is whole or not at all, its
 --   request or '', digest, its number of jobs; per job as enqueue.lua says.
 -- Reply: 1 if the queue is new, then outcomes as enqueue.lua says.
 -- Touches: jobs, courses, request and dedup keys, ready lists, scheduled, blocked, expiring, terms,
 --   ledger, events.
-local kept, memory = take(), take()
 origin = take()
 local groups = tonumber(take())
 
@@ -22,8 +21,8 @@ for _ = 1, groups do
   recall(group, request, digest)
   local outcomes, refused = decide_group(group, jobs)
   if not refused or not atomic then
-    apply_group(group, jobs, outcomes, memory)
-    remember(group, request, digest, outcomes, memory)
+    apply_group(group, jobs, outcomes)
+    remember(group, request, digest, outcomes)
     refused = nil
   end
   for _, outcome in ipairs(outcomes) do
@@ -32,5 +31,5 @@ for _ = 1, groups do
 end
 flush_inserts()
 write_ledger()
-write_log(kept)
+write_log()
 return replies

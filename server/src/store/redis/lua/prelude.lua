@@ -18,15 +18,15 @@ local key = {
   courses = KEYS[17], -- hash: job id -> course, of jobs that are not as they were enqueued
   live = KEYS[18], -- hash: page -> which of its jobs are still there
 }
--- ARGV: what begins the queue's other keys, its name, three channels, the present millisecond. A ready
--- message may name who inserts: that one knows already.
-local base, queue = ARGV[1], ARGV[2]
-local channel = { ready = ARGV[3], due = ARGV[4], logged = ARGV[5] }
-local now = ARGV[6]
+-- ARGV: what begins the queue's other keys, `{namespace:queue}:`, and the present millisecond. Names in
+-- capitals are constants, see scripts.rs. A ready message may name who inserts: that one knows already.
+local base, now = ARGV[1], ARGV[2]
+local queue = string.sub(base, QUEUE_FROM, -3)
+local channel = { ready = READY_CHANNEL, due = DUE_CHANNEL, logged = LOG_CHANNEL }
 -- Who inserts, in scripts that do; see insert_any.lua.
 local origin = ''
 
-local argument = 6
+local argument = 2
 -- The next argument.
 local function take()
   argument = argument + 1
@@ -76,9 +76,9 @@ local function tell_event(event, worker)
   tell('b', event)
 end
 
--- Shortens the stream to about `kept` events. An entry may hold those of a whole batch, so some
+-- Shortens the stream to about as many events as are kept. An entry may hold those of a whole batch, so some
 -- entries at both ends tell how many entries that is.
-local function trim_log(kept)
+local function trim_log()
   local entries, events = 0, 0
   for _, walk in ipairs({ { 'XRANGE', '-', '+' }, { 'XREVRANGE', '+', '-' } }) do
     for _, entry in ipairs(redis.call(walk[1], key.events, walk[2], walk[3], 'COUNT', 4)) do
@@ -87,11 +87,11 @@ local function trim_log(kept)
       events = events + (fields[3] == 'v' and tonumber(fields[4]) or 1)
     end
   end
-  redis.call('XTRIM', key.events, 'MAXLEN', '~', math.ceil(kept * entries / events))
+  redis.call('XTRIM', key.events, 'MAXLEN', '~', math.ceil(EVENTS_KEPT * entries / events))
 end
 
 -- Writes the stream entry. Encoded events in a row are joined: joined encodings are an encoding.
-local function write_log(kept)
+local function write_log()
   if #log == 0 then
     return
   end
@@ -114,9 +114,9 @@ local function write_log(kept)
     end
   end
   local number = redis.call('INCR', key.number)
-  redis.call('XADD', key.events, 'MAXLEN', '~', kept, '*', 'n', number, unpack(fields))
+  redis.call('XADD', key.events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'n', number, unpack(fields))
   if number % 64 == 0 then
-    trim_log(kept)
+    trim_log()
   end
   redis.call('PUBLISH', channel.logged, queue)
 end

@@ -1,9 +1,9 @@
 -- Makes jobs ready whose time has come, earliest first, then by id.
 --
--- Arguments: events to keep, limit.
+-- Arguments: limit.
 -- Reply: how many.
 -- Touches: scheduled, retrying, courses, ready lists, ledger, events.
-local kept, limit = take(), tonumber(take())
+local limit = tonumber(take())
 
 local due = {}
 for state, zset in pairs({ S = key.scheduled, T = key.retrying }) do
@@ -44,5 +44,5 @@ if #order > 0 then
   tell('p', table.concat(told), #told - 2)
 end
 write_ledger()
-write_log(kept)
+write_log()
 return number

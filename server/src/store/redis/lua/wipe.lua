@@ -1,9 +1,9 @@
 -- Forgets jobs of any state with all that belongs to them; when none is left, the queue itself.
 --
--- Arguments: limit, channel of changed settings.
+-- Arguments: limit.
 -- Reply: 1 when the queue is gone.
 -- Touches all keys of the queue.
-local limit, channel_settings = tonumber(take()), take()
+local limit = tonumber(take())
 
 local ids, leased = {}, {}
 for _, zset in ipairs({
@@ -67,7 +67,7 @@ if #ids < limit then
     'UNLINK', key.ledger, key.settings, key.events, key.number, key.lines, key.leases, key.jobs, key.courses,
     key.live
   )
-  redis.call('PUBLISH', channel_settings, queue)
+  redis.call('PUBLISH', SETTINGS_CHANNEL, queue)
   return 1
 end
 write_ledger()

@@ -2,7 +2,7 @@
 -- events that is.
 local number = redis.call('INCR', KEYS[9])
 redis.call(
-  'XADD', KEYS[8], 'MAXLEN', '~', ARGV[7], '*', 'n', string.format('%d', number), 'v',
+  'XADD', KEYS[8], 'MAXLEN', '~', EVENTS_KEPT, '*', 'n', string.format('%d', number), 'v',
   string.format('%d', events), unpack(told)
 )
 if number % 64 == 0 then
@@ -13,6 +13,6 @@ if number % 64 == 0 then
       found = found + (entry[2][3] == 'v' and tonumber(entry[2][4]) or 1)
     end
   end
-  redis.call('XTRIM', KEYS[8], 'MAXLEN', '~', math.ceil(ARGV[7] * entries / found))
+  redis.call('XTRIM', KEYS[8], 'MAXLEN', '~', math.ceil(EVENTS_KEPT * entries / found))
 end
-redis.call('PUBLISH', ARGV[5], ARGV[2])
+redis.call('PUBLISH', LOG_CHANNEL, string.sub(ARGV[1], QUEUE_FROM, -3))

@@ -1,7 +1,7 @@
 -- Counts `happened` jobs in the last minute as enqueued (`what` is 0) or finished (1), as ledger.lua
 -- does, and writes the ledger.
 local lately = string.sub(raw, 146)
-local newest, bucket = struct.unpack('>d', lately), math.floor(tonumber(ARGV[6]) / 10000)
+local newest, bucket = struct.unpack('>d', lately), math.floor(tonumber(ARGV[2]) / 10000)
 if bucket > newest then
   local spans = { struct.unpack('>dddddddddddd', lately, 9) }
   for past = math.max(newest + 1, bucket - 5), bucket do
