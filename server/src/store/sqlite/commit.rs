@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::batch::{Batch, Call};
 use super::dedup;
-use super::forget::delete;
+use super::forget::{Doomed, delete};
 use super::insert;
 use super::row::{Failure, integer, letter, whole};
 use super::standing::{Standing, told};
@@ -99,7 +99,8 @@ pub(super) fn apply(
         dedup::leave_line(call, job.row)?;
     }
     if gone {
-        delete(call.db, job.row, job.terms, job.deliveries)?;
+        let Standing { row, terms, deliveries, .. } = *job;
+        delete(call.db, &Doomed { row, terms, deliveries, has_details: true })?;
     } else {
         let bytes = match &transition.spec {
             Some(spec) => respec(call, job, spec)?,

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::batch::{Batch, Call};
-use super::forget::delete;
+use super::forget::{Doomed, delete};
 use super::row::{Failure, corrupt, state, whole};
 use crate::job::QueueName;
 
@@ -54,7 +54,7 @@ fn forget_jobs(call: &mut Call<'_>, limit: i64) -> Result<(), Failure> {
     for (row, letter, bytes, terms, deliveries) in jobs {
         let state = state(&letter).map_err(|why| corrupt(call.name, why))?;
         call.db.prepare_cached("delete from behind where job = ?1")?.execute([row])?;
-        delete(call.db, row, terms, deliveries)?;
+        delete(call.db, &Doomed { row, terms, deliveries, has_details: true })?;
         call.queue.lose(state, bytes);
     }
     Ok(())
