@@ -17,6 +17,11 @@ pub(crate) const CPU_ALL: &str = "cpu, all";
 /// CPU of a producer or a worker, where both are measured alike.
 pub(crate) const CPU_CLIENT: &str = "cpu, client";
 
+/// Jobs enqueued in bulk and drained, by the sum of both times; and as many as the store could carry with
+/// its core always busy, by its CPU time for them.
+pub(crate) const LIVES: &str = "rate, whole lives of jobs";
+pub(crate) const LIVES_LIMIT: &str = "rate, whole lives of jobs by the store's CPU";
+
 /// What a job takes while it waits, and what it leaves when all are done.
 pub(crate) const MEMORY_WAITING: &str = "memory, waiting job";
 pub(crate) const MEMORY_LEFT: &str = "memory, left after drain";

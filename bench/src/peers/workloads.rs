@@ -42,11 +42,7 @@ pub(super) async fn measure(
         drain(driver, "unary", jobs, chosen, notes).await?;
     }
     if chosen.has(Workload::W1Bulk) && subject.has_bulk() {
-        let mut load = load("W1b", "bulk", jobs);
-        load.in_flight = BULK_IN_FLIGHT;
-        let seen = driver.produce(&load).await?;
-        notes.add(metric::W1B, metric::RATE, "jobs/s", seen.rate);
-        drain(driver, "bulk", jobs, chosen, notes).await?;
+        bulk(&running, jobs, chosen, notes).await?;
     }
     if chosen.has(Workload::W3) {
         let (sent, worked) = side_by_side(driver, &load("W3", "steady", jobs)).await?;
@@ -105,6 +101,28 @@ async fn single(
     notes.add(metric::W5, metric::CPU_ALL, "s/100k jobs", all);
     let left = servers.size().await?;
     memory(jobs, &[empty, full, left], notes);
+    Ok(())
+}
+
+/// W1b, the drain of its jobs, and how near both came to what the store can carry.
+async fn bulk(
+    running: &Running,
+    jobs: usize,
+    chosen: &Chosen<'_>,
+    notes: &mut Notes<'_>,
+) -> anyhow::Result<()> {
+    let (driver, servers) = (&running.driver, &running.servers);
+    let before = servers.store_cpu()?;
+    let mut load = load("W1b", "bulk", jobs);
+    load.in_flight = BULK_IN_FLIGHT;
+    let sent = driver.produce(&load).await?;
+    notes.add(metric::W1B, metric::RATE, "jobs/s", sent.rate);
+    let worked = drain(driver, "bulk", jobs, chosen, notes).await?;
+    if let (Some(before), Some(now)) = (before, servers.store_cpu()?) {
+        let lives = 1.0 / (1.0 / sent.rate + 1.0 / worked.rate);
+        notes.add(metric::W2, metric::LIVES, "jobs/s", lives);
+        notes.add(metric::W2, metric::LIVES_LIMIT, "jobs/s", count(jobs) / (now - before));
+    }
     Ok(())
 }
 

@@ -177,6 +177,18 @@ fn beside_limits(lines: &[Line], store: Store) -> Vec<Compared> {
             Some(Compared { row, setting, against, ours, other, target: Some(target) })
         })
         .collect();
+    if let (Some(lives), Some(limit)) =
+        (ours(metric::W2, metric::LIVES), ours(metric::W2, metric::LIVES_LIMIT))
+    {
+        all.push(Compared {
+            row: "bulk life cycles",
+            setting,
+            against: "the store's CPU".to_owned(),
+            ours: lives,
+            other: limit,
+            target: Some(AtLeast(0.7)),
+        });
+    }
     let constants = [
         ("memory of a waiting job", metric::MEMORY_WAITING, "payload + 160 bytes", WAITING_JOB),
         ("left without retention", metric::MEMORY_LEFT_NO_RETENTION, "nothing", 0.0),
@@ -253,6 +265,15 @@ mod tests {
         };
         assert_eq!(at(1.4).met(), Some(true));
         assert_eq!(at(1.5).met(), Some(false));
+    }
+
+    #[test]
+    fn whole_lives_are_compared_with_what_the_store_s_core_could_carry() {
+        let [lives, limit] = [metric::LIVES, metric::LIVES_LIMIT].map(|it| (metric::W2, it));
+        let everysec = "redis, everysec";
+        let lines = [line("lessor", everysec, lives, 36.0), line("lessor", everysec, limit, 50.0)];
+        let compared = only(&lines);
+        assert_eq!((compared.ratio(), compared.met()), (Some(0.72), Some(true)));
     }
 
     #[test]

@@ -397,28 +397,6 @@ every_store!(
         assert_eq!(queue.count().await, Counts { succeeded: 5, ..Counts::default() });
     }
 
-    async fn those_that_are_too_many_go_at_once_when_a_sixteenth_more_have_come(queue: Queue) {
-        let names: Vec<String> = (0..35).map(|n| format!("job-{n}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        queue.add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() }).await;
-        // By acks and by what else ends a job.
-        let dead = |job: &Job, moment| nacked(job, Disposition::Dead, moment);
-        let ends: [&dyn Fn(&Job, Timestamp) -> Transition; 2] = [&acked, &dead];
-        for (end, state) in ends.into_iter().zip([State::Succeeded, State::Dead]) {
-            let mut finished = Vec::new();
-            for (second, job) in (1..).zip(queue.claim(35, at(0)).await) {
-                queue.apply(end(&job, at(second)), at(second)).await;
-                finished.push(queue.in_state(state).await.len());
-            }
-            assert_eq!(finished[30..], [31, 32, 33, 34, 32], "{state:?}");
-            assert_eq!(queue.find("job-2").await, None);
-            queue.purge(at(1_000_000)).await;
-            queue
-                .add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() })
-                .await;
-        }
-    }
-
     async fn dead_letters_and_successes_do_not_push_each_other_out(queue: Queue) {
         queue
             .add_all(&["a", "b"], Spec { retention: kept(seconds(3600), Some(1)), ..spec() })

@@ -172,6 +172,19 @@ every_store!(
         assert_eq!(queue.insert_one(other).await, Inserted::New);
     }
 
+    async fn jobs_that_ride_with_a_repeated_request_are_made(queue: Queue) {
+        queue.insert_one(queue.asked("first", spec(), request(2, 7))).await;
+        let group = || {
+            let asked = [("a", 1), ("b", 2), ("c", 3)];
+            asked.map(|(id, number)| queue.asked(id, spec(), request(number, 7))).to_vec()
+        };
+        let [a, first, c] = ["a", "first", "c"].map(|id| Inserted::Replayed(id_of(id)));
+        let made = [Inserted::New, first.clone(), Inserted::New];
+        assert_eq!(queue.insert_group(group()).await, made);
+        assert_eq!(queue.insert_group(group()).await, [a, first, c]);
+        assert_eq!(queue.count().await.ready, 3);
+    }
+
     async fn a_repeated_request_is_known_before_its_chosen_id_is_taken(queue: Queue) {
         let mut item = queue.chosen("mine", spec());
         item.request = Some(request(1, 7));

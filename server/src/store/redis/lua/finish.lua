@@ -2,7 +2,7 @@
 -- All of them or, if a lease is lost, none. What it can't do it leaves alone, for commit_any.lua.
 -- Written as insert.lua is.
 --
--- Arguments: numbers (arguments.rs): how many finished jobs to keep, how many there may be before the
+-- Arguments: numbers (scripts.rs): how many finished jobs to keep, how many there may be before the
 --   others are forgotten, 0 to forget these at once; events, arguments for the log, for groups of jobs
 --   that follow each other and ended alike, and for results; then these arguments: forms and bodies of
 --   the log; per group two numbers, its jobs and their purge time, their secret and their course with
@@ -17,7 +17,8 @@ if not raw or string.byte(raw) >= 4 then
   return 'any'
 end
 local sub = string.sub
-local keep, most, events, told, groups, results = struct.unpack('>I8I8I8I8I8I8', ARGV[3])
+local keep, most, events, told, groups, results =
+  struct.unpack('>I8I8I8I8I8I8', ARGV[3])
 local group_at, told = 4 + told, { unpack(ARGV, 4, 3 + told) }
 local result_at = group_at + groups
 local first, last = result_at + results, #ARGV
@@ -27,7 +28,8 @@ local number = last - first + 1
 local leases = redis.call('HMGET', KEYS[6], unpack(ARGV, first, last))
 local i, size, missing, doomed, detailed = 0, 0, {}, {}, {}
 for group = group_at, result_at - 1 do
-  local till, secret, known, width = i + struct.unpack('>I8', ARGV[group]), sub(ARGV[group], 17, 24), nil, 0
+  local till, secret = i + struct.unpack('>I8', ARGV[group]), sub(ARGV[group], 17, 24)
+  local known, width = nil, 0
   local is_doomed, is_detailed = false, false
   while i < till do
     i = i + 1

@@ -2,7 +2,7 @@
 -- where no gate holds the queue back and nothing else in it is ready. What it can't do it leaves alone,
 -- for the scripts that insert and claim. Written as insert.lua is.
 --
--- Arguments: who inserts; numbers (arguments.rs): how many jobs and how many bytes of them the queue may
+-- Arguments: who inserts; numbers (scripts.rs): how many jobs and how many bytes of them the queue may
 --   hold, jobs, bytes of their records and of the largest, 1 if ids may be taken, arguments for
 --   requests, the log, claims; the negative of the priority; the line; then these arguments: per request
 --   its id and what is remembered; forms and bodies of the log; per claim as for claim.lua; then per job

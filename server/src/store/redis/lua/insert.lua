@@ -5,7 +5,7 @@
 -- would cost more than all commands together. Numbers go to commands as text: Redis would print them
 -- with all digits of a double.
 --
--- Arguments: who inserts; numbers (arguments.rs): how many jobs and how many bytes of them the queue may
+-- Arguments: who inserts; numbers (scripts.rs): how many jobs and how many bytes of them the queue may
 --   hold, jobs, bytes of their records and of the largest, 1 if ids may be taken, events, arguments for
 --   requests, the log, lines, entries of the hash of records, pages; then these arguments: per request
 --   its id and what is remembered; forms and bodies of the log; per line two numbers, the negative of
@@ -24,8 +24,8 @@ if not raw then
   is_new = 1
 end
 --@ledger
-local most, most_bytes, added, size, record_size, may_be_taken, events, asked, told, lines, records, paged =
-  struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8', ARGV[4])
+local most, most_bytes, added, size, record_size, may_be_taken, events, asked, told, lines, records,
+  paged = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8', ARGV[4])
 if jobs + added > most or bytes + size > most_bytes then
   return 'any'
 end

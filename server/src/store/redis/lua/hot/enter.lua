@@ -1,6 +1,7 @@
--- Remembers requests, which stand from `asked` to before `forms`, each as its id and what is remembered, and writes
--- the records of the `added` jobs, which stand with their ids or pages from `record` to `last`. Undoes that and leaves the work to others if a request or the id of a lone job is
--- known: to find it so is cheaper than to look first.
+-- Remembers requests, which stand from `asked` to before `forms`, each as its id and what is remembered,
+-- and writes the records of the `added` jobs, which stand with their ids or pages from `record` to
+-- `last`. Undoes that and leaves the work to others if a request or the id of a lone job is known: to
+-- find it so is cheaper than to look first.
 local requests = ARGV[1] .. 'q:' .. string.format('%.0f', began) .. ':'
 local remembered = asked
 while remembered < forms and redis.call(
