@@ -202,7 +202,23 @@ impl Redis {
             Ok(digits.context("a number")?.parse()?)
         };
         let scripts = count("cmdstat_evalsha:", "calls=")? + count("cmdstat_eval:", "calls=")?;
-        Ok(Calls { scripts, commands: count("total_commands_processed:", "")? })
+        let mut calls = Calls {
+            scripts,
+            commands: count("total_commands_processed:", "")?,
+            ..Calls::default()
+        };
+        for line in text.lines().filter_map(|line| line.strip_prefix("cmdstat_")) {
+            let (name, figures) = line.split_once(':').context("a command")?;
+            let (_, micros) = figures.split_once(",usec=").context("a time")?;
+            let digits = micros.split(|it: char| !it.is_ascii_digit()).next();
+            let seconds = digits.context("a number")?.parse::<f64>()? / 1e6;
+            let sum = match name {
+                "evalsha" | "eval" => &mut calls.script_s,
+                _ => &mut calls.command_s,
+            };
+            *sum += seconds;
+        }
+        Ok(calls)
     }
 }
 
@@ -213,10 +229,19 @@ pub(crate) struct Calls {
     pub scripts: u64,
     /// Commands of any kind, those inside scripts included.
     pub commands: u64,
+    /// Seconds in scripts, with what they call.
+    pub script_s: f64,
+    /// Seconds in other commands, those inside scripts included.
+    pub command_s: f64,
 }
 
 impl Calls {
     pub(crate) fn since(self, before: Self) -> Self {
-        Self { scripts: self.scripts - before.scripts, commands: self.commands - before.commands }
+        Self {
+            scripts: self.scripts - before.scripts,
+            commands: self.commands - before.commands,
+            script_s: self.script_s - before.script_s,
+            command_s: self.command_s - before.command_s,
+        }
     }
 }

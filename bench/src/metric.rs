@@ -22,6 +22,18 @@ pub(crate) const CPU_CLIENT: &str = "cpu, client";
 pub(crate) const LIVES: &str = "rate, whole lives of jobs";
 pub(crate) const LIVES_LIMIT: &str = "rate, whole lives of jobs by the store's CPU";
 
+/// CPU time of a job of a workload, by where it goes: Redis's commands, what runs in its scripts beside
+/// them, the rest of its code, and so on.
+pub(crate) const COST_RATE: &str = "cost, at a rate of";
+pub(crate) const COST_COMMANDS: &str = "cost, commands of Redis";
+pub(crate) const COST_SCRIPTS: &str = "cost, scripts around them";
+pub(crate) const COST_REDIS: &str = "cost, Redis else";
+pub(crate) const COST_REDIS_KERNEL: &str = "cost, Redis in the kernel";
+pub(crate) const COST_BROKER: &str = "cost, broker";
+pub(crate) const COST_BROKER_KERNEL: &str = "cost, broker in the kernel";
+pub(crate) const COST_CLIENTS: &str = "cost, clients";
+pub(crate) const COST_ALL: &str = "cost, all";
+
 /// What a job takes while it waits, and what it leaves when all are done.
 pub(crate) const MEMORY_WAITING: &str = "memory, waiting job";
 pub(crate) const MEMORY_LEFT: &str = "memory, left after drain";

@@ -8,6 +8,25 @@ use procfs::process::{Stat, all_processes};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
+/// Seconds of CPU time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    /// In its own code.
+    pub user: f64,
+    /// In the kernel on its behalf.
+    pub kernel: f64,
+}
+
+impl Cpu {
+    pub(crate) fn all(self) -> f64 {
+        self.user + self.kernel
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, kernel: self.kernel - before.kernel }
+    }
+}
+
 /// A process and all its descendants. They are killed when this is dropped.
 pub(crate) struct Process {
     pub child: Box<Child>,
@@ -28,18 +47,21 @@ impl Process {
         Ok(Self { child: Box::new(child), id: i32::try_from(id)? })
     }
 
-    /// Seconds of CPU time that it and its descendants used so far.
+    /// CPU time that it and its descendants used so far.
     #[expect(clippy::cast_precision_loss, reason = "ticks of at most a few hours")]
-    pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
-        let mut ticks = 0;
+    pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
+        let (mut user, mut kernel) = (0, 0);
         for stat in self.tree()? {
-            ticks += stat.utime + stat.stime;
+            user += stat.utime;
+            kernel += stat.stime;
             if stat.pid == self.id {
                 // Children that have ended by now.
-                ticks += u64::try_from(stat.cutime + stat.cstime)?;
+                user += u64::try_from(stat.cutime)?;
+                kernel += u64::try_from(stat.cstime)?;
             }
         }
-        Ok(ticks as f64 / procfs::ticks_per_second() as f64)
+        let seconds = |ticks| ticks as f64 / procfs::ticks_per_second() as f64;
+        Ok(Cpu { user: seconds(user), kernel: seconds(kernel) })
     }
 
     /// Bytes of memory that it and its descendants hold.

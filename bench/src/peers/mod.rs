@@ -5,6 +5,7 @@
 mod asynq;
 mod beanstalkd;
 mod bullmq;
+mod costs;
 mod faktory;
 mod growth;
 mod jetstream;
@@ -80,6 +81,9 @@ enum Workload {
     /// 1,000 queues against 1, and what stays of jobs without retention. Lessor alone.
     #[value(name = "own")]
     Own,
+    /// What a job costs each process, and each layer of the store. Lessor alone.
+    #[value(name = "costs")]
+    Costs,
     /// What no broker on this machine can exceed.
     #[value(name = "limits")]
     Limits,
@@ -156,6 +160,9 @@ async fn one(
     }
     if subject == Subject::Lessor(Store::Redis) && chosen.has(Workload::Own) {
         own::measure(tools, chosen, &mut notes).await?;
+    }
+    if subject == Subject::Lessor(Store::Redis) && chosen.has(Workload::Costs) {
+        costs::measure(tools, chosen, &mut notes).await?;
     }
     Ok(())
 }

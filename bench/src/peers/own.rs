@@ -11,9 +11,11 @@ use super::subject::{Store, Subject};
 use super::tools::Tools;
 use super::workloads::{BULK_IN_FLIGHT, count, count_u64, load, rate_between, side_by_side};
 use super::{Chosen, Notes};
+use crate::driver::{Driver, Seen};
 use crate::metric;
 
-const QUEUES: usize = 1000;
+/// Queues with a worker each.
+pub(super) const QUEUES: usize = 1000;
 /// Jobs that go through before the memory is measured: each tells three events, of which the log keeps
 /// 100,000. Of 50,000 that follow each other the first two times leave more behind than the later ones.
 const WARM: usize = 150_000;
@@ -28,19 +30,25 @@ pub(super) async fn measure(
     let (running, jobs) = (subject.start(tools).await?, chosen.jobs(subject));
     let client = Client::connect(&running.driver.address)?;
     let mut note = |metric, rate| notes.add(metric::QUEUES, metric, "jobs/s", rate);
-    note(metric::ONE_QUEUE, spread(&running, jobs, "one", 1).await?);
-    note(metric::MANY_QUEUES, spread(&running, jobs, "many", QUEUES).await?);
+    let (sent, worked) = spread(&running.driver, jobs, "one", 1).await?;
+    note(metric::ONE_QUEUE, rate_between(&sent, &worked));
+    let (sent, worked) = spread(&running.driver, jobs, "many", QUEUES).await?;
+    note(metric::MANY_QUEUES, rate_between(&sent, &worked));
     let left = left_without_retention(&running, &client, jobs).await?;
     notes.add(metric::W5, metric::MEMORY_LEFT_NO_RETENTION, "bytes", left);
     Ok(())
 }
 
-/// The rate at which as many jobs go through so many queues, each with a worker.
-async fn spread(running: &Running, jobs: usize, queue: &str, queues: usize) -> anyhow::Result<f64> {
+/// Sends as many jobs through so many queues, each with a worker.
+pub(super) async fn spread(
+    driver: &Driver,
+    jobs: usize,
+    queue: &str,
+    queues: usize,
+) -> anyhow::Result<(Seen, Seen)> {
     let mut load = load("W3", queue, jobs);
     load.more = vec!["--queues".to_owned(), queues.to_string()];
-    let (sent, worked) = side_by_side(&running.driver, &load).await?;
-    Ok(rate_between(&sent, &worked))
+    side_by_side(driver, &load).await
 }
 
 /// Bytes a job that stay in Redis when jobs are forgotten as soon as they succeed.

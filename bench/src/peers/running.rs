@@ -48,15 +48,15 @@ impl Servers {
     pub(super) fn broker_cpu(&self) -> anyhow::Result<Option<f64>> {
         match self {
             Self::Redis(_) => Ok(None),
-            Self::Broker(broker, _) | Self::Embedded(broker, _) => broker.process.cpu().map(Some),
-            Self::Memory { server, .. } | Self::Files(server, _) => server.cpu().map(Some),
+            Self::Broker(broker, _) | Self::Embedded(broker, _) => cpu(&broker.process),
+            Self::Memory { server, .. } | Self::Files(server, _) => cpu(server),
         }
     }
 
     /// CPU seconds of the store, if it is a process of its own.
     pub(super) fn store_cpu(&self) -> anyhow::Result<Option<f64>> {
         match self {
-            Self::Redis(redis) | Self::Broker(_, redis) => redis.process.cpu().map(Some),
+            Self::Redis(redis) | Self::Broker(_, redis) => cpu(&redis.process),
             _ => Ok(None),
         }
     }
@@ -71,6 +71,10 @@ impl Servers {
             }
         })
     }
+}
+
+fn cpu(process: &Process) -> anyhow::Result<Option<f64>> {
+    Ok(Some(process.cpu()?.all()))
 }
 
 fn bytes_of(folder: &Path) -> anyhow::Result<u64> {

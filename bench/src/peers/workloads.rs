@@ -14,7 +14,7 @@ pub(super) const CONCURRENCY: usize = 32;
 /// Calls in flight when each has many jobs.
 pub(super) const BULK_IN_FLIGHT: usize = 4;
 /// Jobs of W4: five seconds of them.
-const PACED: usize = 1000;
+pub(super) const PACED: usize = 1000;
 /// A worker that says it waits may have its request on the way yet.
 const SETTLE: Duration = Duration::from_millis(300);
 

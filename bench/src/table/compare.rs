@@ -269,9 +269,10 @@ mod tests {
 
     #[test]
     fn whole_lives_are_compared_with_what_the_store_s_core_could_carry() {
-        let [lives, limit] = [metric::LIVES, metric::LIVES_LIMIT].map(|it| (metric::W2, it));
+        let [reached, limit] = [metric::LIVES, metric::LIVES_LIMIT].map(|it| (metric::W2, it));
         let everysec = "redis, everysec";
-        let lines = [line("lessor", everysec, lives, 36.0), line("lessor", everysec, limit, 50.0)];
+        let lines =
+            [line("lessor", everysec, reached, 36.0), line("lessor", everysec, limit, 50.0)];
         let compared = only(&lines);
         assert_eq!((compared.ratio(), compared.met()), (Some(0.72), Some(true)));
     }

@@ -1,6 +1,7 @@
 //! A run as Markdown: what each system reached, and how Lessor stands beside them.
 
 mod compare;
+mod costs;
 mod libraries;
 
 use comfy_table::{Table, presets};
@@ -55,6 +56,7 @@ pub(crate) fn print(lines: &[Line]) {
         ("CPU seconds for 100,000 jobs (W1 and W2), and memory", subjects(lines, &COST)),
         ("Jobs/s over the first jobs of a backlog (W6)", subjects(lines, &GROWTH)),
         ("Lessor beside them", compare::table(lines)),
+        ("CPU time of a job in µs", costs::table(lines)),
         ("Limits", limits(lines)),
     ];
     for (head, table) in tables {
