@@ -7,7 +7,7 @@ use crate::fixture::{
     Queue, acked, at, expired, kept, labelled, nacked, request, seconds, spec, tireless,
 };
 use crate::job::transition::Disposition;
-use crate::job::{Job, Spec, State, Transition};
+use crate::job::{Job, Spec, State};
 use crate::redis_server::RedisServer;
 use crate::store::{Counts, Index};
 
@@ -26,22 +26,22 @@ every_store!(
     async fn those_that_are_too_many_go_at_once_when_a_sixteenth_more_have_come(queue: Queue) {
         let names: Vec<String> = (0..35).map(|n| format!("job-{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        queue.add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() }).await;
-        // By acks and by what else ends a job.
         let dead = |job: &Job, moment| nacked(job, Disposition::Dead, moment);
-        let ends: [&dyn Fn(&Job, Timestamp) -> Transition; 2] = [&acked, &dead];
-        for (end, state) in ends.into_iter().zip([State::Succeeded, State::Dead]) {
+        // By acks and by what else ends a job.
+        for state in [State::Succeeded, State::Dead] {
+            queue
+                .add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() })
+                .await;
             let mut finished = Vec::new();
             for (second, job) in (1..).zip(queue.claim(35, at(0)).await) {
-                queue.apply(end(&job, at(second)), at(second)).await;
+                let (is_dead, now) = (state == State::Dead, at(second));
+                let end = if is_dead { dead(&job, now) } else { acked(&job, now) };
+                queue.apply(end, now).await;
                 finished.push(queue.in_state(state).await.len());
             }
             assert_eq!(finished[30..], [31, 32, 33, 34, 32], "{state:?}");
             assert_eq!(queue.find("job-2").await, None);
             queue.purge(at(1_000_000)).await;
-            queue
-                .add_all(&names, Spec { retention: kept(seconds(3600), Some(32)), ..spec() })
-                .await;
         }
     }
 
