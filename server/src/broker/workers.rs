@@ -254,19 +254,29 @@ impl Watching {
     }
 
     async fn read_drains(&self) {
-        match self.workers.store.documents(Kind::Drain).await {
-            Ok(documents) => {
-                let drains = documents.iter().filter_map(decode_drain);
-                let drains = drains.map(|(id, drain)| (id, drain.reason)).collect();
-                self.workers.drains.send_if_modified(|known| {
-                    let changed = *known != drains;
-                    *known = drains;
-                    changed
-                });
-            }
+        while self.try_read_drains().await.unwrap_or_else(|error| {
             // The store is away; it sends a reset when it is back.
-            Err(error) => tracing::debug!(%error, "can't read which workers are drained"),
-        }
+            tracing::debug!(%error, "can't read which workers are drained");
+            false
+        }) {}
+    }
+
+    /// True if it must be done again: who was drained here meanwhile may not be in the answer.
+    async fn try_read_drains(&self) -> Result<bool> {
+        let before = self.workers.drains();
+        let documents = self.workers.store.documents(Kind::Drain).await?;
+        let drains = documents.iter().filter_map(decode_drain);
+        let drains = drains.map(|(id, drain)| (id, drain.reason)).collect();
+        let mut is_old = false;
+        self.workers.drains.send_if_modified(|known| {
+            is_old = before.has_changed().unwrap_or(false);
+            let is_news = !is_old && *known != drains;
+            if is_news {
+                *known = drains;
+            }
+            is_news
+        });
+        Ok(is_old)
     }
 
     /// Writes down who was seen; what could not be written is tried again in the next round.
@@ -332,5 +342,33 @@ impl Watching {
             store.put_documents(Kind::Drain, puts.to_vec()).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::{Faulty, Operation};
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn a_drain_is_not_forgotten_for_an_answer_that_is_older() {
+        let inner = SqliteStore::in_memory().await.unwrap();
+        let faulty = Arc::new(Faulty::silent(inner.clone()));
+        let clock = Clock::manual(Timestamp::default());
+        let (workers, watching) = pair(Arc::clone(&faulty) as Arc<dyn Store>, clock);
+        faulty.hold(Some(Operation::Documents));
+        let mut reading = Box::pin(watching.read_drains());
+        tokio::select! {
+            () = &mut reading => panic!("its answer is held back"),
+            () = faulty.until_called(Operation::Documents, 1) => {}
+        }
+        // Reads are made in order, so the one before has its answer.
+        inner.documents(Kind::Drain).await.unwrap();
+        let worker = WorkerId::parse("w1").unwrap();
+        workers.drain(&worker, "deploy").await.unwrap();
+        faulty.hold(None);
+        reading.await;
+        assert!(workers.is_drained(&worker));
     }
 }
