@@ -711,8 +711,9 @@ func (x *Limit) GetCost() float64 {
 }
 
 // How long finished jobs are kept: until the age or the count is reached, whichever is first. Set
-// by the producer; unset fields take the default. When a job finishes, its queue keeps at most as
-// many jobs of that state as this job's count says.
+// by the producer; unset fields take the default. When a job finishes, its queue keeps as many jobs
+// of that state as this job's count says; up to a sixteenth more may stand until they are forgotten
+// together.
 type Retention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long a SUCCEEDED job is kept, at most 365 days. Default 1 h; 0 s forgets it at once.

@@ -504,8 +504,9 @@ export const LimitSchema: GenMessage<Limit, {jsonType: LimitJson}> = /*@__PURE__
 
 /**
  * How long finished jobs are kept: until the age or the count is reached, whichever is first. Set
- * by the producer; unset fields take the default. When a job finishes, its queue keeps at most as
- * many jobs of that state as this job's count says.
+ * by the producer; unset fields take the default. When a job finishes, its queue keeps as many jobs
+ * of that state as this job's count says; up to a sixteenth more may stand until they are forgotten
+ * together.
  *
  * @generated from message lessor.v1.Retention
  */
@@ -543,8 +544,9 @@ export type Retention = Message<"lessor.v1.Retention"> & {
 
 /**
  * How long finished jobs are kept: until the age or the count is reached, whichever is first. Set
- * by the producer; unset fields take the default. When a job finishes, its queue keeps at most as
- * many jobs of that state as this job's count says.
+ * by the producer; unset fields take the default. When a job finishes, its queue keeps as many jobs
+ * of that state as this job's count says; up to a sixteenth more may stand until they are forgotten
+ * together.
  *
  * @generated from message lessor.v1.Retention
  */
