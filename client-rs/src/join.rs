@@ -29,6 +29,8 @@ use crate::{Error, Result, connect, raw};
 /// Calls under way at most. With one the broker would be idle while the client reads its answer.
 const MOST_CALLS: usize = 2;
 const MOST_JOBS: usize = 256;
+/// So many jobs are shared between two calls; fewer are not worth what a call costs.
+const CROWD: usize = 16;
 const MOST_BYTES: usize = 1 << 20;
 
 /// What the clones of a client share to let their enqueues join. Dropped, it ends its calls.
@@ -197,12 +199,22 @@ impl Drop for Shift {
 }
 
 impl Line {
+    /// How many jobs the next call may carry. Where no other call is under way, half of a crowd: the
+    /// others follow at once, and from then on the callers of one call make ready while the other
+    /// travels. All in one would leave client, broker and store waiting for each other in turn.
+    fn share(&self) -> usize {
+        let all = self.waiting.len();
+        let is_crowd = self.busy == 1 && all >= CROWD;
+        MOST_JOBS.min(if is_crowd { all.div_ceil(2) } else { all })
+    }
+
     /// The longest run of jobs from the front that one call carries. Those whose callers are gone
     /// are left out.
     fn take(&mut self) -> (Vec<Encoded>, Vec<Seat>) {
         let (mut jobs, mut seats, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut chosen = HashSet::new();
-        while jobs.len() < MOST_JOBS
+        let most = self.share();
+        while jobs.len() < most
             && let Some(next) = self.waiting.pop_front()
         {
             if next.seat.is_left() {

@@ -91,6 +91,26 @@ async fn tasks_that_are_ready_together_ride_together() {
 }
 
 #[tokio::test]
+async fn a_crowd_travels_in_two_calls_of_half_of_it() {
+    let broker = Broker::start().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let names = ["a", "b"].map(|name| [name; 8]).concat();
+    let enqueues: Vec<_> = names.iter().map(|name| enqueue(&client, job(name))).collect();
+
+    // Both are under way before the first is answered.
+    broker.was_asked(0, 2).await;
+    for _ in 0..2 {
+        broker.batch(Ok(vec![CREATED; 8]));
+    }
+    for enqueue in enqueues {
+        name(enqueue).await;
+    }
+
+    let batches = broker.batches();
+    assert_eq!(batches.iter().map(types).collect::<Vec<_>>(), [["a"; 8], ["b"; 8]]);
+}
+
+#[tokio::test]
 async fn a_job_that_is_refused_is_refused_alone() {
     let broker = Broker::start().await;
     let client = Client::connect(broker.url()).unwrap();
@@ -249,11 +269,11 @@ async fn an_id_of_ones_own_is_kept_and_rides_only_once_in_a_batch() {
 async fn a_call_carries_so_many_jobs_and_no_more() {
     let broker = Broker::start().await;
     let client = Client::connect(broker.url()).unwrap();
-    let _enqueues: Vec<_> = (0..300).map(|_| enqueue(&client, job("a"))).collect();
+    let _enqueues: Vec<_> = (0..600).map(|_| enqueue(&client, job("a"))).collect();
 
     broker.was_asked(0, 2).await;
     let sizes: Vec<_> = broker.batches().iter().map(|batch| batch.requests.len()).collect();
-    assert_eq!(sizes, [256, 44]);
+    assert_eq!(sizes, [256, 256]);
 }
 
 #[tokio::test]
